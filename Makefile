@@ -1,0 +1,57 @@
+# Everything here works on a fresh machine that has only Python (3.11 or newer) and make: the targets build the
+# repository's own environment in .venv, from constraints.txt, and do nothing where it is already there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Matrices here are small: threads inside one product only get in each other's way, and two test workers use two cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types docs clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo.stamp  ## Forget mislabelled digits and see the numbers, in a minute (installs no torch)
+	$(BIN)/python -m exact_unlearn demo
+
+test: $(VENV)/dev.stamp  ## Run the tests on two processes
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(VENV)/dev.stamp  ## Check style and common mistakes
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev.stamp  ## Check the types
+	$(BIN)/mypy
+
+docs: $(VENV)/dev.stamp  ## Build the documentation into docs/_build; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -j 2 -b html docs docs/_build
+	$(BIN)/python docs/_ext/offline.py docs/_build
+
+clean:  ## Remove everything that was built, the environment included
+	rm -rf $(VENV) build dist docs/_build docs/api demo-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find exact_unlearn tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are the last thing each recipe makes, so an interrupted installation is simply taken up again.
+$(VENV)/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "Installing what the demo needs into $(VENV) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+# The development environment contains the demo's, so it counts as both.
+$(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "Installing what development needs into $(VENV), torch included; this takes some minutes ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/demo.stamp $@
