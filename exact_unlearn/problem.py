@@ -1,0 +1,388 @@
+"""The unlearning problem: all of its data, validated once, frozen.
+
+    minimise  R(theta* + D) + Rhat(D)   subject to   J D = b,   D_i = 0 where coordinate i is not free
+
+b = 0 is the surrogate problem (paper eq. 7).  b = y - f(theta*, X_retain) is the *exact* unlearning problem (eq. 4) of a
+model that is affine in its free coordinates; the two coincide when theta* interpolates the retained data.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn import codec
+from exact_unlearn.drift import drift_from_spec, drift_terms
+from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
+from exact_unlearn.jacobian import (
+    DENSE_LIMIT,
+    Array,
+    DenseJacobian,
+    Jacobian,
+    ProductJacobian,
+    as_jacobian,
+    real_array,
+    to_float,
+    to_rational,
+)
+from exact_unlearn.regularizers import PredictorNorm, Regularizer, regularizer_from_spec
+
+SCHEMA = "exact-unlearn/problem"
+
+INTERPOLATION_TOLERANCE = 1e-8
+"""theta* counts as interpolating when max |f - y| is at most this times max(1, max |y|)."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnlearningProblem:
+    """minimise R(theta* + D) + Rhat(D) subject to J D = rhs, D_i = 0 where not free[i].
+
+    theta_star:    (d,) trained parameters; float64, or Fractions for an exact rational problem.
+    jacobian:      (k, d) matrix, or any linear map that follows `Jacobian`.
+    regularizer:   R, from exact_unlearn.regularizers.
+    drift_penalty: Rhat, from exact_unlearn.drift, or None for 0.
+    free:          the coordinates that may move: a boolean mask (d,), integer indices, or None for all (for the regularizers
+                   that the theorems state with a restriction: A_1 for PredictorNorm, c for ActiveNeurons).
+    rhs:           (k,), or None for 0.
+
+    Narrower floats are widened exactly, arrays are copied and made read-only.  If theta*, J or rhs holds Fractions
+    all three become rational and the problem has one exact meaning; but a float problem has one as well,
+    for every float is a dyadic rational.  Raises ProblemError, one sentence, on anything that does not fit.
+    """
+
+    theta_star: Array
+    jacobian: Jacobian
+    regularizer: Regularizer
+    drift_penalty: Any = None
+    free: Any = None
+    rhs: Any = None
+    drifts: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        theta_star = real_array("theta_star", self.theta_star, ndim=1)
+        jacobian = as_jacobian(self.jacobian)
+        k, d = jacobian.shape
+        if d != theta_star.size:
+            raise ProblemError(f"jacobian: expected {theta_star.size} columns, one per entry of theta_star, got {d}")
+        rhs = np.zeros(k) if self.rhs is None else real_array("rhs", self.rhs, ndim=1)
+        if rhs.size != k:
+            raise ProblemError(f"rhs: expected {k} entries, one per row of the jacobian, got {rhs.size}")
+        theta_star, jacobian, rhs = _common_numbers(theta_star, jacobian, rhs)
+        if not hasattr(self.regularizer, "to_spec") or isinstance(self.regularizer, type):
+            raise ProblemError(f"regularizer: expected an instance such as L1(), got {self.regularizer!r}")
+        self.regularizer.validate(d)
+        free = _free_mask(self.free, d, self.regularizer)
+        _check_product(jacobian, self.regularizer, free)
+        set_field = object.__setattr__
+        set_field(self, "theta_star", theta_star)
+        set_field(self, "jacobian", jacobian)
+        set_field(self, "rhs", rhs)
+        set_field(self, "free", free)
+        set_field(self, "drifts", drift_terms(self.drift_penalty))
+
+    @property
+    def n_parameters(self) -> int:
+        """d."""
+        return int(self.theta_star.size)
+
+    @property
+    def n_constraints(self) -> int:
+        """k, the rows of J: retain samples times outputs."""
+        return self.jacobian.shape[0]
+
+    @property
+    def is_rational(self) -> bool:
+        """Whether the data are Fractions rather than floats."""
+        return bool(self.theta_star.dtype == object)
+
+    def objective(self, theta: Array) -> Any:
+        """R(theta) + Rhat(theta - theta*): a float, or a Fraction where that is rational and theta is."""
+        drift = theta - self.theta_star
+        return sum((term.value(drift) for term in self.drifts), start=self.regularizer.value(theta))
+
+    def free_matrix(self) -> Array:
+        """J restricted to the free coordinates, dense: (k, number of free coordinates), float64 or Fractions."""
+        columns = np.flatnonzero(self.free)
+        if isinstance(self.jacobian, DenseJacobian):
+            return self.jacobian.matrix[:, columns]
+        k = self.n_constraints
+        if k * columns.size > DENSE_LIMIT:
+            raise ProblemError(
+                f"jacobian: {k} x {columns.size} entries are more than the {DENSE_LIMIT} that the reference solver "
+                "takes; use exact_unlearn.scalable, which needs products with J only"
+            )
+        rows = np.empty((k, columns.size), dtype=self.theta_star.dtype)
+        unit = np.zeros(k) if not self.is_rational else to_rational(np.zeros(k))
+        for i in range(k):
+            unit[i] += 1
+            rows[i] = np.asarray(self.jacobian.rmatvec(unit))[columns]
+            unit[i] -= 1
+        return rows
+
+    def to_tree(self) -> dict[str, Any]:
+        """The logical object of docs/formats.md: plain values and arrays."""
+        return {
+            "schema": SCHEMA,
+            "version": 1,
+            "theta_star": self.theta_star,
+            "jacobian": _jacobian_tree(self.jacobian),
+            "rhs": self.rhs,
+            "free": self.free.astype(np.uint8),
+            "regularizer": self.regularizer.to_spec(),
+            "drift_penalty": [term.to_spec() for term in self.drifts],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to .npz or .safetensors (bit for bit), or to .json (exact rationals; the only one for Fractions)."""
+        codec.save_object(path, self.to_tree())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> UnlearningProblem:
+        """Read what `save` wrote; FileFormatError, one sentence, on a damaged or foreign file."""
+        return cls.from_tree(codec.load_object(path, SCHEMA), str(path))
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any], source: str = "problem") -> UnlearningProblem:
+        """The inverse of `to_tree`; `source` is named in errors."""
+        try:
+            drifts = [drift_from_spec(_numbers(spec)) for spec in tree["drift_penalty"]]
+            return cls(
+                theta_star=tree["theta_star"],
+                jacobian=_jacobian_from_tree(tree["jacobian"]),
+                regularizer=regularizer_from_spec(_numbers(tree["regularizer"])),
+                drift_penalty=sum(drifts[1:], start=drifts[0]) if drifts else None,
+                free=np.asarray(tree["free"]).astype(bool),
+                rhs=tree["rhs"],
+            )
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise FileFormatError(f"{source}: an incomplete problem ({type(error).__name__}: {error})") from None
+        except ProblemError as error:
+            raise FileFormatError(f"{source}: {error}") from None
+
+
+def surrogate_problem(
+    model: Any,
+    theta_star: Any,
+    x_retain: Any,
+    regularizer: Regularizer,
+    drift_penalty: Any = None,
+    free: Any = None,
+    y_retain: Any = None,
+) -> UnlearningProblem:
+    """The surrogate (paper eq. 7) of `model` at theta*: J is the Jacobian of the outputs at the retain inputs.
+
+    x_retain: (n_r, m); n_r = 0 is allowed (everything is forgotten).  free: block names of the model, a mask, indices, or None.
+    y_retain: (n_r,) or (n_r, l), optional and unused by the problem itself: where given and theta* does not
+    interpolate, an InterpolationWarning reports the residual, for the theorems then do not apply.
+    """
+    theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
+    if y_retain is not None:
+        _warn_unless_interpolating(model, theta_star, x, _targets(model, y_retain, len(x)))
+    jacobian = _jacobian(model, theta_star, x, regularizer)
+    return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free)
+
+
+def exact_problem(
+    model: Any,
+    theta_star: Any,
+    x_retain: Any,
+    y_retain: Any,
+    regularizer: Regularizer,
+    free: Any = None,
+) -> UnlearningProblem:
+    """The exact unlearning problem (eq. 4): minimise R(theta) subject to f(theta, x) = y on the retain set.
+
+    It is convex only where the model is affine in the free coordinates (a linear model; one layer of a linear
+    network; the last layer of a perceptron); ProblemError otherwise.  There f(theta* + D, X) = f(theta*, X) + J D exactly, so the problem is
+    J D = y - f(theta*, X).  Conflicting labels make it infeasible; `solve` then returns a Farkas vector.
+    """
+    theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
+    mask = _free_mask(free, theta_star.size, regularizer)
+    if not model.is_affine_in(mask):
+        raise ProblemError(
+            "free: the exact problem is convex only where the model is affine in what moves (one layer of a linear network, the "
+            "last layer of a perceptron); name such blocks in `free`, or use surrogate_problem"
+        )
+    y = _targets(model, y_retain, len(x))
+    jacobian = _jacobian(model, theta_star, x, regularizer)
+    rhs = (y - model.predict(theta_star, x)).reshape(-1)
+    return UnlearningProblem(theta_star, jacobian, regularizer, None, mask, rhs)
+
+
+def interpolation_residual(model: Any, theta: Array, x: Array, y: Array) -> Any:
+    """max |f(theta, x) - y| over samples and outputs (0 for no samples)."""
+    errors = np.abs(model.predict(theta, x) - y).reshape(-1)
+    return max(errors.tolist(), default=0.0)
+
+
+def _warn_unless_interpolating(model: Any, theta: Array, x: Array, y: Array) -> None:
+    residual = interpolation_residual(model, theta, x, y)
+    scale = max(np.abs(to_float(y)).reshape(-1).tolist(), default=0.0)
+    if residual > (0 if isinstance(residual, Fraction) else INTERPOLATION_TOLERANCE * max(1.0, scale)):
+        warnings.warn(
+            f"theta_star does not interpolate the retain data: max |f - y| = {float(residual):.3g}; "
+            "the theorems do not apply, the surrogate is still solved",
+            InterpolationWarning,
+            stacklevel=3,
+        )
+
+
+def _model_data(model: Any, theta_star: Any, x: Any, regularizer: Any, free: Any) -> tuple[Array, Array, Any, Any]:
+    """Arrays of the right shape, and block names resolved to coordinates."""
+    theta = real_array("theta_star", theta_star, ndim=1)
+    if theta.size != model.n_parameters:
+        raise ProblemError(f"theta_star: expected {model.n_parameters} parameters for {model!r}, got {theta.size}")
+    inputs = real_array("x_retain", x, ndim=2)
+    if inputs.shape[1] != model.n_inputs:
+        raise ProblemError(f"x_retain: expected {model.n_inputs} columns, got shape {inputs.shape}")
+    if (inputs.dtype == object) != (theta.dtype == object):
+        theta, inputs = to_rational(theta), to_rational(inputs)
+    if hasattr(regularizer, "resolve"):
+        regularizer = regularizer.resolve(model.blocks)
+    names = [free] if isinstance(free, str) else free
+    if isinstance(names, list | tuple | set | frozenset) and names and all(isinstance(name, str) for name in names):
+        mask = np.zeros(theta.size, dtype=bool)
+        for name in names:
+            if name not in model.blocks:
+                raise ProblemError(f"free: unknown block {name!r}; the model has {', '.join(model.blocks)}")
+            mask[model.blocks[name]] = True
+        free = mask
+    return theta, inputs, regularizer, free
+
+
+def _targets(model: Any, y: Any, n: int) -> Array:
+    """y as an (n, l) matrix."""
+    targets = real_array("y_retain", y, ndim=np.ndim(y) if np.ndim(y) in (1, 2) else 1)
+    if targets.size != n * model.n_outputs or targets.shape[0] != n:
+        raise ProblemError(f"y_retain: expected shape ({n}, {model.n_outputs}), got {targets.shape}")
+    return targets.reshape(n, model.n_outputs)
+
+
+def _jacobian(model: Any, theta: Array, x: Array, regularizer: Any) -> Jacobian:
+    if isinstance(regularizer, PredictorNorm):
+        if not hasattr(model, "product_jacobian"):
+            raise ProblemError(f"regularizer: PredictorNorm belongs to a LinearNetwork, got {model!r}")
+        product: Jacobian = model.product_jacobian(theta, x)
+        return product
+    entries = len(x) * model.n_outputs * model.n_parameters
+    if entries > DENSE_LIMIT:
+        raise ProblemError(
+            f"x_retain: a jacobian of {entries} entries is more than the {DENSE_LIMIT} that the reference solver "
+            "takes; use exact_unlearn.scalable, which needs products with J only"
+        )
+    return as_jacobian(model.jacobian(theta, x))
+
+
+def _common_numbers(theta: Array, jacobian: Jacobian, rhs: Array) -> tuple[Array, Jacobian, Array]:
+    """All floats, or all Fractions."""
+    factors = {
+        DenseJacobian: lambda j: (j.matrix,),
+        ProductJacobian: lambda j: (j.V, j.X),
+    }.get(type(jacobian), lambda j: ())(jacobian)
+    if not any(a.dtype == object for a in (theta, rhs, *factors)):
+        return theta, jacobian, rhs
+    if isinstance(jacobian, DenseJacobian):
+        jacobian = DenseJacobian(to_rational(jacobian.matrix))
+    elif isinstance(jacobian, ProductJacobian):
+        V, X = to_rational(jacobian.V), to_rational(jacobian.X)
+        jacobian = ProductJacobian(V, X, jacobian.block, jacobian.n_parameters)
+    else:
+        raise ProblemError("jacobian: an exact rational problem needs a dense or a product Jacobian")
+    return to_rational(theta), jacobian, to_rational(rhs)
+
+
+def _free_mask(free: Any, d: int, regularizer: Any) -> Array:
+    movable = getattr(regularizer, "movable", None)
+    allowed = np.ones(d, dtype=bool)
+    if movable is not None:
+        allowed[:] = False
+        allowed[movable] = True
+    if free is None:
+        mask = allowed
+    else:
+        mask = _mask_from(free, d)
+        if (mask & ~allowed).any():
+            outside = int(np.flatnonzero(mask & ~allowed)[0])
+            raise ProblemError(
+                f"free: {type(regularizer).__name__} is a convex program only while {regularizer.movable_name} alone moves, "
+                f"but coordinate {outside} is free as well"
+            )
+    mask.setflags(write=False)
+    return mask
+
+
+def _mask_from(free: Any, d: int) -> Array:
+    if isinstance(free, slice):
+        free = np.arange(d)[free]
+    array = np.asarray(free)
+    if array.size == 0:
+        return np.zeros(d, dtype=bool)
+    if array.ndim != 1:
+        raise ProblemError(f"free: expected a mask or indices in one dimension, got shape {array.shape}")
+    if array.dtype == bool:
+        if array.size != d:
+            raise ProblemError(f"free: expected a mask of {d} entries, got {array.size}")
+        return array.copy()
+    if array.dtype.kind not in "iu":
+        raise ProblemError(f"free: expected a boolean mask, integer indices or block names, got {free!r:.80}")
+    if array.min() < 0 or array.max() >= d or np.unique(array).size != array.size:
+        raise ProblemError(f"free: expected distinct indices from 0 to {d - 1}, got {array.tolist()!r:.80}")
+    mask = np.zeros(d, dtype=bool)
+    mask[array] = True
+    return mask
+
+
+def _check_product(jacobian: Jacobian, regularizer: Any, free: Array) -> None:
+    """The predictor norm needs J as the product it is, with the same V; see ProductJacobian."""
+    if isinstance(jacobian, ProductJacobian):
+        outside = free.copy()
+        outside[jacobian.block] = False
+        if outside.any():
+            raise ProblemError("free: a ProductJacobian describes the first layer only, so nothing else may move")
+    if not isinstance(regularizer, PredictorNorm):
+        return
+    if not isinstance(jacobian, ProductJacobian):
+        raise ProblemError(
+            "jacobian: PredictorNorm needs a ProductJacobian, because rounding the products v x^T to floats makes the literal optimum 0; "
+            "use surrogate_problem, or LinearNetwork.product_jacobian"
+        )
+    same = jacobian.block == regularizer.block and jacobian.V.shape == regularizer.V.shape
+    if not same or (to_rational(jacobian.V) != to_rational(regularizer.V)).any():
+        raise ProblemError("regularizer: PredictorNorm and jacobian come from different networks or parameters (V differs)")
+
+
+def _jacobian_tree(jacobian: Jacobian) -> dict[str, Any]:
+    if isinstance(jacobian, DenseJacobian):
+        return {"kind": "dense", "matrix": jacobian.matrix}
+    if isinstance(jacobian, ProductJacobian):
+        block = [jacobian.block.start, jacobian.block.stop]
+        n = jacobian.n_parameters
+        return {"kind": "product", "V": jacobian.V, "X": jacobian.X, "block": block, "n_parameters": n}
+    k, d = jacobian.shape
+    raise ProblemError(f"jacobian: only dense and product Jacobians are saved, not a {type(jacobian).__name__} of shape {(k, d)}")
+
+
+def _jacobian_from_tree(tree: Mapping[str, Any]) -> Jacobian:
+    if tree["kind"] == "dense":
+        return DenseJacobian(tree["matrix"])
+    if tree["kind"] == "product":
+        return ProductJacobian(tree["V"], tree["X"], slice(*tree["block"]), tree["n_parameters"])
+    raise FileFormatError(f"unknown kind of jacobian {str(tree['kind'])[:60]!r}")
+
+
+def _numbers(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored SPEC with its numbers parsed and its index arrays integral again."""
+    out = dict(spec)
+    for key in ("alpha", "beta", "lam", "radius"):
+        if key in out:
+            out[key] = codec.number(out[key])
+    for key in ("labels", "indices"):
+        if out.get(key) is not None:
+            out[key] = np.asarray(out[key]).astype(np.int64)
+    return out
