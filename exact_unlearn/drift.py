@@ -1,0 +1,394 @@
+"""Drift penalties R^(drift): what it costs to move away from theta_star.
+
+They have the face of a regularizer, in the drift, and add up with `+`:
+
+>>> SquaredDrift(0.5) + TrustRegion(2.0, norm="inf")
+DriftSum(terms=(SquaredDrift(lam=0.5), TrustRegion(radius=2.0, norm=inf)))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array
+from exact_unlearn.vectors import (
+    Value,
+    as_float,
+    as_number,
+    as_real,
+    as_step,
+    indicator,
+    is_exact,
+    largest,
+    root_sum_squares,
+    soft,
+    sum_squares,
+    total,
+)
+
+
+@runtime_checkable
+class DriftPenalty(Protocol):
+    """A convex function of the drift, shape (d,), with value 0 at drift 0.
+
+    `prox(v, step)` is argmin_x step * R^(x) + 1/2 |x - v|^2 in floats, step in [0, inf].
+    """
+
+    @property
+    def is_norm(self) -> bool:
+        """A norm (of which `dual_norm` exists)."""
+        ...
+
+    @property
+    def strictly_convex(self) -> bool:
+        """The minimiser is unique whatever the regularizer."""
+        ...
+
+    def value(self, drift: Any) -> Value: ...
+
+    def expression(self, drift: Any) -> Any:
+        """The penalty as a CVXPY expression; a trust region is an indicator, `constraint` gives it as a constraint."""
+        ...
+
+    def conjugate(self, h: Any, tol: float = 0.0) -> Value:
+        """sup <h, drift> - R^(drift); `tol` is the relative slack of membership, 0 means an exact comparison."""
+        ...
+
+    def prox(self, v: Any, step: float) -> Array: ...
+
+    def to_spec(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class SquaredDrift:
+    """lam/2 |drift|_2^2 (the lambda of Appendix E).  Conjugate |h|_2^2 / (2 lam); for lam = 0 the indicator of {0}.
+
+    Raises ProblemError unless lam is a finite number >= 0.
+    """
+
+    lam: Value
+
+    name: ClassVar[str] = "squared_drift"
+    is_norm: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lam", as_number("lam of squared_drift", self.lam))
+
+    def __add__(self, other: Any) -> Any:
+        return _add(self, other)
+
+    @property
+    def strictly_convex(self) -> bool:
+        return self.lam > 0
+
+    def value(self, drift: Any) -> Value:
+        x = as_real(drift)
+        return _number(self.lam, x) / 2 * sum_squares(x)
+
+    def expression(self, drift: Any) -> Any:
+        import cvxpy as cp
+
+        return 0.5 * float(self.lam) * cp.sum_squares(drift)
+
+    def conjugate(self, h: Any, tol: float = 0.0) -> Value:
+        """`tol` changes nothing: for lam = 0 only h = 0 is in the domain."""
+        z = as_real(h)
+        if self.lam == 0:
+            return indicator(not np.any(z != 0))
+        lam = _number(self.lam, z)
+        return sum_squares(z) / (2 * lam) if is_exact(z) else _half_square_over(root_sum_squares(z), lam)
+
+    def prox(self, v: Any, step: float) -> Array:
+        """v / (1 + step lam)."""
+        return as_float(v) / (1.0 + _product(as_step(step), self.lam))
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name, "lam": self.lam}
+
+
+@dataclass(frozen=True)
+class L1Drift:
+    """lam |drift|_1.  Conjugate: the indicator of |h|_inf <= lam.  Raises ProblemError unless lam is finite and >= 0."""
+
+    lam: Value
+
+    name: ClassVar[str] = "l1_drift"
+    is_norm: ClassVar[bool] = True
+    strictly_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lam", as_number("lam of l1_drift", self.lam))
+
+    def __add__(self, other: Any) -> Any:
+        return _add(self, other)
+
+    def value(self, drift: Any) -> Value:
+        x = as_real(drift)
+        return _number(self.lam, x) * total(np.abs(x))
+
+    def expression(self, drift: Any) -> Any:
+        import cvxpy as cp
+
+        return float(self.lam) * cp.norm1(drift)
+
+    def dual_norm(self, h: Any) -> Value:
+        """max |h_i| / lam; inf for h != 0 = lam."""
+        z = as_real(h)
+        size = largest(z)
+        if size == 0 or self.lam == 0:
+            return size if size == 0 else math.inf
+        return size / _number(self.lam, z)
+
+    def conjugate(self, h: Any, tol: float = 0.0) -> float:
+        z = as_real(h)
+        return indicator(bool(largest(z) <= _number(self.lam, z) * (1 + _number(tol, z))))
+
+    def prox(self, v: Any, step: float) -> Array:
+        """sign(v_i) max(|v_i| - step lam, 0)."""
+        return soft(as_float(v), _product(as_step(step), self.lam))
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name, "lam": self.lam}
+
+
+@dataclass(frozen=True)
+class TrustRegion:
+    """The indicator of |drift| <= radius, norm 2 (a second-order cone) or inf (a box).
+
+    Conjugate: radius |h|_2, or radius |h|_1 for the box.  radius = 0 allows drift 0 only.  norm: 2, inf or "inf".
+    Raises ProblemError on other norms and unless the radius is finite and >= 0.
+    """
+
+    radius: Value
+    norm: float = 2
+
+    name: ClassVar[str] = "trust_region"
+    is_norm: ClassVar[bool] = False
+    strictly_convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "radius", as_number("radius of trust_region", self.radius))
+        norm = self.norm
+        if isinstance(norm, bool) or not (norm in ("2", "inf") or norm in (2, math.inf)):
+            raise ProblemError(f"norm of trust_region: expected 2 or inf, got {norm!r}")
+        object.__setattr__(self, "norm", float(norm))
+
+    def __add__(self, other: Any) -> Any:
+        return _add(self, other)
+
+    def value(self, drift: Any, tol: float = 0.0) -> Value:
+        """0 inside, inf outside; inside means |drift| <= radius (1 + tol)."""
+        x = as_real(drift)
+        radius = _number(self.radius, x) * (1 + _number(tol, x))
+        if self.norm == math.inf:
+            inside = largest(x) <= radius
+        elif is_exact(x):  # decided on squares, which are rational
+            inside = sum_squares(x) <= radius * radius
+        else:
+            inside = root_sum_squares(x) <= radius
+        return _number(0, x) if inside else math.inf
+
+    def constraint(self, drift: Any) -> Any:
+        """|drift| <= radius as a CVXPY constraint."""
+        import cvxpy as cp
+
+        return (cp.norm_inf(drift) if self.norm == math.inf else cp.norm(drift, 2)) <= float(self.radius)
+
+    def expression(self, drift: Any) -> Any:
+        """The indicator of `constraint` as a CVXPY expression."""
+        import cvxpy as cp
+
+        return cp.transforms.indicator([self.constraint(drift)])
+
+    def conjugate(self, h: Any, tol: float = 0.0) -> Value:
+        """Finite everywhere, so `tol` changes nothing."""
+        z = as_real(h)
+        if self.norm == math.inf:
+            return _number(self.radius, z) * total(np.abs(z))
+        return float(self.radius) * root_sum_squares(z)
+
+    def prox(self, v: Any, step: float) -> Array:
+        """The projection onto the region, for every step (its limit at step 0); the result satisfies value(x) == 0."""
+        as_step(step)
+        x, radius = as_float(v), _rounded_down(self.radius)
+        return np.clip(x, -radius, radius) if self.norm == math.inf else _onto_ball(x, radius)
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name, "radius": self.radius, "norm": "inf" if self.norm == math.inf else "2"}
+
+
+Term = SquaredDrift | L1Drift | TrustRegion
+
+
+@dataclass(frozen=True)
+class DriftSum:
+    """A sum of drift penalties: lam/2 |x|_2^2 + mu |x|_1 inside the smallest ball and box.
+
+    Its conjugate is the infimal convolution of the conjugates, inf sum R^_k*(h_k) over sum h_k = h, in closed form up to a finite search.
+    """
+
+    terms: tuple[Term, ...]
+
+    name: ClassVar[str] = "drift_sum"
+    is_norm: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", tuple(self.terms))
+        for term in self.terms:
+            if not isinstance(term, Term):
+                raise ProblemError(f"terms: expected SquaredDrift, L1Drift or TrustRegion, got {term!r}")
+
+    def __add__(self, other: Any) -> Any:
+        return _add(self, other)
+
+    @property
+    def strictly_convex(self) -> bool:
+        return any(term.strictly_convex for term in self.terms)
+
+    def value(self, drift: Any) -> Value:
+        x = as_real(drift)
+        return sum((term.value(x) for term in self.terms), start=_number(0, x))
+
+    def expression(self, drift: Any) -> Any:
+        return sum(term.expression(drift) for term in self.terms)
+
+    def conjugate(self, h: Any, tol: float = 0.0) -> float:
+        """<z, x> - lam/2 |x|^2 at the best x, with z = h after subtracting mu |.|_1: sign(h) max(|h| - mu, 0).
+
+        tol: relative slack of |h|_inf <= mu where nothing else bounds the drift.
+        """
+        lam, mu, ball, box = self._normal_form()
+        z = soft(as_float(h), mu)
+        if lam == 0 and math.isinf(ball) and math.isinf(box):
+            return indicator(bool(largest(as_float(h)) <= mu * (1 + tol)))
+        x = _best_point(np.abs(z), lam, ball, box)
+        gain = float(np.abs(z) @ x)
+        return gain - 0.5 * lam * float(sum_squares(x))
+
+    def prox(self, v: Any, step: float) -> Array:
+        """Shrink by step mu, divide by 1 + step lam, keep within ball and box: all four in one step."""
+        lam, mu, ball, box = self._normal_form()
+        t = as_step(step)
+        x = as_float(v)
+        z = soft(x, _product(t, mu))
+        return np.sign(z) * _best_point(np.abs(z), 1.0 + _product(t, lam), ball, box)
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name, "terms": [term.to_spec() for term in self.terms]}
+
+    def _normal_form(self) -> tuple[float, float, float, float]:
+        """(lam, mu, radius of the ball, half width of the box), inf for no ball or box."""
+        lam = sum(float(term.lam) for term in self.terms if isinstance(term, SquaredDrift))
+        mu = sum(float(term.lam) for term in self.terms if isinstance(term, L1Drift))
+        regions = [term for term in self.terms if isinstance(term, TrustRegion)]
+        ball = min((_rounded_down(term.radius) for term in regions if term.norm == 2), default=math.inf)
+        box = min((_rounded_down(term.radius) for term in regions if term.norm == math.inf), default=math.inf)
+        return lam, mu, ball, box
+
+
+def drift_terms(penalty: Any) -> tuple[Term, ...]:
+    """The summands of a drift penalty; () for None. ProblemError on anything else."""
+    if penalty is None:
+        return ()
+    if isinstance(penalty, DriftSum):
+        return penalty.terms
+    if isinstance(penalty, Term):
+        return (penalty,)
+    raise ProblemError(f"drift_penalty: expected SquaredDrift, L1Drift, TrustRegion, a sum of them or None, got {penalty!r}")
+
+
+def from_spec(spec: Mapping[str, Any]) -> Term | DriftSum:
+    """The drift penalty that `to_spec` described. ProblemError on unknown names, missing or superfluous fields."""
+    fields = dict(spec)
+    name = fields.pop("name", None)
+    try:
+        match name:
+            case "squared_drift":
+                return SquaredDrift(**fields)
+            case "l1_drift":
+                return L1Drift(**fields)
+            case "trust_region":
+                return TrustRegion(**fields)
+            case "drift_sum":
+                return DriftSum(tuple(term for part in fields.pop("terms") for term in drift_terms(from_spec(part))), **fields)
+    except (TypeError, KeyError):
+        raise ProblemError(f"drift_penalty {name!r}: does not take exactly the fields {sorted(fields)}") from None
+    raise ProblemError(f"drift_penalty: expected one of squared_drift, l1_drift, trust_region, got {name!r}")
+
+
+def _add(left: Any, right: Any) -> Any:
+    if right is None:
+        return left
+    if not isinstance(right, Term | DriftSum):
+        return NotImplemented
+    return DriftSum(drift_terms(left) + drift_terms(right))
+
+
+def _number(x: Any, like: Array) -> Any:
+    """x in the arithmetic of `like`."""
+    return Fraction(x) if is_exact(like) else float(x)
+
+
+def _product(step: float, lam: Value) -> float:
+    """step * lam with inf * 0 = 0."""
+    return step * float(lam) if lam else 0.0
+
+
+def _half_square_over(length: float, lam: float) -> float:
+    """length^2 / (2 lam), where neither the square nor 1/lam need be representable."""
+    return (length / lam) * length / 2 if lam >= 1 else length * (length / (2 * lam))
+
+
+def _rounded_down(radius: Value) -> float:
+    """The largest float <= radius, so that a projection satisfies the literal constraint."""
+    x = float(radius)
+    return math.nextafter(x, 0.0) if Fraction(x) > radius else x
+
+
+def _onto_ball(x: Array, radius: float) -> Array:
+    """x scaled back to |x|_2 <= radius, also after rounding."""
+    length = root_sum_squares(x)
+    if length <= radius:
+        return x.copy()
+    unit = x / length
+    out = unit * radius
+    shrink = float(np.finfo(np.float64).eps)
+    while root_sum_squares(out) > radius:
+        out = unit * (radius * (1.0 - shrink))
+        shrink *= 2.0
+    return out
+
+
+def _best_point(z: Array, curvature: float, ball: float, box: float) -> Array:
+    """argmax <z, x> - curvature/2 |x|^2 over 0 <= x <= box, |x|_2 <= ball, for z >= 0.
+
+    x = min(box, s z) with s = 1/curvature if that fits into the ball, else the s that makes |x|_2 = ball.  The clipped set
+    grows until it is stable.  Where z = 0 also x = 0.
+    """
+    if ball == 0 or box == 0 or not z.any():
+        return np.zeros_like(z)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        x = np.where(z > 0, np.minimum(z / curvature, box), 0.0)
+    if root_sum_squares(x) <= ball:
+        return x
+    unit, width = z / float(z.max()), box / ball
+    clipped = np.zeros(z.shape, dtype=bool)
+    while True:
+        left = 1.0 - width * width * int(clipped.sum()) if clipped.any() else 1.0
+        rest = root_sum_squares(unit[~clipped])
+        s = math.sqrt(max(left, 0.0)) / rest if rest > 0 else math.inf
+        grown = clipped | (s * unit > width)
+        if grown.sum() == clipped.sum():
+            break
+        clipped = grown
+    out = np.where(clipped, width, 0.0)
+    out[~clipped] = s * unit[~clipped]
+    return _onto_ball(out * ball, ball)
+

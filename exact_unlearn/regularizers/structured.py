@@ -1,0 +1,387 @@
+"""Norms of groups and of matrices inside theta."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array, real_array
+from exact_unlearn.regularizers.partition import Partition, as_partition
+from exact_unlearn.vectors import (
+    as_float,
+    as_real,
+    as_step,
+    as_weights,
+    indicator,
+    is_exact,
+    l2_prox,
+    matching,
+    power_of_two,
+    require_length,
+    root_sum_squares,
+    threshold,
+    total,
+    without_noise,
+)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class GroupL2:
+    """R(theta) = sum_g w_g |theta_g|_2, a second-order cone program.  Dual norm max_g |z_g|_2 / w_g.
+
+    groups: index sequences or a 1-D integer label array (label g = group g); they must partition range(d).
+    weights: shape (G,), finite and >= 0; None means 1.  Raises ProblemError otherwise.
+    """
+
+    partition: Partition
+    weights: Array
+    """(G,)"""
+
+    name: ClassVar[str] = "group_l2"
+    is_norm: ClassVar[bool] = True
+    integer: ClassVar[bool] = False
+    movable: ClassVar[slice | None] = None
+    strictly_convex: ClassVar[bool] = False
+    unique_minimiser: ClassVar[bool] = False  # usually unique, never by form alone
+
+    def __init__(self, groups: Any, weights: Any = None) -> None:
+        partition = as_partition(groups)
+        checked = as_weights(np.ones(partition.n_groups) if weights is None else weights)
+        assert checked is not None
+        if checked.size != partition.n_groups:
+            raise ProblemError(f"weights of group_l2: expected one per group ({partition.n_groups}), got {checked.size}")
+        object.__setattr__(self, "partition", partition)
+        object.__setattr__(self, "weights", checked)
+
+    @property
+    def labels(self) -> Array:
+        """(d,) int64, the group of each coordinate."""
+        return self.partition.labels
+
+    def validate(self, n_parameters: int) -> None:
+        require_length("groups of group_l2", self.partition.n_parameters, n_parameters)
+
+    def value(self, theta: Any) -> float:
+        norms = self.partition.norms(as_real(theta))
+        with np.errstate(over="ignore"):
+            return float(total(matching(self.weights, norms) * norms))
+
+    def expression(self, theta: Any) -> Any:
+        """One vectorised norm per group size, so that thousands of groups stay one constraint each, not one atom each."""
+        import cvxpy as cp
+
+        parts, weights, sizes = [], self.weights.astype(np.float64), self.partition.sizes
+        for size in np.unique(sizes):
+            chosen = np.flatnonzero((sizes == size) & (weights > 0))
+            if chosen.size == 0:
+                continue
+            rows = self.partition.order[self.partition.starts[chosen][:, None] + np.arange(size)]
+            stacked = cp.reshape(theta[rows.reshape(-1)], rows.shape, order="C")
+            parts.append(weights[chosen] @ cp.norm(stacked, 2, axis=1))
+        return cp.sum(cp.hstack(parts)) if parts else 0.0 * cp.sum(theta)
+
+    def dual_norm(self, g: Any) -> float:
+        return float(np.max(_ratios(self.partition.norms(as_real(g)), self.weights)))
+
+    def conjugate(self, g: Any, tol: float = 0.0) -> float:
+        z = as_real(g)
+        self.partition.require(z)
+        z = without_noise(z, (self.weights == 0)[self.labels], tol)
+        if is_exact(z):  # decided on squares, which are rational
+            bound = (1 + Fraction(tol)) ** 2
+            pairs = zip(self.partition.squares(z), self.weights, strict=True)
+            return indicator(all(square <= bound * Fraction(w) ** 2 for square, w in pairs))
+        return indicator(self.dual_norm(z) <= 1.0 + tol)
+
+    def prox(self, v: Any, step: float) -> Array:
+        """v_g max(1 - step w_g / |v_g|, 0) group by group."""
+        x = as_float(v)
+        norms = self.partition.norms(x)
+        shrink = threshold(as_step(step), self.weights)
+        kept = norms > shrink
+        factor = np.where(shrink == 0, 1.0, 0.0)
+        factor[kept] = (norms[kept] - shrink[kept]) / norms[kept]
+        return x * factor[self.labels]
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name, "labels": self.labels, "weights": self.weights}
+
+
+def _ratios(norms: Array, weights: Array) -> Array:
+    """norms / weights with 0/0 = 0 and x/0 = inf, in floats."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.where(norms == 0, 0.0, norms / weights.astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class PredictorNorm:
+    """R(theta) = |w(theta)| of a linear network of which only A_1 moves (Lemma 1, Theorem 3), a second-order cone program.
+
+    w(theta) = A_1.T V with V = A_2.T ... A_{L-1}.T C.T frozen at theta_star, shape (h_1, l); R is its Frobenius norm (the
+    Euclidean norm for one output).  For L = 1 the moving block is "c" itself and V the identity.  The minimiser is not
+    unique when h_1 > rank V, the predictor is: A_1 is free on the orthogonal complement of range(V).
+
+    network: a LinearNetwork (or LinearModel); theta_star: (d,).  Raises ProblemError on other models and lengths.
+    Dual norm of a matrix G on the block: min |B|_F over G = V B.T, inf when G does not lie in range(V) or g does not
+    vanish off the block.  Floats lie in a subspace only up to rounding, so "in range(V)" means up to `range_slack`.
+    """
+
+    V: Array
+    """(h_1, l)"""
+    block: slice
+    """The coordinates of A_1 in theta."""
+    shape: tuple[int, int]
+    """(h_1, m), row-major."""
+
+    name: ClassVar[str] = "predictor_norm"
+    is_norm: ClassVar[bool] = True
+    integer: ClassVar[bool] = False
+    strictly_convex: ClassVar[bool] = False
+    unique_minimiser: ClassVar[bool] = False
+
+    def __init__(self, network: Any, theta_star: Any) -> None:
+        blocks = getattr(network, "blocks", None)
+        if not isinstance(blocks, Mapping) or not ({"c", "theta"} & set(blocks)) or "A" in blocks:
+            raise ProblemError(f"network: expected a LinearNetwork or LinearModel, got {network!r}")
+        theta = real_array("theta_star", theta_star, ndim=1)
+        require_length("theta_star", theta.size, network.n_parameters)
+        V, block, shape = _first_layer(network, blocks, theta)
+        self._set(V, block, shape)
+
+    @classmethod
+    def from_product(cls, V: Any, block: slice, shape: Any) -> PredictorNorm:
+        """The same from its parts: V (h_1, l), the slice of A_1 in theta, and (h_1, m)."""
+        self = cls.__new__(cls)
+        self._set(V, block, shape)
+        return self
+
+    def _set(self, V: Any, block: slice, shape: Any) -> None:
+        V = real_array("V", V, ndim=2)
+        rows, columns = _matrix_shape(shape)
+        if V.shape[0] != rows:
+            raise ProblemError(f"V of predictor_norm: expected {rows} rows for a first layer of shape {(rows, columns)}, got {V.shape}")
+        if not isinstance(block, slice) or block.step not in (None, 1) or block.start is None or block.stop is None:
+            raise ProblemError(f"block of predictor_norm: expected slice(start, stop), got {block!r}")
+        if block.start < 0 or block.stop - block.start != rows * columns:
+            raise ProblemError(f"block of predictor_norm: expected {rows * columns} coordinates for shape {(rows, columns)}, got {block}")
+        object.__setattr__(self, "V", V)
+        object.__setattr__(self, "block", block)
+        object.__setattr__(self, "shape", (rows, columns))
+
+    @property
+    def movable(self) -> slice | None:
+        return self.block
+
+    @property
+    def range_slack(self) -> float:
+        """Relative size below which the part of G outside range(V), and singular values of V, count as rounding."""
+        return 8.0 * max(*self.V.shape, self.shape[1]) * float(np.finfo(np.float64).eps)
+
+    def validate(self, n_parameters: int) -> None:
+        if self.block.stop > n_parameters:
+            raise ProblemError(f"block of predictor_norm: {self.block} does not lie within {n_parameters} parameters")
+
+    def predictor(self, theta: Any) -> Array:
+        """w(theta) = A_1.T V, shape (m, l)."""
+        A, V = self._matrix(as_real(theta)), self.V
+        if is_exact(A) != is_exact(V):
+            A, V = as_float(A), as_float(V)
+        return A.T @ V
+
+    def value(self, theta: Any) -> float:
+        A, V = self._matrix(as_real(theta)), self.V
+        if is_exact(A) and is_exact(V):
+            return root_sum_squares((A.T @ V).reshape(-1))
+        A, V = as_float(A), as_float(V)
+        a, s = power_of_two(A), power_of_two(V)
+        return root_sum_squares(((A / a).T @ (V / s)).reshape(-1)) * a * s
+
+    def expression(self, theta: Any) -> Any:
+        import cvxpy as cp
+
+        first = cp.reshape(theta[self.block], self.shape, order="C")
+        return cp.norm(first.T @ as_float(self.V), "fro")
+
+    def dual_norm(self, g: Any) -> float:
+        z = as_float(g)
+        G = self._matrix(z)
+        if np.any(z[: self.block.start]) or np.any(z[self.block.stop :]):
+            return math.inf
+        size = root_sum_squares(G.reshape(-1))
+        if size == 0:
+            return 0.0
+        U, sigma = self._factors()
+        kept = sigma > self.range_slack * sigma[0]
+        inside = U[:, kept].T @ (G / size)
+        outside = G / size - U[:, kept] @ inside
+        if root_sum_squares(outside.reshape(-1)) > self.range_slack:
+            return math.inf
+        return root_sum_squares((inside / sigma[kept, None]).reshape(-1)) * size
+
+    def conjugate(self, g: Any, tol: float = 0.0) -> float:
+        z = as_float(g)
+        elsewhere = np.ones(z.size, dtype=bool)
+        elsewhere[self.block] = False
+        return indicator(self.dual_norm(without_noise(z, elsewhere, tol)) <= 1.0 + tol)
+
+    def prox(self, v: Any, step: float) -> Array:
+        """In the left singular basis of V the norm is a weighted l2 norm with weights sigma^2; the rest of A_1 stays."""
+        x = as_float(v).copy()
+        A = self._matrix(x)
+        U, sigma = self._factors()
+        if sigma[0] == 0 or step == 0:
+            as_step(step)
+            return x
+        part = U.T @ A
+        weights = np.repeat(np.square(sigma / sigma[0]), self.shape[1])
+        moved = l2_prox(part.reshape(-1), as_step(step) * float(sigma[0]), weights).reshape(part.shape)
+        x[self.block] = (A + U @ (moved - part)).reshape(-1)
+        return x
+
+    def to_spec(self) -> dict[str, Any]:
+        block = [self.block.start, self.block.stop]
+        return {"name": self.name, "V": self.V, "block": block, "shape": list(self.shape)}
+
+    def _matrix(self, x: Array) -> Array:
+        self.validate(x.size)
+        return x[self.block].reshape(self.shape)
+
+    def _factors(self) -> tuple[Array, Array]:
+        """Left singular vectors (h_1, r) and singular values (r,) of V, r = min(h_1, l)."""
+        U, sigma, _ = np.linalg.svd(as_float(self.V), full_matrices=False)
+        return U, sigma
+
+
+def _first_layer(network: Any, blocks: Mapping[str, slice], theta: Array) -> tuple[Array, slice, tuple[int, int]]:
+    """V, the moving block and its shape, from the blocks of a linear network."""
+    widths = getattr(network, "widths", (network.n_inputs, network.n_outputs))
+    if len(widths) == 2:
+        n_inputs, n_outputs = widths
+        V = np.eye(n_outputs)
+        if is_exact(theta):
+            V = np.array([[Fraction(int(entry)) for entry in row] for row in V], dtype=object)
+        return V, blocks["c" if "c" in blocks else "theta"], (n_outputs, n_inputs)
+    V = theta[blocks["c"]].reshape(widths[-1], widths[-2]).T
+    for layer in range(len(widths) - 2, 1, -1):
+        V = theta[blocks[f"A{layer}"]].reshape(widths[layer], widths[layer - 1]).T @ V
+    return V, blocks["A1"], (widths[1], widths[0])
+
+
+@dataclass(frozen=True, eq=False)
+class NuclearNorm:
+    """R(theta) = sum of the singular values of theta[block] as a matrix of `shape` (row-major), a semidefinite program.
+
+    block: the name of a block (resolved by `resolve`, which the problem constructors call), a slice with explicit ends, or
+    indices.  Dual norm: the spectral norm of g on the block, inf when g does not vanish elsewhere.
+    Raises ProblemError on overlapping indices or when block and shape disagree.
+    """
+
+    block: Any
+    shape: tuple[int, int]
+
+    name: ClassVar[str] = "nuclear_norm"
+    is_norm: ClassVar[bool] = True
+    integer: ClassVar[bool] = False
+    movable: ClassVar[slice | None] = None
+    strictly_convex: ClassVar[bool] = False
+    unique_minimiser: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        shape = _matrix_shape(self.shape)
+        object.__setattr__(self, "shape", shape)
+        if isinstance(self.block, str):
+            return
+        indices = _indices(self.block)
+        if indices.size != shape[0] * shape[1]:
+            raise ProblemError(f"block of nuclear_norm: expected {shape[0] * shape[1]} coordinates for shape {shape}, got {indices.size}")
+        indices.setflags(write=False)
+        object.__setattr__(self, "block", indices)
+
+    def resolve(self, blocks: Mapping[str, slice]) -> NuclearNorm:
+        """The same norm with a named block replaced by its coordinates. ProblemError on an unknown name."""
+        if not isinstance(self.block, str):
+            return self
+        if self.block not in blocks:
+            raise ProblemError(f"block of nuclear_norm: expected one of {', '.join(blocks)}, got {self.block!r}")
+        return NuclearNorm(blocks[self.block], self.shape)
+
+    @property
+    def indices(self) -> Array:
+        """(p q,) coordinates of the matrix entries, row-major. ProblemError while the block is only a name."""
+        if isinstance(self.block, str):
+            raise ProblemError(
+                f"block of nuclear_norm: {self.block!r} names a block of a model; without a model give a slice or indices"
+            )
+        return self.block
+
+    def validate(self, n_parameters: int) -> None:
+        if self.indices.max() >= n_parameters:
+            raise ProblemError(f"block of nuclear_norm: coordinate {self.indices.max()} does not exist in {n_parameters} parameters")
+
+    def value(self, theta: Any) -> float:
+        return float(np.sum(self._singular_values(as_float(theta))))
+
+    def expression(self, theta: Any) -> Any:
+        import cvxpy as cp
+
+        return cp.normNuc(cp.reshape(theta[self.indices], self.shape, order="C"))
+
+    def dual_norm(self, g: Any) -> float:
+        z = as_float(g)
+        return math.inf if np.any(z[self._elsewhere(z)]) else float(np.max(self._singular_values(z)))
+
+    def conjugate(self, g: Any, tol: float = 0.0) -> float:
+        z = as_float(g)
+        return indicator(self.dual_norm(without_noise(z, self._elsewhere(z), tol)) <= 1.0 + tol)
+
+    def prox(self, v: Any, step: float) -> Array:
+        """Singular values sigma become max(sigma - step, 0); coordinates off the block stay."""
+        x = as_float(v).copy()
+        U, sigma, Vt = np.linalg.svd(self._matrix(x), full_matrices=False)
+        x[self.indices] = ((U * np.maximum(sigma - as_step(step), 0.0)) @ Vt).reshape(-1)
+        return x
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name, "indices": self.indices, "shape": list(self.shape)}
+
+    def _matrix(self, x: Array) -> Array:
+        self.validate(x.size)
+        return x[self.indices].reshape(self.shape)
+
+    def _singular_values(self, x: Array) -> Array:
+        return np.linalg.svd(self._matrix(x), compute_uv=False)
+
+    def _elsewhere(self, x: Array) -> Array:
+        mask = np.ones(x.size, dtype=bool)
+        mask[self.indices] = False
+        return mask
+
+
+def _matrix_shape(shape: Any) -> tuple[int, int]:
+    try:
+        rows, columns = shape
+        if not all(isinstance(side, (int, np.integer)) and side > 0 for side in (rows, columns)):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ProblemError(f"shape: expected two positive integers (rows, columns), got {shape!r}") from None
+    return int(rows), int(columns)
+
+
+def _indices(block: Any) -> Array:
+    """Distinct coordinates >= 0 from a slice with explicit ends or an integer sequence."""
+    if isinstance(block, slice):
+        if block.stop is None or block.stop < 0 or (block.start or 0) < 0:
+            raise ProblemError(f"block of nuclear_norm: expected a slice with explicit ends >= 0, got {block!r}")
+        return np.arange(block.start or 0, block.stop, block.step or 1)
+    array = np.asarray(block)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        raise ProblemError(f"block of nuclear_norm: expected a block name, a slice or integer indices, got {block!r}")
+    if array.min() < 0 or np.unique(array).size != array.size:
+        raise ProblemError("block of nuclear_norm: expected distinct indices >= 0")
+    return array.astype(np.int64)
