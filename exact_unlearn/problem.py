@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec
-from exact_unlearn.drift import drift_from_spec, drift_terms
+from exact_unlearn import codec, drift, regularizers
 from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
 from exact_unlearn.jacobian import (
     DENSE_LIMIT,
@@ -31,7 +30,7 @@ from exact_unlearn.jacobian import (
     to_float,
     to_rational,
 )
-from exact_unlearn.regularizers import PredictorNorm, Regularizer, regularizer_from_spec
+from exact_unlearn.regularizers import PredictorNorm, Regularizer
 
 SCHEMA = "exact-unlearn/problem"
 
@@ -84,7 +83,7 @@ class UnlearningProblem:
         set_field(self, "jacobian", jacobian)
         set_field(self, "rhs", rhs)
         set_field(self, "free", free)
-        set_field(self, "drifts", drift_terms(self.drift_penalty))
+        set_field(self, "drifts", drift.drift_terms(self.drift_penalty))
 
     @property
     def n_parameters(self) -> int:
@@ -103,8 +102,8 @@ class UnlearningProblem:
 
     def objective(self, theta: Array) -> Any:
         """R(theta) + Rhat(theta - theta*): a float, or a Fraction where that is rational and theta is."""
-        drift = theta - self.theta_star
-        return sum((term.value(drift) for term in self.drifts), start=self.regularizer.value(theta))
+        moved = theta - self.theta_star
+        return sum((term.value(moved) for term in self.drifts), start=self.regularizer.value(theta))
 
     def free_matrix(self) -> Array:
         """J restricted to the free coordinates, dense: (k, number of free coordinates), float64 or Fractions."""
@@ -151,11 +150,11 @@ class UnlearningProblem:
     def from_tree(cls, tree: Mapping[str, Any], source: str = "problem") -> UnlearningProblem:
         """The inverse of `to_tree`; `source` is named in errors."""
         try:
-            drifts = [drift_from_spec(_numbers(spec)) for spec in tree["drift_penalty"]]
+            drifts = [drift.from_spec(_numbers(spec)) for spec in tree["drift_penalty"]]
             return cls(
                 theta_star=tree["theta_star"],
                 jacobian=_jacobian_from_tree(tree["jacobian"]),
-                regularizer=regularizer_from_spec(_numbers(tree["regularizer"])),
+                regularizer=regularizers.from_spec(_numbers(tree["regularizer"])),
                 drift_penalty=sum(drifts[1:], start=drifts[0]) if drifts else None,
                 free=np.asarray(tree["free"]).astype(bool),
                 rhs=tree["rhs"],
@@ -310,7 +309,7 @@ def _free_mask(free: Any, d: int, regularizer: Any) -> Array:
         if (mask & ~allowed).any():
             outside = int(np.flatnonzero(mask & ~allowed)[0])
             raise ProblemError(
-                f"free: {type(regularizer).__name__} is a convex program only while {regularizer.movable_name} alone moves, "
+                f"free: {type(regularizer).__name__} is stated for moves of the coordinates {movable.start} to {movable.stop - 1} only, "
                 f"but coordinate {outside} is free as well"
             )
     mask.setflags(write=False)

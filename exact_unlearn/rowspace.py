@@ -74,12 +74,12 @@ class RowSpace:
         return drift
 
     def multipliers(self, z: Array) -> Array:
-        """nu, shape (k,), zero on dropped rows, with J.T nu = z for a z in the row space, shape (p,)."""
-        nu = np.zeros(self.report.shape[0])
+        """nu, shape (k,) or (k, c), zero on dropped rows, with J.T nu = z for z in the row space, shape (p,) or (p, c)."""
+        nu = np.zeros((self.report.shape[0], *z.shape[1:]))
         if self._lu is not None:
-            basis = np.ascontiguousarray(self._basis().T)
-            solved = _refined_solve(basis, self._lu, z[self._columns, None], transposed=True)[:, 0]
-            nu[list(self.report.rows)] = _scaled(solved, self._scale)
+            basis, target = np.ascontiguousarray(self._basis().T), z[self._columns].reshape(self._columns.size, -1)
+            solved = _refined_solve(basis, self._lu, target, transposed=True)
+            nu[list(self.report.rows)] = _scaled(solved, self._scale[:, None]).reshape(-1, *z.shape[1:])
         return nu
 
     def dependence(self, row: Array) -> Array:

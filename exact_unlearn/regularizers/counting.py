@@ -1,7 +1,7 @@
 """Counts: regularizers that lead to mixed-integer programs.
 
-Their conjugate is the indicator of {0}: a count is bounded along no direction, so Fenchel duality gives the lower bound 0 only.
-Lower bounds worth having come from ranks (see `exact_unlearn.certify`).
+Their conjugate is the indicator of {0}: a count is bounded along no direction, so Fenchel duality gives the
+lower bound 0 only. Lower bounds worth having come from ranks (see `exact_unlearn.certify`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ def _vanishes(g: Any) -> float:
 
 @dataclass(frozen=True, eq=False, init=False)
 class L0:
-    """R(theta) = number of non-zero coordinates, or of groups with a non-zero coordinate; a mixed-integer program.
+    """R(theta) = number of non-zero coordinates, or of groups with a non-zero coordinate; a mixed-integer
+    program.
 
-    groups: None, or labels or index sequences that partition range(d) (see GroupL2). Raises ProblemError otherwise.
+    groups: None, or labels or index sequences that partition range(d) (see GroupL2). Raises ProblemError
+    otherwise.
     """
 
     partition: Partition | None
@@ -62,6 +64,10 @@ class L0:
         if self.partition is not None:
             require_length("groups of l0", self.partition.n_parameters, n_parameters)
 
+    def charge(self, theta_star: Any) -> Array:
+        """(d,) int64: the group that pays when a coordinate is not zero."""
+        return np.arange(np.size(theta_star)) if self.labels is None else self.labels
+
     def value(self, theta: Any) -> Value:
         x = as_real(theta)
         return _count(int(np.count_nonzero(x)) if self.partition is None else self.partition.nonzero(x), x)
@@ -74,7 +80,9 @@ class L0:
         return _vanishes(g)
 
     def prox(self, v: Any, step: float) -> Array:
-        """Hard threshold: a group with |v_g|_2 <= sqrt(2 step) becomes 0 (on equality both 0 and v_g are minimisers)."""
+        """Hard threshold: a group with |v_g|_2 <= sqrt(2 step) becomes 0 (on equality both 0 and v_g are
+        minimisers).
+        """
         x, t = as_float(v), as_step(step)
         bound = np.sqrt(2.0) * np.sqrt(t)
         if self.partition is None:
@@ -87,11 +95,12 @@ class L0:
 
 @dataclass(frozen=True, eq=False, init=False)
 class ActiveNeurons:
-    """R(theta) = #{i : column i of C != 0 and row a_i of A != 0} of a two-layer perceptron (Theorem 5, Lemma 2).
+    """R(theta) = #{i : column i of C != 0 and row a_i of A != 0} of a two-layer perceptron (Theorem 5, Lemma
+    2).
 
-    theta = [C (l, h); A (h, m)], row-major.  Only C may move (`movable`): then R + the freezing of A is the R~ of the paper, and a
-    neuron with a_i = 0 is a bias that costs nothing.  No prox: with A frozen it is that of L0 on the columns of C
-    with a_i != 0.  A mixed-integer program.
+    theta = [C (l, h); A (h, m)], row-major.  Only C may move (`movable`): then R + the freezing of A is the
+    R~ of the paper, and a neuron with a_i = 0 is a bias that costs nothing.  No prox: with A frozen it is
+    that of L0 on the columns of C with a_i != 0.  A mixed-integer program.
 
     perceptron: a Perceptron (n_inputs, width, n_outputs). Raises ProblemError on other models.
     """
@@ -139,7 +148,18 @@ class ActiveNeurons:
         cut = self.n_outputs * self.width
         outgoing = (x[:cut] != 0).reshape(self.n_outputs, self.width).any(axis=0)
         incoming = (x[cut:] != 0).reshape(self.width, self.n_inputs).any(axis=1)
-        return (outgoing & incoming).astype(bool)
+        active: Array = outgoing & incoming
+        return active
+
+    def charge(self, theta_star: Any) -> Array:
+        """(d,) int64: the neuron that pays when a coordinate is not zero, -1 for A and for the columns of C that
+        a row a_i = 0 makes free.
+        """
+        x = as_real(theta_star)
+        cut = self.n_outputs * self.width
+        incoming = (x[cut:] != 0).reshape(self.width, self.n_inputs).any(axis=1)
+        paying = np.where(incoming, np.arange(self.width), -1)
+        return np.concatenate([np.tile(paying, self.n_outputs), np.full(x.size - cut, -1)])
 
     def value(self, theta: Any) -> Value:
         return _count(int(np.count_nonzero(self.active(theta))), as_real(theta))

@@ -1,0 +1,208 @@
+"""One explicit program, any CVXPY solver: points and multipliers with one sign convention.
+
+CVXPY's own canonicalisation is bypassed on purpose: the program is already explicit, and stating it row by row gives the multipliers
+of exactly these rows from every solver.  The solver is always named; CVXPY never chooses.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array
+from exact_unlearn.program import Cones, ExplicitProgram
+
+DEFAULTS = {
+    "QP": ("OSQP", "CLARABEL"),
+    "LP": ("HIGHS", "CLARABEL"),
+    "SOCP": ("CLARABEL", "SCS"),
+    "SDP": ("CLARABEL", "SCS"),
+    "MILP": ("HIGHS",),
+}
+"""Back ends per class of program: the first is asked first, the next only if the answer misses the accuracy."""
+
+
+@dataclass(frozen=True, eq=False)
+class BackendAnswer:
+    """What a back end said: its own status word, a point z and row multipliers y (None where it gave none), its time.
+
+    Sign: P z + q + A.T y = 0, y in the dual cone.
+    """
+
+    solver: str
+    claim: str
+    z: Array | None
+    y: Array | None
+    compile_seconds: float
+    solve_seconds: float
+    detail: str = ""
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the CVXPY solvers that can be used here."""
+    import cvxpy as cp
+
+    return tuple(cp.installed_solvers())
+
+
+def check_solver(name: str, program: ExplicitProgram) -> str:
+    """The canonical name of an installed solver that can handle the program, else ProblemError."""
+    from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC, SOLVER_MAP_QP
+
+    known = installed()
+    upper = str(name).upper()
+    if upper not in known:
+        raise ProblemError(f"solver: {name!r} is not installed; available: {', '.join(known)}")
+    conic, quadratic = SOLVER_MAP_CONIC.get(upper), SOLVER_MAP_QP.get(upper)
+    cones = {cone.__name__ for cone in conic.SUPPORTED_CONSTRAINTS} if conic else set()
+    missing = {
+        "LP": False,
+        "QP": not quadratic and not conic.supports_quad_obj() and "SOC" not in cones,
+        "SOCP": "SOC" not in cones,
+        "SDP": "PSD" not in cones,
+        "MILP": not any(interface and interface.MIP_CAPABLE for interface in (conic, quadratic)),
+    }[program.kind]
+    if missing:
+        raise ProblemError(f"solver: {upper} cannot solve a {program.kind}; try {', '.join(DEFAULTS[program.kind])}")
+    return upper
+
+
+def run(program: ExplicitProgram, solver: str, accuracy: float, time_limit: float | None) -> BackendAnswer:
+    """Solve the program with the named CVXPY solver; never raises for what the solver does."""
+    import cvxpy as cp
+
+    began = time.perf_counter()
+    scaled, length, cost = _normalised(program)
+    problem, z, constraints = _cvxpy_problem(scaled)
+    options = _options(solver, accuracy, time_limit)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # inaccuracy is judged by residuals, not by warnings
+            problem.solve(solver=solver, **options)
+        claim, detail = str(problem.status), ""
+    except (cp.error.SolverError, ArithmeticError, ValueError, AssertionError) as error:
+        claim, detail = "solver_error", (str(error).splitlines() or [type(error).__name__])[0]
+    elapsed = time.perf_counter() - began
+    stats = problem.solver_stats
+    solving = min(elapsed, float(stats.solve_time)) if stats is not None and stats.solve_time else 0.0
+    compiling = float(problem.compilation_time or 0.0)
+    solving = solving or max(0.0, elapsed - compiling)
+    point = None if z.value is None or not np.isfinite(z.value).all() else np.asarray(z.value, dtype=float) * length
+    y = _multipliers(scaled.cones, constraints)
+    y = None if y is None else y * (cost / length)
+    return BackendAnswer(solver, claim, point, y, max(0.0, elapsed - solving), solving, detail)
+
+
+def _normalised(program: ExplicitProgram) -> tuple[ExplicitProgram, float, float]:
+    """The program in units in which b and the objective have size 1, by powers of two; cones do not notice."""
+    length = _power_of_two(np.max(np.abs(program.b), initial=0.0))
+    P, q = program.P * length**2, program.q * length
+    cost = _power_of_two(max(np.max(np.abs(P.data), initial=0.0), np.max(np.abs(q), initial=0.0)))
+    b = program.b / length
+    if program.integer.size:  # binary variables have their own unit
+        return program, 1.0, 1.0
+    return (
+        ExplicitProgram(
+            sp.csc_array(P / cost), q / cost, program.A, b, program.cones, program.integer, 0.0,
+            program.theta_map, program.theta_offset, program.nu_map,
+        ),
+        length,
+        cost,
+    )  # fmt: skip
+
+
+def _power_of_two(size: float) -> float:
+    return float(np.ldexp(1.0, int(np.frexp(size)[1]))) if size else 1.0
+
+
+def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
+    import cvxpy as cp
+
+    n, cones, A, b = program.q.size, program.cones, sp.csr_array(program.A), program.b
+    z = cp.Variable(n, boolean=[(int(j),) for j in program.integer]) if program.integer.size else cp.Variable(n)
+    objective: Any = program.q @ z
+    if program.P.nnz:
+        objective = objective + 0.5 * cp.quad_form(z, cp.psd_wrap(program.P))
+    constraints: list[Any] = []
+    zero, end = cones.zero, cones.zero + cones.nonneg
+    if zero:
+        constraints.append(A[:zero] @ z == b[:zero])
+    if cones.nonneg:
+        constraints.append(A[zero:end] @ z <= b[zero:end])
+    at = end
+    for size in cones.soc:
+        s = b[at : at + size] - A[at : at + size] @ z
+        constraints.append(cp.SOC(s[0], s[1:]))
+        at += size
+    for order in cones.psd:
+        size = order * (order + 1) // 2
+        s = b[at : at + size] - A[at : at + size] @ z
+        constraints.append(cp.PSD(cp.reshape(_symmetric(order) @ s, (order, order), order="C")))
+        at += size
+    return cp.Problem(cp.Minimize(objective), constraints), z, constraints
+
+
+def _symmetric(order: int) -> sp.csr_array:
+    """The map from an upper triangle by columns (off-diagonal times sqrt 2) to the flat symmetric matrix."""
+    rows, columns, values, at = [], [], [], 0
+    for j in range(order):
+        for i in range(j + 1):
+            scale = 1.0 if i == j else 1.0 / math.sqrt(2.0)
+            for position in {i * order + j, j * order + i}:
+                rows.append(position)
+                columns.append(at)
+                values.append(scale)
+            at += 1
+    return sp.csr_array((values, (rows, columns)), shape=(order * order, at))
+
+
+def _multipliers(cones: Cones, constraints: list[Any]) -> Array | None:
+    """y in the order of the rows, or None if the back end gave none."""
+    parts: list[Array] = []
+    for constraint in constraints:
+        value = constraint.dual_value
+        if value is None:
+            return None
+        if isinstance(value, list):  # a second-order cone: [t, x]
+            parts.append(np.concatenate([np.ravel(part) for part in value]))
+        elif np.ndim(value) == 2:
+            parts.append(_triangle(np.asarray(value)))
+        else:
+            parts.append(np.ravel(value))
+    y = np.concatenate(parts) if parts else np.zeros(0)
+    return y if y.size == cones.rows and np.isfinite(y).all() else None
+
+
+def _triangle(matrix: Array) -> Array:
+    """The upper triangle by columns, off-diagonal times sqrt 2: the adjoint scaling of `_symmetric`."""
+    symmetric, order = (matrix + matrix.T) / 2, matrix.shape[0]
+    scale = math.sqrt(2.0)
+    return np.array([symmetric[i, j] * (1.0 if i == j else scale) for j in range(order) for i in range(j + 1)])
+
+
+def _options(solver: str, accuracy: float, time_limit: float | None) -> dict[str, Any]:
+    """Accuracy and time limit in each solver's own words; solvers not listed run with their defaults."""
+    fine = max(accuracy * 1e-4, 1e-14)
+    options: dict[str, Any] = {
+        "CLARABEL": {
+            "tol_gap_abs": fine, "tol_gap_rel": fine, "tol_feas": fine, "max_iter": 200,
+            "reduced_tol_gap_abs": 1e-8, "reduced_tol_gap_rel": 1e-8, "reduced_tol_feas": 1e-8, "accept_unknown": True,
+        },
+        "OSQP": {"eps_abs": max(fine, 1e-11), "eps_rel": max(fine, 1e-11), "max_iter": 20_000, "polishing": True},
+        "HIGHS": {"output_flag": False, "primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        "SCS": {"eps_abs": max(fine, 1e-10), "eps_rel": max(fine, 1e-10), "max_iters": 50_000},
+        "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
+    }.get(solver, {})  # fmt: skip
+    if time_limit is not None:
+        name = {"CLARABEL": "time_limit", "OSQP": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}.get(solver)
+        if name is None:
+            raise ProblemError(f"time_limit: {solver} has no time limit that CVXPY can set; leave it out or use another solver")
+        options[name] = float(time_limit)
+    return options

@@ -1,0 +1,237 @@
+"""The reference solver: a problem in, a claimed optimum with multipliers out, by CVXPY on the explicit program."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn import backends
+from exact_unlearn.backends import BackendAnswer
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.polish import polish
+from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.program import Assembly, assemble
+from exact_unlearn.rowspace import RowSpace
+from exact_unlearn.solution import Solution, Status
+
+ACCURACY = 1e-9
+"""Default for the largest of primal residual, dual residual and relative gap of an answer called optimal."""
+
+INCONSISTENT = 1e-9
+"""A dropped row contradicts the kept ones when it misses by more than this, relative to its terms."""
+
+
+def solve(
+    problem: UnlearningProblem,
+    solver: str | None = None,
+    accuracy: float | None = None,
+    time_limit: float | None = None,
+) -> Solution:
+    """Solve the problem exactly as stated, and measure the answer.
+
+    solver: the name of an installed CVXPY solver, or None for the default of the class of program (backends.DEFAULTS; a
+    second back end is asked if the first misses the accuracy, and the better answer is kept).
+    accuracy: the bound on primal residual, dual residual and relative gap for Status.OPTIMAL (default 1e-9).
+    time_limit: seconds for each back end; when it ends a solve, the status says so.
+
+    J is replaced by an orthonormal basis of its numerical row space before any solver sees it; `rank` of the
+    solution reports that decision and `nu` refers to the caller's J.  Answers to QPs and LPs are polished on their active set.
+    theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as Status.BACKEND_FAILED;
+    an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises ProblemError for bad arguments only.
+    """
+    accuracy = _positive("accuracy", ACCURACY if accuracy is None else accuracy)
+    if time_limit is not None:
+        time_limit = _positive("time_limit", time_limit)
+    if not isinstance(problem, UnlearningProblem):
+        raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    began = time.perf_counter()
+    assembly = assemble(problem)
+    compiling = time.perf_counter() - began
+    names = [backends.check_solver(solver, assembly.program)] if solver else list(backends.DEFAULTS[assembly.program.kind])
+    conflict = _conflict(problem, assembly.rows)
+    if conflict is not None:
+        return conflict
+    if assembly.program.integer.size:
+        from exact_unlearn.counting import solve_counting
+
+        return solve_counting(problem, assembly, names[0], time_limit, compiling)
+    if not problem.theta_star.any() and not problem.rhs.any():
+        return _at_zero(problem, assembly, compiling)
+    best: Solution | None = None
+    for name in names:
+        candidate = _attempt(problem, assembly, name, accuracy, time_limit, compiling)
+        if best is None or _error(candidate) < _error(best):
+            best = candidate
+        if candidate.status is Status.OPTIMAL:
+            break
+    assert best is not None
+    return best
+
+
+def _at_zero(problem: UnlearningProblem, assembly: Assembly, seconds: float) -> Solution:
+    """theta* = 0 and b = 0: every R and every drift penalty is smallest where theta stands."""
+    zero = np.zeros(problem.n_parameters)
+    return Solution(
+        problem=problem,
+        theta=zero,
+        nu=np.zeros(problem.n_constraints),
+        status=Status.OPTIMAL,
+        solver="closed form",
+        subgradient=zero,
+        drift_subgradients=tuple(zero for _ in problem.drifts),
+        unique=_unique(problem, assembly),
+        rank=assembly.rows.report,
+        compile_seconds=seconds,
+    )
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (0 < number < math.inf):
+        raise ProblemError(f"{name}: expected a positive number, got {value!r}")
+    return number
+
+
+def _error(solution: Solution) -> float:
+    """The figure by which two answers are compared."""
+    return max(solution.primal_residual(), solution.dual_residual(), solution.relative_gap())
+
+
+def _attempt(
+    problem: UnlearningProblem, assembly: Assembly, name: str, accuracy: float, time_limit: float | None, compiling: float
+) -> Solution:
+    program = assembly.program
+    if program.q.size == 0:  # nothing may move and nothing has an epigraph
+        answer = BackendAnswer("none", "optimal", np.zeros(0), np.zeros(0), 0.0, 0.0)
+    else:
+        answer = backends.run(program, name, accuracy, time_limit)
+    began = time.perf_counter()
+    z, y = answer.z, answer.y
+    if z is None or y is None:
+        z = _start(problem, assembly) if z is None else z
+        solution = _build(problem, assembly, z, None, answer, compiling)
+        return solution.with_message(*_failure(answer, time_limit, solution))
+    if program.kind in ("QP", "LP"):
+        z, y = polish(program, z, y)
+    solution = _build(problem, assembly, z, y, answer, compiling + time.perf_counter() - began)
+    if _error(solution) <= accuracy:
+        return solution
+    status = Status.TIME_LIMIT if _timed_out(answer, time_limit) else Status.INACCURATE
+    return solution.with_message(status, f"{name} said {answer.claim!r}.")
+
+
+def _start(problem: UnlearningProblem, assembly: Assembly) -> Array:
+    """A feasible z with theta = theta* (surrogates), auxiliary variables zero."""
+    z = np.zeros(assembly.program.q.size)
+    free = np.flatnonzero(problem.free)
+    z[: free.size] = to_float(problem.theta_star)[free] + assembly.rows.particular(to_float(problem.rhs))
+    return z
+
+
+def _timed_out(answer: BackendAnswer, time_limit: float | None) -> bool:
+    """Whether the limit that ended the back end was the caller's; some end on a limit of iterations, and say the same."""
+    return time_limit is not None and "limit" in answer.claim and answer.solve_seconds >= 0.8 * time_limit
+
+
+def _failure(answer: BackendAnswer, time_limit: float | None, solution: Solution) -> tuple[Status, str]:
+    said = f"{answer.solver} said {answer.claim!r}" + (f" ({answer.detail})" if answer.detail else "")
+    if _timed_out(answer, time_limit):
+        return Status.TIME_LIMIT, f"{said}; theta is the point that the solve started from."
+    if "infeasible" in answer.claim and not solution.primal_residual() <= INCONSISTENT:
+        return Status.INFEASIBLE, f"{said}, and theta* is not feasible either; the trust region may be too small for the data."
+    return Status.BACKEND_FAILED, f"{said}, although a feasible point is known; theta is that point."
+
+
+def _build(
+    problem: UnlearningProblem, assembly: Assembly, z: Array, y: Array | None, answer: BackendAnswer, seconds: float
+) -> Solution:
+    """The claim in the caller's terms: theta, nu for the caller's rows, subgradients per summand."""
+    program = assembly.program
+    theta = _on_constraints(problem, assembly, program.theta(z))
+    subgradient, drift_subgradients, nu = None, None, np.zeros(problem.n_constraints)
+    if y is not None:
+        parts = assembly.subgradients(theta, y)
+        terms = (problem.regularizer, *problem.drifts)
+        parts = [_into_domain(term, part) for term, part in zip(terms, parts, strict=True)]
+        subgradient, drift_subgradients, nu = parts[0], tuple(parts[1:]), program.nu(y)
+    return Solution(
+        problem=problem,
+        theta=theta,
+        nu=nu,
+        status=Status.OPTIMAL,
+        solver=answer.solver,
+        subgradient=subgradient,
+        drift_subgradients=drift_subgradients,
+        unique=_unique(problem, assembly),
+        rank=assembly.rows.report,
+        compile_seconds=seconds + answer.compile_seconds,
+        solve_seconds=answer.solve_seconds,
+    )
+
+
+def _on_constraints(problem: UnlearningProblem, assembly: Assembly, theta: Array) -> Array:
+    """theta, moved orthogonally onto Q theta = c if the back end left it further away than rounding."""
+    free = np.flatnonzero(problem.free)
+    Q, c = assembly.rows.Q, assembly.program.b[: assembly.program.cones.zero]
+    residual = c - Q @ theta[free]
+    if np.max(np.abs(residual), initial=0.0) > 1e-14 * np.max(np.abs(theta), initial=0.0):
+        theta = theta.copy()
+        theta[free] += Q.T @ residual
+    return theta
+
+
+def _into_domain(term: Any, part: Array) -> Array:
+    """`part` cleaned of rounding: scaled into the dual ball when it sticks out, zero where the (semi)norm is blind."""
+    if term.name in ("squared_l2", "l1", "l2", "linf") and term.weights is not None:
+        part = np.where(to_float(np.asarray(term.weights)) > 0, part, 0.0)
+    if not getattr(term, "is_norm", False):
+        return part
+    excess = float(term.dual_norm(part))
+    return part / (excess * (1 + 1e-15)) if 1.0 < excess < math.inf else part
+
+
+def _unique(problem: UnlearningProblem, assembly: Assembly) -> bool | None:
+    """Whether the minimiser is unique, where the form alone decides; certify() decides more."""
+    R, free = problem.regularizer, int(problem.free.sum())
+    if assembly.rows.report.rank == free or R.strictly_convex or any(t.strictly_convex for t in problem.drifts):
+        return True
+    if R.unique_minimiser and all(term.name == "trust_region" for term in problem.drifts):
+        return True
+    if R.name == "predictor_norm" and not problem.drifts and free == R.V.shape[0] * R.shape[1]:
+        return bool(np.linalg.matrix_rank(to_float(np.asarray(R.V))) == R.V.shape[0])
+    return None
+
+
+def _conflict(problem: UnlearningProblem, rows: RowSpace) -> Solution | None:
+    """An infeasible Solution with a Farkas vector, when a dropped row contradicts the kept ones."""
+    rhs = to_float(problem.rhs)
+    if not rhs.any():
+        return None
+    J, kept = to_float(problem.free_matrix()), list(rows.report.rows)
+    size = float(np.linalg.norm(to_float(problem.theta_star)))
+    for i in sorted(set(range(problem.n_constraints)) - set(kept)):
+        weights = rows.multipliers(J[i])
+        miss = rhs[i] - weights @ rhs
+        scale = abs(rhs[i]) + np.abs(weights) @ np.abs(rhs) + float(np.linalg.norm(J[i])) * size
+        if abs(miss) > INCONSISTENT * scale:
+            farkas = -weights
+            farkas[i] += 1.0
+            farkas *= math.copysign(1.0, miss)
+            involved = [int(row) for row in np.flatnonzero(np.abs(farkas) > 1e-9)]
+            return Solution(
+                problem=problem,
+                theta=problem.theta_star,
+                nu=farkas,
+                status=Status.INFEASIBLE,
+                solver="row space",
+                rank=rows.report,
+                message=f"Row {i} contradicts rows {[row for row in involved if row != i]}: nu.T J = 0 but nu.b = {abs(miss):.3g}.",
+            )
+    return None

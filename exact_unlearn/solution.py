@@ -1,0 +1,295 @@
+"""What a solver claims, and the residuals by which the claim is measured without asking the solver.
+
+Sign convention, the same for every solver: the Lagrangian is F(D) - nu.T (J D - b), so at an optimum
+
+    J.T nu = g + h_1 + ... + h_K   on the free coordinates,   g in dR(theta), h_k in dRhat_k(D),
+
+and by Fenchel duality every (nu, g, h) with that equation proves
+
+    R(theta) + Rhat(D) >= <g, theta*> + <nu, b> - R*(g) - sum_k Rhat_k*(h_k)   for every feasible theta.
+
+On frozen coordinates g is a free dual variable (h plays no role there, for D = 0).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn import codec
+from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
+from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
+from exact_unlearn.problem import UnlearningProblem
+
+SCHEMA = "exact-unlearn/solution"
+
+DOMAIN_SLACK = 1e-9
+"""g and h_k may leave the domains of the conjugates by this much, relatively; more shows in `dual_residual`."""
+
+
+class Status(Enum):
+    """How a solve ended.  `advice` says what to try."""
+
+    OPTIMAL = "optimal"
+    INACCURATE = "inaccurate"
+    INTERVAL = "interval"
+    TIME_LIMIT = "time_limit"
+    INFEASIBLE = "infeasible"
+    BACKEND_FAILED = "backend_failed"
+
+    @property
+    def advice(self) -> str:
+        """One sentence: what the status means and what to do about it."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.OPTIMAL: "Solved to the requested accuracy by the solution's own residuals; certify() turns the claim into a proof.",
+    Status.INACCURATE: "The residuals miss the requested accuracy; try another solver, a looser accuracy, or certify(), which improves the point.",
+    Status.INTERVAL: "Integer program: the optimum lies in [lower, upper] but was not proved; allow more time, or pass fewer groups.",
+    Status.TIME_LIMIT: "The time limit ended the solve; the point returned is feasible only as far as primal_residual() says; allow more time.",
+    Status.INFEASIBLE: "No parameters fit the retained data; nu is a Farkas vector (J.T nu = 0 on free coordinates, nu.b > 0) naming the conflicting rows.",
+    Status.BACKEND_FAILED: "The back end failed or contradicted itself (theta* is feasible for every surrogate); try another solver by name.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A claimed optimum: parameters, multipliers, and how they were obtained.
+
+    theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k (d,), one per summand of the
+    drift penalty.  lower, upper: bounds on the optimum of an integer program.  rank: the RankReport of the solve.  unique: True
+    or False where known, else None.  Seconds are wall-clock.
+    """
+
+    problem: UnlearningProblem
+    theta: Array
+    nu: Array
+    status: Status
+    solver: str = "caller"
+    subgradient: Array | None = None
+    drift_subgradients: tuple[Array, ...] | None = None
+    lower: float | None = None
+    upper: float | None = None
+    unique: bool | None = None
+    rank: Any = None
+    compile_seconds: float = 0.0
+    solve_seconds: float = 0.0
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        for name, size in (("theta", self.problem.n_parameters), ("nu", self.problem.n_constraints)):
+            array = real_array(name, getattr(self, name), ndim=1)
+            if array.size != size:
+                raise ProblemError(f"{name}: expected {size} entries for this problem, got {array.size}")
+            object.__setattr__(self, name, array)
+
+    @property
+    def drift(self) -> Array:
+        """D = theta - theta*, (d,)."""
+        return np.asarray(self.theta - self._theta_star)
+
+    @property
+    def value(self) -> float:
+        """R(theta) + Rhat(D), recomputed from theta.  A trust region counts by its residual, not as infinity."""
+        drift = self.drift
+        value = self.problem.regularizer.value(self.theta)
+        for term in self.problem.drifts:
+            value += 0.0 if term.name == "trust_region" else term.value(drift)
+        return float(value)
+
+    @property
+    def advice(self) -> str:
+        """What the status means for the caller."""
+        return self.status.advice
+
+    def primal_residual(self) -> float:
+        """How far theta is from feasible, relatively: the largest of
+
+        |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) over rows i, |D_j| / |theta*| over frozen coordinates j (norms
+        2 and max), and max(0, |D| / radius - 1) over trust regions (|D| / |theta*| where the radius is 0).
+        """
+        problem, drift = self.problem, to_float(self.drift)
+        size = _norm(to_float(self.theta)) + _norm(to_float(self._theta_star))
+        worst = _ratio(float(np.max(np.abs(drift[~problem.free]), initial=0.0)), size)
+        if problem.n_constraints:
+            movable = np.where(problem.free, drift, 0.0)
+            residual, scale = _row_residuals(problem, movable, size)
+            worst = max(worst, *(_ratio(r, s) for r, s in zip(residual, scale, strict=True)))
+        for term in problem.drifts:
+            if term.name == "trust_region":
+                length = float(np.max(np.abs(drift), initial=0.0)) if term.norm == math.inf else _norm(drift)
+                excess = max(0.0, length - float(term.radius))
+                worst = max(worst, _ratio(excess, float(term.radius) or size))
+        return worst
+
+    def dual_residual(self) -> float:
+        """How far (nu, g, h) is from dual feasible: the larger of
+
+        max |J.T nu - g - sum h_k| over free coordinates / max(|J.T nu|, |g|, |h_k|, R(theta*) / |theta*|) in max norms, and the relative
+        amount by which g or an h_k leaves the domain of its conjugate (dual norm minus 1 for norms).  inf when no
+        subgradients were claimed.
+        """
+        if self.subgradient is None or self.drift_subgradients is None:
+            return math.inf
+        parts = [to_float(self.subgradient), *map(to_float, self.drift_subgradients)]
+        pullback = to_float(self.problem.jacobian.rmatvec(self._floats(self.nu)))
+        free = self.problem.free
+        mismatch = np.abs(pullback - sum(parts[1:], start=parts[0]))[free]
+        scale = max(float(np.max(np.abs(part), initial=0.0)) for part in (pullback, *parts))
+        start = to_float(self.problem.theta_star)
+        if start.any():  # the slope of R, which tells rounding from substance where every multiplier is tiny
+            scale = max(scale, float(self.problem.regularizer.value(start)) / float(np.max(np.abs(start))))
+        worst = _ratio(float(np.max(mismatch, initial=0.0)), scale)
+        for term, part in zip((self.problem.regularizer, *self.problem.drifts), parts, strict=True):
+            worst = max(worst, _domain_excess(term, part))
+        return worst
+
+    def dual_value(self) -> float:
+        """<g, theta*> + <nu, b> - R*(g) - sum_k Rhat_k*(h_k), with conjugates evaluated DOMAIN_SLACK outside their domains."""
+        if self.subgradient is None or self.drift_subgradients is None:
+            return -math.inf
+        problem = self.problem
+        total = _dot(self.subgradient, problem.theta_star) + _dot(self.nu, problem.rhs)
+        total -= problem.regularizer.conjugate(to_float(self.subgradient), tol=DOMAIN_SLACK)
+        for term, part in zip(problem.drifts, self.drift_subgradients, strict=True):
+            total -= term.conjugate(np.where(problem.free, to_float(part), 0.0), tol=DOMAIN_SLACK)
+        return float(total)
+
+    def duality_gap(self) -> float:
+        """value - dual_value for convex programs, value - lower for integer ones (absolute).
+
+        Read it together with `dual_residual`; only a Certificate accounts for every rounding.
+        """
+        if getattr(self.problem.regularizer, "integer", False):
+            return math.inf if self.lower is None else self.value - self.lower
+        return self.value - self.dual_value()
+
+    def relative_gap(self) -> float:
+        """|duality_gap| / max(|value|, |dual value|, |objective at theta*|), 0/0 = 0."""
+        if getattr(self.problem.regularizer, "integer", False):
+            return self.duality_gap()
+        start = float(self.problem.regularizer.value(self._theta_star))
+        return _ratio(abs(self.duality_gap()), max(abs(self.value), abs(start)))
+
+    def is_optimal(self, tol: float = 1e-8) -> bool:
+        """primal_residual, dual_residual and relative_gap are all at most `tol`.  (Integer programs: feasible and lower == value.)"""
+        if self.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
+            return False
+        if getattr(self.problem.regularizer, "integer", False):
+            return self.primal_residual() <= tol and self.duality_gap() <= 0
+        return max(self.primal_residual(), self.dual_residual(), self.relative_gap()) <= tol
+
+    def require_optimal(self, tol: float = 1e-8) -> Solution:
+        """Itself, or SolverError with the status, the residuals and the advice."""
+        if not self.is_optimal(tol):
+            raise SolverError(
+                f"{self.solver}: {self.status.value} (primal {self.primal_residual():.1e}, dual {self.dual_residual():.1e}, "
+                f"gap {self.duality_gap():.1e}). {self.message} {self.advice}"
+            )
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the solution *and its problem* to .npz, .safetensors or .json, without pickle."""
+        tree: dict[str, Any] = {"schema": SCHEMA, "version": 1, "problem": self.problem.to_tree()}
+        tree |= {"theta": self.theta, "nu": self.nu, "status": self.status.value, "solver": self.solver}
+        tree |= {"subgradient": self.subgradient, "unique": self.unique, "message": self.message}
+        tree["drift_subgradients"] = None if self.drift_subgradients is None else list(self.drift_subgradients)
+        tree |= {name: _finite(getattr(self, name)) for name in _SCALARS}
+        codec.save_object(path, tree)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Solution:
+        """Read what `save` wrote; FileFormatError, one sentence, on a damaged or foreign file."""
+        tree = codec.load_object(path, SCHEMA)
+        try:
+            scalars = {name: None if tree[name] is None else float(codec.number(tree[name])) for name in _SCALARS}
+            drifts = tree["drift_subgradients"]
+            return cls(
+                problem=UnlearningProblem.from_tree(tree["problem"], str(path)),
+                theta=tree["theta"],
+                nu=tree["nu"],
+                status=Status(tree["status"]),
+                solver=str(tree["solver"]),
+                subgradient=tree["subgradient"],
+                drift_subgradients=None if drifts is None else tuple(drifts),
+                unique=tree["unique"],
+                message=str(tree["message"]),
+                lower=scalars["lower"],
+                upper=scalars["upper"],
+                compile_seconds=scalars["compile_seconds"] or 0.0,
+                solve_seconds=scalars["solve_seconds"] or 0.0,
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, FileFormatError):
+                raise
+            raise FileFormatError(f"{path}: an incomplete solution ({type(error).__name__}: {error})") from None
+
+    def with_message(self, status: Status, message: str) -> Solution:
+        """A copy with another status and message."""
+        return replace(self, status=status, message=message)
+
+    @property
+    def _theta_star(self) -> Array:
+        return self._floats(self.problem.theta_star)
+
+    def _floats(self, array: Array) -> Array:
+        """Floats unless the solution itself is exact, so that Fractions and floats do not mix."""
+        return array if self.theta.dtype == object else to_float(array)
+
+
+_SCALARS = ("lower", "upper", "compile_seconds", "solve_seconds")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None
+
+
+def _norm(vector: Array) -> float:
+    """Euclidean norm without overflow or underflow of the squares."""
+    peak = float(np.max(np.abs(vector), initial=0.0))
+    return peak * float(np.linalg.norm(vector / peak)) if peak else 0.0
+
+
+def _ratio(part: float, whole: float) -> float:
+    """part / whole with 0/0 = 0; a positive part of nothing is infinitely wrong."""
+    return 0.0 if part == 0 else (part / whole if whole else math.inf)
+
+
+def _dot(a: Array, b: Array) -> float:
+    """<a, b>, scaled so that products of huge and tiny numbers neither overflow nor vanish, summed with fsum."""
+    x, y = to_float(a), to_float(b)
+    sx, sy = np.max(np.abs(x), initial=0.0), np.max(np.abs(y), initial=0.0)
+    if not sx or not sy:
+        return 0.0
+    return math.fsum(((x / sx) * (y / sy)).tolist()) * float(sx) * float(sy)
+
+
+def _row_residuals(problem: UnlearningProblem, drift: Array, size: float) -> tuple[list[float], list[float]]:
+    """|J_i D - b_i| and its scale per row.  Without explicit rows, all rows share the largest scale."""
+    rhs = to_float(problem.rhs)
+    if isinstance(problem.jacobian, DenseJacobian):
+        J = to_float(problem.jacobian.matrix)
+        peaks = np.max(np.abs(J), axis=1, initial=0.0)
+        units = J / np.where(peaks > 0, peaks, 1.0)[:, None]
+        residual = np.abs(units @ drift - rhs / np.where(peaks > 0, peaks, 1.0))
+        scale = np.linalg.norm(units, axis=1) * size + np.abs(rhs) / np.where(peaks > 0, peaks, 1.0)
+        return residual.tolist(), scale.tolist()
+    product = to_float(problem.jacobian.matvec(drift))
+    start = to_float(problem.jacobian.matvec(np.where(problem.free, to_float(problem.theta_star), 0.0)))
+    scale = max(float(np.max(np.abs(start), initial=0.0)), float(np.max(np.abs(rhs), initial=0.0)), float(np.max(np.abs(product - start), initial=0.0)))
+    return np.abs(product - rhs).tolist(), [scale] * rhs.size
+
+
+def _domain_excess(term: Any, part: Array) -> float:
+    """How far `part` lies outside the domain of the conjugate of `term`, relatively."""
+    if math.isfinite(term.conjugate(part, tol=0.0)):
+        return 0.0
+    if not hasattr(term, "dual_norm"):
+        return math.inf
+    return max(0.0, float(term.dual_norm(part)) - 1.0)
