@@ -27,6 +27,7 @@ from exact_unlearn.vectors import (
     indicator,
     is_exact,
     largest,
+    load_cvxpy,
     root_sum_squares,
     soft,
     sum_squares,
@@ -54,7 +55,9 @@ class DriftPenalty(Protocol):
     def value(self, drift: Any) -> Value: ...
 
     def expression(self, drift: Any) -> Any:
-        """The penalty as a CVXPY expression; a trust region is an indicator, `constraint` gives it as a constraint."""
+        """The penalty as a CVXPY expression; a trust region is an indicator, `constraint` gives it as a
+        constraint.
+        """
         ...
 
     def conjugate(self, h: Any, tol: float = 0.0) -> Value:
@@ -68,7 +71,8 @@ class DriftPenalty(Protocol):
 
 @dataclass(frozen=True)
 class SquaredDrift:
-    """lam/2 |drift|_2^2 (the lambda of Appendix E).  Conjugate |h|_2^2 / (2 lam); for lam = 0 the indicator of {0}.
+    """lam/2 |drift|_2^2 (the lambda of Appendix E).  Conjugate |h|_2^2 / (2 lam); for lam = 0 the indicator
+    of {0}.
 
     Raises ProblemError unless lam is a finite number >= 0.
     """
@@ -90,10 +94,10 @@ class SquaredDrift:
 
     def value(self, drift: Any) -> Value:
         x = as_real(drift)
-        return _number(self.lam, x) / 2 * sum_squares(x)
+        return sum_squares(x, self.lam / 2)
 
     def expression(self, drift: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return 0.5 * float(self.lam) * cp.sum_squares(drift)
 
@@ -102,8 +106,7 @@ class SquaredDrift:
         z = as_real(h)
         if self.lam == 0:
             return indicator(not np.any(z != 0))
-        lam = _number(self.lam, z)
-        return sum_squares(z) / (2 * lam) if is_exact(z) else _half_square_over(root_sum_squares(z), lam)
+        return sum_squares(z, 1 / (2 * _number(self.lam, z)))
 
     def prox(self, v: Any, step: float) -> Array:
         """v / (1 + step lam)."""
@@ -115,7 +118,9 @@ class SquaredDrift:
 
 @dataclass(frozen=True)
 class L1Drift:
-    """lam |drift|_1.  Conjugate: the indicator of |h|_inf <= lam.  Raises ProblemError unless lam is finite and >= 0."""
+    """lam |drift|_1.  Conjugate: the indicator of |h|_inf <= lam.  Raises ProblemError unless lam is finite
+    and >= 0.
+    """
 
     lam: Value
 
@@ -131,10 +136,11 @@ class L1Drift:
 
     def value(self, drift: Any) -> Value:
         x = as_real(drift)
-        return _number(self.lam, x) * total(np.abs(x))
+        value: Value = _number(self.lam, x) * total(np.abs(x))
+        return value
 
     def expression(self, drift: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return float(self.lam) * cp.norm1(drift)
 
@@ -144,7 +150,8 @@ class L1Drift:
         size = largest(z)
         if size == 0 or self.lam == 0:
             return size if size == 0 else math.inf
-        return size / _number(self.lam, z)
+        ratio: Value = size / _number(self.lam, z)
+        return ratio
 
     def conjugate(self, h: Any, tol: float = 0.0) -> float:
         z = as_real(h)
@@ -162,8 +169,8 @@ class L1Drift:
 class TrustRegion:
     """The indicator of |drift| <= radius, norm 2 (a second-order cone) or inf (a box).
 
-    Conjugate: radius |h|_2, or radius |h|_1 for the box.  radius = 0 allows drift 0 only.  norm: 2, inf or "inf".
-    Raises ProblemError on other norms and unless the radius is finite and >= 0.
+    Conjugate: radius |h|_2, or radius |h|_1 for the box.  radius = 0 allows drift 0 only.  norm: 2, inf or
+    "inf". Raises ProblemError on other norms and unless the radius is finite and >= 0.
     """
 
     radius: Value
@@ -175,8 +182,9 @@ class TrustRegion:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", as_number("radius of trust_region", self.radius))
-        norm = self.norm
-        if isinstance(norm, bool) or not (norm in ("2", "inf") or norm in (2, math.inf)):
+        norm: Any = self.norm
+        known = np.ndim(norm) == 0 and (norm in ("2", "inf") or norm in (2, math.inf))
+        if not known:
             raise ProblemError(f"norm of trust_region: expected 2 or inf, got {norm!r}")
         object.__setattr__(self, "norm", float(norm))
 
@@ -197,13 +205,13 @@ class TrustRegion:
 
     def constraint(self, drift: Any) -> Any:
         """|drift| <= radius as a CVXPY constraint."""
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return (cp.norm_inf(drift) if self.norm == math.inf else cp.norm(drift, 2)) <= float(self.radius)
 
     def expression(self, drift: Any) -> Any:
         """The indicator of `constraint` as a CVXPY expression."""
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return cp.transforms.indicator([self.constraint(drift)])
 
@@ -211,11 +219,14 @@ class TrustRegion:
         """Finite everywhere, so `tol` changes nothing."""
         z = as_real(h)
         if self.norm == math.inf:
-            return _number(self.radius, z) * total(np.abs(z))
+            width: Value = _number(self.radius, z)
+            return width * total(np.abs(z))
         return float(self.radius) * root_sum_squares(z)
 
     def prox(self, v: Any, step: float) -> Array:
-        """The projection onto the region, for every step (its limit at step 0); the result satisfies value(x) == 0."""
+        """The projection onto the region, for every step (its limit at step 0); the result satisfies value(x)
+        == 0.
+        """
         as_step(step)
         x, radius = as_float(v), _rounded_down(self.radius)
         return np.clip(x, -radius, radius) if self.norm == math.inf else _onto_ball(x, radius)
@@ -231,7 +242,8 @@ Term = SquaredDrift | L1Drift | TrustRegion
 class DriftSum:
     """A sum of drift penalties: lam/2 |x|_2^2 + mu |x|_1 inside the smallest ball and box.
 
-    Its conjugate is the infimal convolution of the conjugates, inf sum R^_k*(h_k) over sum h_k = h, in closed form up to a finite search.
+    Its conjugate is the infimal convolution of the conjugates, inf sum R^_k*(h_k) over sum h_k = h, in closed
+    form up to a finite search.
     """
 
     terms: tuple[Term, ...]
@@ -260,7 +272,8 @@ class DriftSum:
         return sum(term.expression(drift) for term in self.terms)
 
     def conjugate(self, h: Any, tol: float = 0.0) -> float:
-        """<z, x> - lam/2 |x|^2 at the best x, with z = h after subtracting mu |.|_1: sign(h) max(|h| - mu, 0).
+        """<z, x> - lam/2 |x|^2 at the best x, with z = h after subtracting mu |.|_1: sign(h) max(|h| - mu,
+        0).
 
         tol: relative slack of |h|_inf <= mu where nothing else bounds the drift.
         """
@@ -301,11 +314,15 @@ def drift_terms(penalty: Any) -> tuple[Term, ...]:
         return penalty.terms
     if isinstance(penalty, Term):
         return (penalty,)
-    raise ProblemError(f"drift_penalty: expected SquaredDrift, L1Drift, TrustRegion, a sum of them or None, got {penalty!r}")
+    raise ProblemError(
+        f"drift_penalty: expected SquaredDrift, L1Drift, TrustRegion, a sum of them or None, got {penalty!r}"
+    )
 
 
 def from_spec(spec: Mapping[str, Any]) -> Term | DriftSum:
-    """The drift penalty that `to_spec` described. ProblemError on unknown names, missing or superfluous fields."""
+    """The drift penalty that `to_spec` described. ProblemError on unknown names, missing or superfluous
+    fields.
+    """
     fields = dict(spec)
     name = fields.pop("name", None)
     try:
@@ -317,7 +334,9 @@ def from_spec(spec: Mapping[str, Any]) -> Term | DriftSum:
             case "trust_region":
                 return TrustRegion(**fields)
             case "drift_sum":
-                return DriftSum(tuple(term for part in fields.pop("terms") for term in drift_terms(from_spec(part))), **fields)
+                return DriftSum(
+                    tuple(term for part in fields.pop("terms") for term in drift_terms(from_spec(part))), **fields
+                )
     except (TypeError, KeyError):
         raise ProblemError(f"drift_penalty {name!r}: does not take exactly the fields {sorted(fields)}") from None
     raise ProblemError(f"drift_penalty: expected one of squared_drift, l1_drift, trust_region, got {name!r}")
@@ -339,11 +358,6 @@ def _number(x: Any, like: Array) -> Any:
 def _product(step: float, lam: Value) -> float:
     """step * lam with inf * 0 = 0."""
     return step * float(lam) if lam else 0.0
-
-
-def _half_square_over(length: float, lam: float) -> float:
-    """length^2 / (2 lam), where neither the square nor 1/lam need be representable."""
-    return (length / lam) * length / 2 if lam >= 1 else length * (length / (2 * lam))
 
 
 def _rounded_down(radius: Value) -> float:
@@ -369,8 +383,8 @@ def _onto_ball(x: Array, radius: float) -> Array:
 def _best_point(z: Array, curvature: float, ball: float, box: float) -> Array:
     """argmax <z, x> - curvature/2 |x|^2 over 0 <= x <= box, |x|_2 <= ball, for z >= 0.
 
-    x = min(box, s z) with s = 1/curvature if that fits into the ball, else the s that makes |x|_2 = ball.  The clipped set
-    grows until it is stable.  Where z = 0 also x = 0.
+    x = min(box, s z) with s = 1/curvature if that fits into the ball, else the s that makes |x|_2 = ball.
+    The clipped set grows until it is stable.  Where z = 0 also x = 0.
     """
     if ball == 0 or box == 0 or not z.any():
         return np.zeros_like(z)
@@ -391,4 +405,3 @@ def _best_point(z: Array, curvature: float, ball: float, box: float) -> Array:
     out = np.where(clipped, width, 0.0)
     out[~clipped] = s * unit[~clipped]
     return _onto_ball(out * ball, ball)
-

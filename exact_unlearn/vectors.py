@@ -1,7 +1,8 @@
 """Arithmetic on flat vectors that the regularizers and the drift penalties share.
 
-Everything here accepts float64 vectors of any scale (entries of 1e150 and 1e-150 lose nothing to the overflow or
-underflow of squares) and, where the result is rational, object vectors of `fractions.Fraction` without rounding.
+Everything here accepts float64 vectors of any scale (entries of 1e150 and 1e-150 lose nothing to the overflow
+or underflow of squares) and, where the result is rational, object vectors of `fractions.Fraction` without
+rounding.
 """
 
 from __future__ import annotations
@@ -92,6 +93,13 @@ def require_length(argument: str, found: int, n_parameters: int) -> None:
         raise ProblemError(f"{argument}: expected {n_parameters} entries, one per parameter, got {found}")
 
 
+def load_cvxpy() -> Any:
+    """The module cvxpy, imported when an expression is first asked for; its names are not typed."""
+    import cvxpy
+
+    return cvxpy
+
+
 # ---------------------------------------------------------------- arithmetic
 
 
@@ -150,7 +158,8 @@ def largest(x: Array) -> Value:
 
 
 def power_of_two(x: Array) -> float:
-    """A power of two within a factor 2 of the largest |entry|, so that dividing by it does not round; 1 for zero.
+    """A power of two within a factor 2 of the largest |entry|, so that dividing by it does not round; 1 for
+    zero.
 
     Also 1 when an entry is not finite: no scale helps there.
     """
@@ -160,13 +169,12 @@ def power_of_two(x: Array) -> float:
     return math.ldexp(1.0, math.frexp(size)[1] - 1)
 
 
-def sum_squares(x: Array) -> Value:
-    """Sum of squares, exact for Fractions; inf only when the result itself is beyond floats."""
+def sum_squares(x: Array, factor: Value = 1.0) -> Value:
+    """factor * (sum of squares), exact for Fractions; inf only when the result itself is beyond floats."""
     if is_exact(x):
-        return total(x * x)
+        return Fraction(factor) * total(x * x)
     scale = power_of_two(x)
-    with np.errstate(over="ignore"):
-        return scale * (scale * float(np.sum(np.square(x / scale))))
+    return float(factor) * float(np.sum(np.square(x / scale))) * scale * scale
 
 
 def root_sum_squares(x: Array) -> float:
@@ -174,8 +182,7 @@ def root_sum_squares(x: Array) -> float:
     if is_exact(x):
         return root(total(x * x))
     scale = power_of_two(x)
-    with np.errstate(over="ignore"):
-        return scale * math.sqrt(float(np.sum(np.square(x / scale))))
+    return scale * math.sqrt(float(np.sum(np.square(x / scale))))
 
 
 def root(square: Value) -> float:
@@ -196,7 +203,8 @@ def root(square: Value) -> float:
 def without_noise(g: Array, null: Array, tol: float) -> Array:
     """g with the entries under the mask `null` set to zero if they are at most tol * max |g|.
 
-    A seminorm has conjugate inf wherever g does not vanish on its null directions; this is the slack that lets rounding pass.
+    A seminorm has conjugate inf wherever g does not vanish on its null directions; this is the slack that
+    lets rounding pass.
     """
     if tol <= 0 or not null.any():
         return g
@@ -218,7 +226,8 @@ def indicator(inside: bool) -> float:
 
 def soft(v: Array, threshold: Any) -> Array:
     """sign(v) max(|v| - threshold, 0): the prox of threshold * |.|_1."""
-    return np.sign(v) * np.maximum(np.abs(v) - threshold, 0.0)
+    shrunk: Array = np.sign(v) * np.maximum(np.abs(v) - threshold, 0.0)
+    return shrunk
 
 
 def threshold(step: float, weights: Array | None) -> Any:
@@ -233,8 +242,9 @@ def threshold(step: float, weights: Array | None) -> Any:
 def l2_prox(v: Array, step: float, weights: Array | None = None) -> Array:
     """argmin_x step * sqrt(sum w_i x_i^2) + 1/2 |x - v|^2.
 
-    Weights 1: x = max(1 - step/|v|, 0) v.  Else x_i = v_i rho / (rho + step w_i), where rho = sqrt(sum w_i x_i^2) is the root of
-    the secular equation sum w_i v_i^2 / (rho + step w_i)^2 = 1, or x = 0 (on w > 0) when sum v_i^2 / w_i <= step^2.
+    Weights 1: x = max(1 - step/|v|, 0) v.  Else x_i = v_i rho / (rho + step w_i), where rho = sqrt(sum w_i
+    x_i^2) is the root of the secular equation sum w_i v_i^2 / (rho + step w_i)^2 = 1, or x = 0 (on w > 0)
+    when sum v_i^2 / w_i <= step^2.
     """
     if step == 0:
         return v.copy()
@@ -249,7 +259,8 @@ def l2_prox(v: Array, step: float, weights: Array | None = None) -> Array:
     size = power_of_two(v)
     exponent = math.frexp(float(w.max()))[1] // 2
     a, u = np.abs(v) / size, np.ldexp(w, -2 * exponent)
-    t = math.ldexp(step / size, exponent) if step / size < math.ldexp(1.0, 1000 - abs(exponent)) else math.inf
+    with np.errstate(over="ignore"):
+        t = float(np.ldexp(step / size, exponent))
     moved = u > 0
     if root_sum_squares(a[moved] / np.sqrt(u[moved])) <= t:
         out[moved] = 0.0
@@ -262,8 +273,8 @@ def l2_prox(v: Array, step: float, weights: Array | None = None) -> Array:
 def _secular_root(b: Array, p: Array) -> float:
     """The root rho > 0 of psi(rho) = sum b_i^2 / (rho + p_i)^2 = 1, for b, p >= 0 with psi(0) > 1.
 
-    Newton's method on the concave increasing function psi^(-1/2) from the left: it climbs to the root monotonically,
-    so the first step that does not climb has met the rounding of floats.
+    Newton's method on the concave increasing function psi^(-1/2) from the left: it climbs to the root
+    monotonically, so the first step that does not climb has met the rounding of floats.
     """
     length = math.sqrt(float(np.sum(b * b)))
     rho = max(0.0, length - float(p.max()), float(np.max(b - p)))
@@ -278,10 +289,12 @@ def _secular_root(b: Array, p: Array) -> float:
 
 
 def linf_prox(v: Array, step: float, weights: Array | None = None) -> Array:
-    """argmin_x step * max w_i |x_i| + 1/2 |x - v|^2: v less its projection onto {z : sum |z_i| / w_i <= step}.
+    """argmin_x step * max w_i |x_i| + 1/2 |x - v|^2: v less its projection onto {z : sum |z_i| / w_i <=
+    step}.
 
-    x_i = sign(v_i) min(|v_i|, t / w_i) with sum (|v_i| - t / w_i)_+ / w_i = step, or t = 0.  The clipped set shrinks until
-    it is stable (Newton's method on a piecewise linear function, finite and exact up to rounding).
+    x_i = sign(v_i) min(|v_i|, t / w_i) with sum (|v_i| - t / w_i)_+ / w_i = step, or t = 0.  The clipped set
+    shrinks until it is stable (Newton's method on a piecewise linear function, finite and exact up to
+    rounding).
     """
     if step == 0:
         return v.copy()

@@ -1,7 +1,8 @@
 """Complexity measures R(theta): the rows of the table "explicit programs" (theory, section 3).
 
-Each is a frozen value with one small face, the protocol `Regularizer`.  A regularizer knows formulas only; which
-program it leads to is decided in `exact_unlearn.program`, and what is proved with its conjugate in `exact_unlearn.certify`.
+Each is a frozen value with one small face, the protocol `Regularizer`.  A regularizer knows formulas only;
+which program it leads to is decided in `exact_unlearn.program`, and what is proved with its conjugate in
+`exact_unlearn.certify`.
 
     smooth.py      SquaredL2, ElasticNet
     norms.py       L2, L1, LInf                         (weighted)
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.regularizers.counting import L0, ActiveNeurons
@@ -43,7 +46,8 @@ class Regularizer(Protocol):
     """A convex (or, when `integer`, counting) function R of the flat parameters theta, shape (d,).
 
     Where they exist there are also `dual_norm(g)` (every class with `is_norm`) and `prox(v, step)`, that is
-    argmin_x step * R(x) + 1/2 |x - v|^2 in floats, for step in [0, inf] (step = inf: the minimiser of R nearest v).
+    argmin_x step * R(x) + 1/2 |x - v|^2 in floats, for step in [0, inf] (step = inf: the minimiser of R
+    nearest v).
     """
 
     name: ClassVar[str]
@@ -61,7 +65,8 @@ class Regularizer(Protocol):
 
     @property
     def unique_minimiser(self) -> bool:
-        """R has at most one minimiser over every convex set: unique when the drift penalty is an indicator or absent.
+        """R has at most one minimiser over every convex set: unique when the drift penalty is an indicator or
+        absent.
 
         True for every strictly convex R and for the weighted l2 norm, whose square is strictly convex.
         """
@@ -92,8 +97,8 @@ class Regularizer(Protocol):
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
         """R*(g) = sup <g, theta> - R(theta), inf outside its domain.
 
-        tol: relative slack of membership: dual_norm(g) <= 1 + tol, and |g_i| <= tol max |g| where g must vanish.
-        With tol = 0 the comparison is exact, and exact in the rationals for object vectors.
+        tol: relative slack of membership: dual_norm(g) <= 1 + tol, and |g_i| <= tol max |g| where g must
+        vanish. With tol = 0 the comparison is exact, and exact in the rationals for object vectors.
         """
         ...
 
@@ -110,9 +115,10 @@ def from_spec(spec: Mapping[str, Any]) -> Regularizer:
     if build is None:
         raise ProblemError(f"regularizer: expected one of {', '.join(sorted(_BUILDERS))}, got {name!r}")
     try:
-        return build(**fields)
+        regularizer: Regularizer = build(**fields)
     except TypeError:
         raise ProblemError(f"regularizer {name!r}: does not take exactly the fields {sorted(fields)}") from None
+    return regularizer
 
 
 _BUILDERS: dict[str, Any] = {
@@ -121,12 +127,18 @@ _BUILDERS: dict[str, Any] = {
     "l1": L1,
     "linf": LInf,
     "elastic_net": ElasticNet,
-    "group_l2": lambda labels, weights=None: GroupL2(labels, weights),
+    "group_l2": lambda labels, weights=None: GroupL2(_as_integers(labels), weights),
     "predictor_norm": lambda V, block, shape: PredictorNorm.from_product(V, _as_slice(block), shape),
-    "nuclear_norm": lambda indices, shape: NuclearNorm(indices, shape),
-    "l0": lambda labels=None: L0(labels),
+    "nuclear_norm": lambda indices, shape: NuclearNorm(_as_integers(indices), shape),
+    "l0": lambda labels=None: L0(_as_integers(labels)),
     "active_neurons": lambda n_inputs, width, n_outputs: ActiveNeurons.from_shape(n_inputs, width, n_outputs),
 }
+
+
+def _as_integers(array: Any) -> Any:
+    """Whole floats as integers, since a rational file knows one kind of number; anything else as it came."""
+    floats = isinstance(array, np.ndarray) and array.dtype == np.float64
+    return array.astype(np.int64) if floats and bool((array == np.rint(array)).all()) else array
 
 
 def _as_slice(block: Any) -> slice:
@@ -135,5 +147,3 @@ def _as_slice(block: Any) -> slice:
     except (TypeError, ValueError):
         raise ProblemError(f"block: expected [start, stop], got {block!r}") from None
     return slice(start, stop)
-
-

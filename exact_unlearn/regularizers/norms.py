@@ -1,6 +1,7 @@
 """Weighted l2, l1 and l-infinity norms.
 
-weights: shape (d,), finite and >= 0; None means 1.  A weight 0 makes a seminorm: its dual norm is inf wherever g does not vanish there.
+weights: shape (d,), finite and >= 0; None means 1.  A weight 0 makes a seminorm: its dual norm is inf
+wherever g does not vanish there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from exact_unlearn.vectors import (
     l2_prox,
     largest,
     linf_prox,
+    load_cvxpy,
     matching,
     quotient,
     require_length,
@@ -82,7 +84,7 @@ class L2:
         return root_sum_squares(times(roots(self.weights), x))
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return cp.norm(theta if self.weights is None else cp.multiply(roots(self.weights), theta), 2)
 
@@ -133,7 +135,7 @@ class L1:
         return total(times(self.weights, np.abs(as_real(theta))))
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return cp.norm1(theta if self.weights is None else cp.multiply(self.weights.astype(np.float64), theta))
 
@@ -154,7 +156,9 @@ class L1:
 
 @dataclass(frozen=True, eq=False)
 class LInf:
-    """R(theta) = max_i w_i |theta_i|, a linear program with minimisers that are often not unique.  Dual norm sum |g_i| / w_i."""
+    """R(theta) = max_i w_i |theta_i|, a linear program with minimisers that are often not unique.  Dual norm
+    sum |g_i| / w_i.
+    """
 
     weights: Array | None = None
 
@@ -176,7 +180,7 @@ class LInf:
         return largest(times(self.weights, as_real(theta)))
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return cp.norm_inf(theta if self.weights is None else cp.multiply(self.weights.astype(np.float64), theta))
 

@@ -43,7 +43,8 @@ class Partition:
     @property
     def sizes(self) -> Array:
         """(G,) number of coordinates of each group."""
-        return np.diff(self.starts, append=self.labels.size)
+        sizes: Array = np.diff(self.starts, append=self.labels.size)
+        return sizes
 
     def norms(self, x: Array) -> Array:
         """(G,) Euclidean norm of each group, in floats, scaled group by group against overflow."""
@@ -56,7 +57,8 @@ class Partition:
         scale = np.ldexp(1.0, np.frexp(np.where(usable, size, 1.0))[1] - 1)
         scaled = sorted_x / np.repeat(scale, self.sizes)
         with np.errstate(over="ignore"):
-            return scale * np.sqrt(np.add.reduceat(np.square(scaled), self.starts))
+            norms: Array = scale * np.sqrt(np.add.reduceat(np.square(scaled), self.starts))
+        return norms
 
     def squares(self, x: Array) -> list[Fraction]:
         """The exact sum of squares of each group of a vector of Fractions."""
@@ -79,9 +81,10 @@ class Partition:
 def as_partition(groups: Any) -> Partition:
     """A Partition from labels or from index sets.
 
-    groups: either a one-dimensional integer array of labels (entry i = group of coordinate i, labels 0..G-1 all in
-    use), or a sequence of index sequences that together hold each of 0..d-1 once.  Raises ProblemError on anything
-    else: overlapping or empty groups, coordinates in no group, indices out of range, non-integers.
+    groups: either a one-dimensional integer array of labels (entry i = group of coordinate i, labels 0..G-1
+    all in use), or a sequence of index sequences that together hold each of 0..d-1 once.  Raises ProblemError
+    on anything else: overlapping or empty groups, coordinates in no group, indices out of range,
+    non-integers.
     """
     if isinstance(groups, (str, bytes)) or not hasattr(groups, "__len__") or len(groups) == 0:
         raise ProblemError(f"groups: expected integer labels or index sequences, got {groups!r}")
@@ -107,7 +110,9 @@ def _check_labels(labels: Array) -> Array:
     if labels.min() < 0:
         raise ProblemError(f"groups: expected labels >= 0, got {labels.min()} at coordinate {labels.argmin()}")
     if labels.max() >= labels.size:
-        raise ProblemError(f"groups: expected labels 0..G-1 without gaps, got {labels.max()} for {labels.size} coordinates")
+        raise ProblemError(
+            f"groups: expected labels 0..G-1 without gaps, got {labels.max()} for {labels.size} coordinates"
+        )
     empty = np.flatnonzero(np.bincount(labels) == 0)
     if empty.size:
         raise ProblemError(f"groups: expected labels 0..{labels.max()} all in use, but group {empty[0]} is empty")
@@ -120,10 +125,14 @@ def _labels_of(groups: list[Array]) -> Array:
         raise ProblemError(f"groups: expected coordinates >= 0, got {indices.min()}")
     distinct, counts = np.unique(indices, return_counts=True)
     if (counts > 1).any():
-        raise ProblemError(f"groups: they must not overlap, but coordinate {distinct[counts > 1][0]} is in {counts.max()} places")
+        raise ProblemError(
+            f"groups: they must not overlap, but coordinate {distinct[counts > 1][0]} is in {counts.max()} places"
+        )
     if distinct[-1] >= distinct.size:
         missing = int(np.flatnonzero(distinct != np.arange(distinct.size))[0])
-        raise ProblemError(f"groups: they must cover all coordinates, but {missing} is in no group (largest index {distinct[-1]})")
+        raise ProblemError(
+            f"groups: they must cover all coordinates, but {missing} is in no group (largest index {distinct[-1]})"
+        )
     labels = np.empty(distinct.size, dtype=np.int64)
     for g, group in enumerate(groups):
         labels[group] = g

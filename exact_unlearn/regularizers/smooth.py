@@ -19,6 +19,7 @@ from exact_unlearn.vectors import (
     indicator,
     is_exact,
     largest,
+    load_cvxpy,
     matching,
     quotient,
     require_length,
@@ -34,10 +35,11 @@ from exact_unlearn.vectors import (
 
 @dataclass(frozen=True, eq=False)
 class SquaredL2:
-    """R(theta) = 1/2 sum_i w_i theta_i^2, a QP (Appendix E is its closed form for weights 1 and a squared drift).
+    """R(theta) = 1/2 sum_i w_i theta_i^2, a QP (Appendix E is its closed form for weights 1 and a squared
+    drift).
 
-    weights: shape (d,), finite and >= 0; None means 1.  R*(g) = 1/2 sum g_i^2 / w_i, inf where g_i != 0 = w_i.
-    Raises ProblemError on any other weights.
+    weights: shape (d,), finite and >= 0; None means 1.  R*(g) = 1/2 sum g_i^2 / w_i, inf where g_i != 0 =
+    w_i. Raises ProblemError on any other weights.
     """
 
     weights: Array | None = None
@@ -66,10 +68,10 @@ class SquaredL2:
         x = as_real(theta)
         if is_exact(x):
             return total(times(self.weights, x) * x) / 2
-        return 0.5 * sum_squares(times(roots(self.weights), x))
+        return sum_squares(times(roots(self.weights), x), 0.5)
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         scaled = theta if self.weights is None else cp.multiply(roots(self.weights), theta)
         return 0.5 * cp.sum_squares(scaled)
@@ -78,17 +80,17 @@ class SquaredL2:
         """1/2 sum g_i^2 / w_i; `tol` lets g_i differ from 0 where w_i = 0."""
         z = as_real(g)
         if self.weights is None:
-            return total(z * z) / 2 if is_exact(z) else 0.5 * sum_squares(z)
+            return sum_squares(z, Fraction(1, 2))
         w = matching(self.weights, z)
         z = without_noise(z, w == 0, tol)
         if is_exact(z):
             return total(quotient(z, w) * abs(z)) / 2
-        scaled = quotient(z, np.sqrt(w))
-        return 0.5 * sum_squares(scaled)
+        return sum_squares(quotient(z, np.sqrt(w)), 0.5)
 
     def prox(self, v: Any, step: float) -> Array:
         """v_i / (1 + step w_i)."""
-        return as_float(v) / (1.0 + threshold(as_step(step), self.weights))
+        point: Array = as_float(v) / (1.0 + threshold(as_step(step), self.weights))
+        return point
 
     def to_spec(self) -> dict[str, Any]:
         return {"name": self.name, "weights": self.weights}
@@ -128,10 +130,11 @@ class ElasticNet:
     def value(self, theta: Any) -> Value:
         x = as_real(theta)
         alpha, beta = self._numbers(x)
-        return alpha * total(np.abs(x)) + beta / 2 * sum_squares(x)
+        linear: Value = alpha * total(np.abs(x))
+        return linear + sum_squares(x, beta / 2)
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return float(self.alpha) * cp.norm1(theta) + 0.5 * float(self.beta) * cp.sum_squares(theta)
 
@@ -143,7 +146,7 @@ class ElasticNet:
             slack = Fraction(tol) if is_exact(z) else tol
             return indicator(bool(largest(z) <= alpha * (1 + slack)))
         excess = np.maximum(np.abs(z) - alpha, 0 * alpha)
-        return sum_squares(excess) / (2 * beta)
+        return sum_squares(excess, 1 / (2 * beta))
 
     def prox(self, v: Any, step: float) -> Array:
         """sign(v) max(|v| - step alpha, 0) / (1 + step beta)."""

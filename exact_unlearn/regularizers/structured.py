@@ -21,6 +21,7 @@ from exact_unlearn.vectors import (
     indicator,
     is_exact,
     l2_prox,
+    load_cvxpy,
     matching,
     power_of_two,
     require_length,
@@ -55,7 +56,9 @@ class GroupL2:
         checked = as_weights(np.ones(partition.n_groups) if weights is None else weights)
         assert checked is not None
         if checked.size != partition.n_groups:
-            raise ProblemError(f"weights of group_l2: expected one per group ({partition.n_groups}), got {checked.size}")
+            raise ProblemError(
+                f"weights of group_l2: expected one per group ({partition.n_groups}), got {checked.size}"
+            )
         object.__setattr__(self, "partition", partition)
         object.__setattr__(self, "weights", checked)
 
@@ -73,8 +76,10 @@ class GroupL2:
             return float(total(matching(self.weights, norms) * norms))
 
     def expression(self, theta: Any) -> Any:
-        """One vectorised norm per group size, so that thousands of groups stay one constraint each, not one atom each."""
-        import cvxpy as cp
+        """One vectorised norm per group size, so that thousands of groups stay one constraint each, not one
+        atom each.
+        """
+        cp = load_cvxpy()
 
         parts, weights, sizes = [], self.weights.astype(np.float64), self.partition.sizes
         for size in np.unique(sizes):
@@ -121,15 +126,18 @@ def _ratios(norms: Array, weights: Array) -> Array:
 
 @dataclass(frozen=True, eq=False, init=False)
 class PredictorNorm:
-    """R(theta) = |w(theta)| of a linear network of which only A_1 moves (Lemma 1, Theorem 3), a second-order cone program.
+    """R(theta) = |w(theta)| of a linear network of which only A_1 moves (Lemma 1, Theorem 3), a second-order
+    cone program.
 
-    w(theta) = A_1.T V with V = A_2.T ... A_{L-1}.T C.T frozen at theta_star, shape (h_1, l); R is its Frobenius norm (the
-    Euclidean norm for one output).  For L = 1 the moving block is "c" itself and V the identity.  The minimiser is not
-    unique when h_1 > rank V, the predictor is: A_1 is free on the orthogonal complement of range(V).
+    w(theta) = A_1.T V with V = A_2.T ... A_{L-1}.T C.T frozen at theta_star, shape (h_1, l); R is its
+    Frobenius norm (the Euclidean norm for one output).  For L = 1 the moving block is "c" itself and V the
+    identity.  The minimiser is not unique when h_1 > rank V, the predictor is: A_1 is free on the orthogonal
+    complement of range(V).
 
-    network: a LinearNetwork (or LinearModel); theta_star: (d,).  Raises ProblemError on other models and lengths.
-    Dual norm of a matrix G on the block: min |B|_F over G = V B.T, inf when G does not lie in range(V) or g does not
-    vanish off the block.  Floats lie in a subspace only up to rounding, so "in range(V)" means up to `range_slack`.
+    network: a LinearNetwork; theta_star: (d,).  Raises ProblemError on other models and
+    lengths. Dual norm of a matrix G on the block: min |B|_F over G = V B.T, inf when G does not lie in
+    range(V) or g does not vanish off the block.  Floats lie in a subspace only up to rounding, so "in
+    range(V)" means up to `range_slack`.
     """
 
     V: Array
@@ -146,13 +154,12 @@ class PredictorNorm:
     unique_minimiser: ClassVar[bool] = False
 
     def __init__(self, network: Any, theta_star: Any) -> None:
-        blocks = getattr(network, "blocks", None)
-        if not isinstance(blocks, Mapping) or not ({"c", "theta"} & set(blocks)) or "A" in blocks:
-            raise ProblemError(f"network: expected a LinearNetwork or LinearModel, got {network!r}")
+        if not hasattr(network, "first_layer_factor") or isinstance(network, type):
+            raise ProblemError(f"network: expected a LinearNetwork, got {network!r}")
         theta = real_array("theta_star", theta_star, ndim=1)
         require_length("theta_star", theta.size, network.n_parameters)
-        V, block, shape = _first_layer(network, blocks, theta)
-        self._set(V, block, shape)
+        V = network.first_layer_factor(theta)
+        self._set(V, network.blocks[network.first_block], (V.shape[0], network.n_inputs))
 
     @classmethod
     def from_product(cls, V: Any, block: slice, shape: Any) -> PredictorNorm:
@@ -165,11 +172,16 @@ class PredictorNorm:
         V = real_array("V", V, ndim=2)
         rows, columns = _matrix_shape(shape)
         if V.shape[0] != rows:
-            raise ProblemError(f"V of predictor_norm: expected {rows} rows for a first layer of shape {(rows, columns)}, got {V.shape}")
+            raise ProblemError(
+                f"V of predictor_norm: expected {rows} rows for a first layer of shape {(rows, columns)}, got {V.shape}"
+            )
         if not isinstance(block, slice) or block.step not in (None, 1) or block.start is None or block.stop is None:
             raise ProblemError(f"block of predictor_norm: expected slice(start, stop), got {block!r}")
         if block.start < 0 or block.stop - block.start != rows * columns:
-            raise ProblemError(f"block of predictor_norm: expected {rows * columns} coordinates for shape {(rows, columns)}, got {block}")
+            raise ProblemError(
+                f"block of predictor_norm: expected {rows * columns} coordinates for shape {(rows, columns)}, "
+                f"got {block}"
+            )
         object.__setattr__(self, "V", V)
         object.__setattr__(self, "block", block)
         object.__setattr__(self, "shape", (rows, columns))
@@ -180,8 +192,8 @@ class PredictorNorm:
 
     @property
     def range_slack(self) -> float:
-        """Relative size below which the part of G outside range(V), and singular values of V, count as rounding."""
-        return 8.0 * max(*self.V.shape, self.shape[1]) * float(np.finfo(np.float64).eps)
+        """Relative size below which singular values of V, and the part of G outside range(V), are rounding."""
+        return 8.0 * float(max(*self.V.shape, self.shape[1]) * np.finfo(np.float64).eps)
 
     def validate(self, n_parameters: int) -> None:
         if self.block.stop > n_parameters:
@@ -192,7 +204,8 @@ class PredictorNorm:
         A, V = self._matrix(as_real(theta)), self.V
         if is_exact(A) != is_exact(V):
             A, V = as_float(A), as_float(V)
-        return A.T @ V
+        predictor: Array = A.T @ V
+        return predictor
 
     def value(self, theta: Any) -> float:
         A, V = self._matrix(as_real(theta)), self.V
@@ -203,13 +216,16 @@ class PredictorNorm:
         return root_sum_squares(((A / a).T @ (V / s)).reshape(-1)) * a * s
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         first = cp.reshape(theta[self.block], self.shape, order="C")
         return cp.norm(first.T @ as_float(self.V), "fro")
 
     def dual_norm(self, g: Any) -> float:
-        z = as_float(g)
+        return self._dual(as_float(g), self.range_slack)
+
+    def _dual(self, z: Array, slack: float) -> float:
+        """The dual norm, with the part of G outside range(V) ignored up to `slack` relative to G."""
         G = self._matrix(z)
         if np.any(z[: self.block.start]) or np.any(z[self.block.stop :]):
             return math.inf
@@ -220,7 +236,7 @@ class PredictorNorm:
         kept = sigma > self.range_slack * sigma[0]
         inside = U[:, kept].T @ (G / size)
         outside = G / size - U[:, kept] @ inside
-        if root_sum_squares(outside.reshape(-1)) > self.range_slack:
+        if root_sum_squares(outside.reshape(-1)) > slack:
             return math.inf
         return root_sum_squares((inside / sigma[kept, None]).reshape(-1)) * size
 
@@ -228,10 +244,13 @@ class PredictorNorm:
         z = as_float(g)
         elsewhere = np.ones(z.size, dtype=bool)
         elsewhere[self.block] = False
-        return indicator(self.dual_norm(without_noise(z, elsewhere, tol)) <= 1.0 + tol)
+        slack = max(tol, self.range_slack)
+        return indicator(self._dual(without_noise(z, elsewhere, tol), slack) <= 1.0 + tol)
 
     def prox(self, v: Any, step: float) -> Array:
-        """In the left singular basis of V the norm is a weighted l2 norm with weights sigma^2; the rest of A_1 stays."""
+        """In the left singular basis of V the norm is a weighted l2 norm with weights sigma^2; the rest of
+        A_1 stays.
+        """
         x = as_float(v).copy()
         A = self._matrix(x)
         U, sigma = self._factors()
@@ -258,28 +277,14 @@ class PredictorNorm:
         return U, sigma
 
 
-def _first_layer(network: Any, blocks: Mapping[str, slice], theta: Array) -> tuple[Array, slice, tuple[int, int]]:
-    """V, the moving block and its shape, from the blocks of a linear network."""
-    widths = getattr(network, "widths", (network.n_inputs, network.n_outputs))
-    if len(widths) == 2:
-        n_inputs, n_outputs = widths
-        V = np.eye(n_outputs)
-        if is_exact(theta):
-            V = np.array([[Fraction(int(entry)) for entry in row] for row in V], dtype=object)
-        return V, blocks["c" if "c" in blocks else "theta"], (n_outputs, n_inputs)
-    V = theta[blocks["c"]].reshape(widths[-1], widths[-2]).T
-    for layer in range(len(widths) - 2, 1, -1):
-        V = theta[blocks[f"A{layer}"]].reshape(widths[layer], widths[layer - 1]).T @ V
-    return V, blocks["A1"], (widths[1], widths[0])
-
-
 @dataclass(frozen=True, eq=False)
 class NuclearNorm:
-    """R(theta) = sum of the singular values of theta[block] as a matrix of `shape` (row-major), a semidefinite program.
+    """R(theta) = sum of the singular values of theta[block] as a matrix of `shape` (row-major), a
+    semidefinite program.
 
-    block: the name of a block (resolved by `resolve`, which the problem constructors call), a slice with explicit ends, or
-    indices.  Dual norm: the spectral norm of g on the block, inf when g does not vanish elsewhere.
-    Raises ProblemError on overlapping indices or when block and shape disagree.
+    block: the name of a block (resolved by `resolve`, which the problem constructors call), a slice with
+    explicit ends, or indices.  Dual norm: the spectral norm of g on the block, inf when g does not vanish
+    elsewhere. Raises ProblemError on overlapping indices or when block and shape disagree.
     """
 
     block: Any
@@ -299,7 +304,10 @@ class NuclearNorm:
             return
         indices = _indices(self.block)
         if indices.size != shape[0] * shape[1]:
-            raise ProblemError(f"block of nuclear_norm: expected {shape[0] * shape[1]} coordinates for shape {shape}, got {indices.size}")
+            raise ProblemError(
+                f"block of nuclear_norm: expected {shape[0] * shape[1]} coordinates for shape {shape}, "
+                f"got {indices.size}"
+            )
         indices.setflags(write=False)
         object.__setattr__(self, "block", indices)
 
@@ -316,19 +324,23 @@ class NuclearNorm:
         """(p q,) coordinates of the matrix entries, row-major. ProblemError while the block is only a name."""
         if isinstance(self.block, str):
             raise ProblemError(
-                f"block of nuclear_norm: {self.block!r} names a block of a model; without a model give a slice or indices"
+                f"block of nuclear_norm: {self.block!r} names a block of a model; "
+                "without a model give a slice or indices"
             )
-        return self.block
+        indices: Array = self.block
+        return indices
 
     def validate(self, n_parameters: int) -> None:
         if self.indices.max() >= n_parameters:
-            raise ProblemError(f"block of nuclear_norm: coordinate {self.indices.max()} does not exist in {n_parameters} parameters")
+            raise ProblemError(
+                f"block of nuclear_norm: coordinate {self.indices.max()} does not exist in {n_parameters} parameters"
+            )
 
     def value(self, theta: Any) -> float:
         return float(np.sum(self._singular_values(as_float(theta))))
 
     def expression(self, theta: Any) -> Any:
-        import cvxpy as cp
+        cp = load_cvxpy()
 
         return cp.normNuc(cp.reshape(theta[self.indices], self.shape, order="C"))
 
