@@ -10,6 +10,7 @@ import numpy as np
 
 from exact_unlearn import backends
 from exact_unlearn.backends import BackendAnswer
+from exact_unlearn.counting import solve_counting
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.polish import polish
@@ -56,15 +57,13 @@ def solve(
     if conflict is not None:
         return conflict
     if assembly.program.integer.size:
-        from exact_unlearn.counting import solve_counting
-
         return solve_counting(problem, assembly, names[0], time_limit, compiling)
     if not problem.theta_star.any() and not problem.rhs.any():
         return _at_zero(problem, assembly, compiling)
     best: Solution | None = None
     for name in names:
         candidate = _attempt(problem, assembly, name, accuracy, time_limit, compiling)
-        if best is None or _error(candidate) < _error(best):
+        if best is None or _error(candidate, assembly.rows) < _error(best, assembly.rows):
             best = candidate
         if candidate.status is Status.OPTIMAL:
             break
@@ -99,9 +98,19 @@ def _positive(name: str, value: Any) -> float:
     return number
 
 
-def _error(solution: Solution) -> float:
-    """The figure by which two answers are compared."""
-    return max(solution.primal_residual(), solution.dual_residual(), solution.relative_gap())
+def _error(solution: Solution, rows: RowSpace) -> float:
+    """The figure by which answers are compared and called optimal.
+
+    It is the largest of the solution's own residuals, except that the multipliers are taken in the basis Q: g + sum h_k must lie
+    in the row space.  nu for the caller's J would add its own rounding, cond(J) * eps, which says nothing about theta.
+    """
+    if solution.subgradient is None or solution.drift_subgradients is None:
+        return math.inf
+    free = solution.problem.free
+    total = sum(solution.drift_subgradients, start=solution.subgradient)[free]
+    outside = float(np.max(np.abs(total - rows.Q.T @ (rows.Q @ total)), initial=0.0))
+    scale = solution.dual_scale()
+    return max(solution.primal_residual(), outside / scale if outside else 0.0, solution.relative_gap())
 
 
 def _attempt(
@@ -121,7 +130,7 @@ def _attempt(
     if program.kind in ("QP", "LP"):
         z, y = polish(program, z, y)
     solution = _build(problem, assembly, z, y, answer, compiling + time.perf_counter() - began)
-    if _error(solution) <= accuracy:
+    if _error(solution, assembly.rows) <= accuracy:
         return solution
     status = Status.TIME_LIMIT if _timed_out(answer, time_limit) else Status.INACCURATE
     return solution.with_message(status, f"{name} said {answer.claim!r}.")

@@ -139,16 +139,24 @@ class Solution:
             return math.inf
         parts = [to_float(self.subgradient), *map(to_float, self.drift_subgradients)]
         pullback = to_float(self.problem.jacobian.rmatvec(self._floats(self.nu)))
-        free = self.problem.free
-        mismatch = np.abs(pullback - sum(parts[1:], start=parts[0]))[free]
-        scale = max(float(np.max(np.abs(part), initial=0.0)) for part in (pullback, *parts))
-        start = to_float(self.problem.theta_star)
-        if start.any():  # the slope of R, which tells rounding from substance where every multiplier is tiny
-            scale = max(scale, float(self.problem.regularizer.value(start)) / float(np.max(np.abs(start))))
+        mismatch = np.abs(pullback - sum(parts[1:], start=parts[0]))[self.problem.free]
+        scale = max(self.dual_scale(), float(np.max(np.abs(pullback), initial=0.0)))
         worst = _ratio(float(np.max(mismatch, initial=0.0)), scale)
         for term, part in zip((self.problem.regularizer, *self.problem.drifts), parts, strict=True):
             worst = max(worst, _domain_excess(term, part))
         return worst
+
+    def dual_scale(self) -> float:
+        """The size of the slopes of this problem: max(|g|, |h_k|, R(theta*) / |theta*|) in max norms.
+
+        The last of them tells rounding from substance where every multiplier is tiny.
+        """
+        parts = [] if self.subgradient is None else [self.subgradient, *(self.drift_subgradients or ())]
+        scale = max((float(np.max(np.abs(to_float(part)), initial=0.0)) for part in parts), default=0.0)
+        start = to_float(self.problem.theta_star)
+        if not start.any():
+            return scale
+        return max(scale, float(self.problem.regularizer.value(start)) / float(np.max(np.abs(start))))
 
     def dual_value(self) -> float:
         """<g, theta*> + <nu, b> - R*(g) - sum_k Rhat_k*(h_k), with conjugates evaluated DOMAIN_SLACK outside their domains."""
