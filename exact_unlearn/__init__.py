@@ -1,8 +1,9 @@
 """Ground truth for machine unlearning, by certified convex optimization.
 
-Given a trained model, its retain data and a complexity measure R, write the first-order surrogate
+Given a trained model with parameters theta*, its retain data and a complexity measure R, write the first-order
+surrogate
 
-.. math:: \\min_\\Delta\\; R(\\theta^* + \\Delta) + \\hat R(\\Delta) \\quad\\text{subject to}\\quad J\\Delta = 0
+    minimise  R(theta* + D) + Rhat(D)   subject to   J D = 0   (and only some blocks of theta may move)
 
 as an explicit program, solve it, and prove the answer.
 
@@ -17,45 +18,64 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Module -> public names. The TYPE_CHECKING block repeats it for type checkers and editors, which do not execute
-# `__getattr__`; tests/test_project.py compares the two.
-_PUBLIC: dict[str, tuple[str, ...]] = {
-    "drift": ("L1Drift", "SquaredDrift", "TrustRegion"),
-    "errors": (
-        "ExactUnlearnError",
-        "FileFormatError",
-        "InterpolationWarning",
-        "ProblemError",
-        "RankAmbiguityError",
-        "SolverError",
-    ),
-    "models": ("LinearModel", "LinearNetwork", "Perceptron"),
-    "problem": ("UnlearningProblem", "exact_problem", "surrogate_problem"),
-    "program": ("ExplicitProgram", "explicit_program"),
-    "reference": ("solve",),
-    "regularizers": (
-        "ActiveNeurons",
-        "ElasticNet",
-        "GroupL2",
-        "L0",
-        "L1",
-        "L2",
-        "LInf",
-        "NuclearNorm",
-        "PredictorNorm",
-        "SquaredL2",
-    ),
-    "solution": ("Solution", "Status"),
+__all__ = [
+    "L0",
+    "L1",
+    "L2",
+    "ActiveNeurons",
+    "Certificate",
+    "ElasticNet",
+    "ExactUnlearnError",
+    "ExplicitProgram",
+    "FileFormatError",
+    "GroupL2",
+    "InterpolationWarning",
+    "L1Drift",
+    "LInf",
+    "LinearModel",
+    "LinearNetwork",
+    "NuclearNorm",
+    "Perceptron",
+    "PredictorNorm",
+    "ProblemError",
+    "RankAmbiguityError",
+    "Solution",
+    "SolverError",
+    "SquaredDrift",
+    "SquaredL2",
+    "Status",
+    "TrustRegion",
+    "UnlearningProblem",
+    "__version__",
+    "certify",
+    "closed_form",
+    "exact_problem",
+    "explicit_program",
+    "solve",
+    "surrogate_problem",
+]
+
+# Module -> its public names. __all__ and the TYPE_CHECKING block repeat them for editors and type checkers, which do
+# not run `__getattr__`; tests/test_project.py compares the three.
+_PUBLIC = {
+    "certify": "Certificate",
+    "drift": "L1Drift SquaredDrift TrustRegion",
+    "errors": "ExactUnlearnError FileFormatError InterpolationWarning ProblemError RankAmbiguityError SolverError",
+    "models": "LinearModel LinearNetwork Perceptron",
+    "problem": "UnlearningProblem exact_problem surrogate_problem",
+    "program": "ExplicitProgram explicit_program",
+    "reference": "solve",
+    "regularizers": "L0 L1 L2 ActiveNeurons ElasticNet GroupL2 LInf NuclearNorm PredictorNorm SquaredL2",
+    "solution": "Solution Status",
 }
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
-# Sub-packages that are themselves public names. `certify` is both a room and a verb: its module is callable.
-_SUBPACKAGES = ("certify",)
-
-_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
-
-__all__ = sorted([*_HOME, *_SUBPACKAGES, "__version__"])
+# Rooms that are public names themselves. `certify` is also a verb: its module can be called.
+_ROOMS = ("certify", "closed_form")
 
 if TYPE_CHECKING:
+    from exact_unlearn import closed_form
+    from exact_unlearn.certify import Certificate, certify
     from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
     from exact_unlearn.errors import (
         ExactUnlearnError,
@@ -86,7 +106,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Load the module behind a public name on first use (PEP 562)."""
-    if name in _SUBPACKAGES:
+    if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

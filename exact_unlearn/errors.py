@@ -1,8 +1,8 @@
 """The few exceptions of our own, and the one warning.
 
-Everything a caller can do wrong raises a subclass of :class:`ExactUnlearnError`, so that a program can catch all of it
+Everything a caller can do wrong raises a subclass of `ExactUnlearnError`, so that a program can catch all of it
 at one place and the command line can turn it into one sentence. A *solver* that stops early is no exception: that is a
-:class:`~exact_unlearn.solution.Status`, and raising is the caller's choice.
+`Status`, and raising is the caller's choice.
 
 Messages name the argument, what was expected and what came:
 
@@ -29,7 +29,7 @@ class FileFormatError(ExactUnlearnError, ValueError):
 class SolverError(ExactUnlearnError, RuntimeError):
     """A back end is not installed, or returned something that cannot be an answer to the problem it was given.
 
-    Example: ``infeasible`` for a surrogate, whose constraint :math:`J\\Delta = 0` the drift 0 always satisfies.
+    Example: `infeasible` for a surrogate, whose constraint J D = 0 the drift D = 0 always satisfies.
     """
 
 

@@ -1,0 +1,40 @@
+"""Sphinx configuration. Everything a page needs lies beside it: no script, font or picture comes from outside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+import exact_unlearn  # noqa: E402
+
+project = "exact_unlearn"
+author = "The exact_unlearn authors"
+copyright = f"2026, {author}"
+version = release = exact_unlearn.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "plain_docstrings", "api_pages"]
+exclude_patterns = ["_build", "_ext"]
+default_role = "py:obj"
+
+myst_enable_extensions = ["deflist", "dollarmath", "tasklist"]
+myst_heading_anchors = 3
+math_numfig = False
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = "exact_unlearn"
+html_static_path = ["_static"]
+html_css_files = ["local.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_permalinks_icon = "#"
+pygments_style = "friendly"
