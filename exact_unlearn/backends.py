@@ -126,7 +126,7 @@ def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
     import cvxpy as cp
 
     n, cones, A, b = program.q.size, program.cones, sp.csr_array(program.A), program.b
-    z = cp.Variable(n, boolean=[(int(j),) for j in program.integer]) if program.integer.size else cp.Variable(n)
+    z = cp.Variable(n)
     objective: Any = program.q @ z
     if program.P.nnz:
         objective = objective + 0.5 * cp.quad_form(z, cp.psd_wrap(program.P))
@@ -146,7 +146,8 @@ def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
         s = b[at : at + size] - A[at : at + size] @ z
         constraints.append(cp.PSD(cp.reshape(_symmetric(order) @ s, (order, order), order="C")))
         at += size
-    return cp.Problem(cp.Minimize(objective), constraints), z, constraints
+    binary = [z[program.integer] == cp.Variable(program.integer.size, boolean=True)] if program.integer.size else []
+    return cp.Problem(cp.Minimize(objective), constraints + binary), z, constraints
 
 
 def _symmetric(order: int) -> sp.csr_array:

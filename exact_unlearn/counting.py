@@ -38,10 +38,12 @@ def solve_counting(
     """
     began = time.perf_counter()
     support = _Support(problem, assembly)
-    relaxed = backends.run(_relaxation(assembly.program, support), "HIGHS", 1e-9, time_limit)
+    relaxation = _relaxation(assembly.program, support)
+    relaxed = backends.run(relaxation, "HIGHS", 1e-9, time_limit)
     answer = backends.run(assembly.program, solver, 1e-9, TIME_LIMIT if time_limit is None else time_limit)
     suggestions = [support.groups]
-    suggestions += [support.used(assembly.program.theta(z)) for z in (relaxed.z, answer.z) if z is not None]
+    for program, z in ((relaxation, relaxed.z), (assembly.program, answer.z)):
+        suggestions += [] if z is None else [support.used(program.theta(z))]
     best = min((support.pruned(groups) for groups in suggestions), key=len)
     theta = support.fitted(best)
     assert theta is not None  # theta* itself is feasible, so the first suggestion always fits
