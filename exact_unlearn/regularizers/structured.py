@@ -233,12 +233,11 @@ class PredictorNorm:
         if size == 0:
             return 0.0
         U, sigma = self._factors()
-        kept = sigma > self.range_slack * sigma[0]
-        inside = U[:, kept].T @ (G / size)
-        outside = G / size - U[:, kept] @ inside
+        inside = U.T @ (G / size)
+        outside = G / size - U @ inside
         if root_sum_squares(outside.reshape(-1)) > slack:
             return math.inf
-        return root_sum_squares((inside / sigma[kept, None]).reshape(-1)) * size
+        return root_sum_squares((inside / sigma[:, None]).reshape(-1)) * size
 
     def conjugate(self, g: Any, tol: float = 0.0) -> float:
         z = as_float(g)
@@ -254,12 +253,12 @@ class PredictorNorm:
         x = as_float(v).copy()
         A = self._matrix(x)
         U, sigma = self._factors()
-        if sigma[0] == 0 or step == 0:
-            as_step(step)
+        t = as_step(step)
+        if sigma.size == 0 or t == 0:
             return x
         part = U.T @ A
         weights = np.repeat(np.square(sigma / sigma[0]), self.shape[1])
-        moved = l2_prox(part.reshape(-1), as_step(step) * float(sigma[0]), weights).reshape(part.shape)
+        moved = l2_prox(part.reshape(-1), t * float(sigma[0]), weights).reshape(part.shape)
         x[self.block] = (A + U @ (moved - part)).reshape(-1)
         return x
 
@@ -272,9 +271,10 @@ class PredictorNorm:
         return x[self.block].reshape(self.shape)
 
     def _factors(self) -> tuple[Array, Array]:
-        """Left singular vectors (h_1, r) and singular values (r,) of V, r = min(h_1, l)."""
+        """Left singular vectors (h_1, r) and singular values (r,) of V, r = its numerical rank (0 for V = 0)."""
         U, sigma, _ = np.linalg.svd(as_float(self.V), full_matrices=False)
-        return U, sigma
+        kept = sigma > self.range_slack * sigma[0]
+        return U[:, kept], sigma[kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,9 +354,11 @@ class NuclearNorm:
 
     def prox(self, v: Any, step: float) -> Array:
         """Singular values sigma become max(sigma - step, 0); coordinates off the block stay."""
-        x = as_float(v).copy()
-        U, sigma, Vt = np.linalg.svd(self._matrix(x), full_matrices=False)
-        x[self.indices] = ((U * np.maximum(sigma - as_step(step), 0.0)) @ Vt).reshape(-1)
+        x, t = as_float(v).copy(), as_step(step)
+        A = self._matrix(x)
+        if t > 0:
+            U, sigma, Vt = np.linalg.svd(A, full_matrices=False)
+            x[self.indices] = ((U * np.maximum(sigma - t, 0.0)) @ Vt).reshape(-1)
         return x
 
     def to_spec(self) -> dict[str, Any]:
