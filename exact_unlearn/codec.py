@@ -1,7 +1,9 @@
 """Files without pickle: one nested object of plain values and arrays, three carriers.
 
-An object is a tree of dicts, lists, strings, None, booleans, numbers and arrays.  In `.json` every number is written as an
-exact rational ("-1f/8": hexadecimal integers) and an array as {"shape": [...], "data": [...]}; in `.npz` and `.safetensors` the arrays are
+An object is a tree of dicts, lists, strings, None, booleans, numbers and arrays.  In `.json` every number is
+written as an
+exact rational ("-1f/8": hexadecimal integers) and an array as {"shape": [...], "data": [...]}; in `.npz` and
+`.safetensors` the arrays are
 stored as arrays, bit for bit, and the tree as UTF-8 JSON in a uint8 array named "spec", with {"array": NAME} in
 their places.  docs/formats.md specifies both.  Files are written to a temporary name and renamed, so a
 reader never sees half a file.
@@ -97,11 +99,15 @@ def load_object(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
             raise FileFormatError(f"{path}: holds no 'spec', so it is not a file that this package wrote")
         spec = _parse_json(path, arrays["spec"].tobytes())
         tree = _insert_arrays(path, spec, arrays)
-    found = tree.get("schema") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict):
+        raise FileFormatError(f"{path}: expected a JSON object")
+    found = tree.get("schema")
     if found != schema:
         raise FileFormatError(f"{path}: expected schema {schema!r}, found {str(found)[:60]!r}")
     if tree.get("version") != 1:
-        raise FileFormatError(f"{path}: version {tree.get('version')!r} of {schema} is not known to this release (it knows 1)")
+        raise FileFormatError(
+            f"{path}: version {tree.get('version')!r} of {schema} is not known to this release (it knows 1)"
+        )
     return tree
 
 
@@ -196,7 +202,11 @@ def _from_json(tree: Any) -> Any:
 def _json_array(tree: dict[str, Any]) -> np.ndarray[Any, Any]:
     """float64 if every entry is one exactly, else Fractions."""
     shape, data = tree["shape"], tree["data"]
-    if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape) or not isinstance(data, list):
+    if (
+        not isinstance(shape, list)
+        or not all(isinstance(n, int) and n >= 0 for n in shape)
+        or not isinstance(data, list)
+    ):
         raise FileFormatError("an array needs a 'shape' of non-negative integers and a list 'data'")
     values = [number(entry) for entry in data]
     exact = any(isinstance(value, Fraction) for value in values)

@@ -65,10 +65,10 @@ class DenseJacobian:
         return rows, columns
 
     def matvec(self, drift: Array) -> Array:
-        return self.matrix @ drift
+        return np.asarray(self.matrix @ drift)
 
     def rmatvec(self, nu: Array) -> Array:
-        return self.matrix.T @ nu
+        return np.asarray(self.matrix.T @ nu)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,8 @@ class ProductJacobian:
     """J of a linear network of which only the first layer moves, kept as the product it is.
 
     f(theta, x) = V.T A_1 x with V = A_2.T ... A_{L-1}.T C.T, so row i*l + o is the outer product of V[:, o] and
-    X[i] on the coordinates of A_1 (row-major, shape (h_1, m)) and is never used elsewhere, since nothing else may move.
+    X[i] on the coordinates of A_1 (row-major, shape (h_1, m)) and is never used elsewhere, since nothing else
+    may move.
     The entries of that outer product are not representable in floating point; rounding them destroys the
     structure (the literal optimum of the predictor norm becomes 0), which is why the factors are stored.
 
@@ -95,7 +96,9 @@ class ProductJacobian:
             V, X = to_rational(V), to_rational(X)
         size = V.shape[0] * X.shape[1]
         if self.block.start is None or self.block.stop is None or self.block.stop - self.block.start != size:
-            raise ProblemError(f"block: expected a slice of {size} coordinates for V {V.shape} and X {X.shape}, got {self.block}")
+            raise ProblemError(
+                f"block: expected a slice of {size} coordinates for V {V.shape} and X {X.shape}, got {self.block}"
+            )
         if not 0 <= self.block.start <= self.block.stop <= self.n_parameters:
             raise ProblemError(f"block: {self.block} does not lie within {self.n_parameters} parameters")
         object.__setattr__(self, "V", V)
@@ -108,7 +111,7 @@ class ProductJacobian:
     def matvec(self, drift: Array) -> Array:
         """The outputs X drift_{A_1}.T V, shape (n*l,), sample-major."""
         first = drift[self.block].reshape(self.V.shape[0], self.X.shape[1])
-        return (self.X @ (first.T @ self.V)).reshape(-1)
+        return np.asarray(self.X @ (first.T @ self.V)).reshape(-1)
 
     def rmatvec(self, nu: Array) -> Array:
         """V nu.T X on the block (nu as an (n, l) matrix), zero elsewhere."""
@@ -150,7 +153,9 @@ def real_array(name: str, values: Any, ndim: int) -> Array:
     array = np.array(array, dtype=np.float64, order="C")
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ProblemError(f"{name}: expected finite numbers, got {array[where]} at index {where if ndim > 1 else where[0]}")
+        raise ProblemError(
+            f"{name}: expected finite numbers, got {array[where]} at index {where if ndim > 1 else where[0]}"
+        )
     array.setflags(write=False)
     return array
 
@@ -162,9 +167,8 @@ def _rational_array(name: str, array: Array) -> Array:
             flat.append(entry if isinstance(entry, Fraction) else Fraction(entry))
         except (TypeError, ValueError, OverflowError):
             raise ProblemError(f"{name}: expected rational or real numbers, got {entry!r}") from None
-    out = np.empty(len(flat), dtype=object)
-    out[:] = flat
-    out = out.reshape(array.shape)
+    out: Array = np.empty(array.shape, dtype=object)
+    out.reshape(-1)[:] = flat
     out.setflags(write=False)
     return out
 

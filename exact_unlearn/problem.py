@@ -2,7 +2,8 @@
 
     minimise  R(theta* + D) + Rhat(D)   subject to   J D = b,   D_i = 0 where coordinate i is not free
 
-b = 0 is the surrogate problem (paper eq. 7).  b = y - f(theta*, X_retain) is the *exact* unlearning problem (eq. 4) of a
+b = 0 is the surrogate problem (paper eq. 7).  b = y - f(theta*, X_retain) is the *exact* unlearning problem
+(eq. 4) of a
 model that is affine in its free coordinates; the two coincide when theta* interpolates the retained data.
 """
 
@@ -46,7 +47,8 @@ class UnlearningProblem:
     jacobian:      (k, d) matrix, or any linear map that follows `Jacobian`.
     regularizer:   R, from exact_unlearn.regularizers.
     drift_penalty: Rhat, from exact_unlearn.drift, or None for 0.
-    free:          the coordinates that may move: a boolean mask (d,), integer indices, or None for all (for the regularizers
+    free:          the coordinates that may move: a boolean mask (d,), integer indices, or None for all (for the
+    regularizers
                    that the theorems state with a restriction: A_1 for PredictorNorm, c for ActiveNeurons).
     rhs:           (k,), or None for 0.
 
@@ -176,7 +178,8 @@ def surrogate_problem(
 ) -> UnlearningProblem:
     """The surrogate (paper eq. 7) of `model` at theta*: J is the Jacobian of the outputs at the retain inputs.
 
-    x_retain: (n_r, m); n_r = 0 is allowed (everything is forgotten).  free: block names of the model, a mask, indices, or None.
+    x_retain: (n_r, m); n_r = 0 is allowed (everything is forgotten).  free: block names of the model, a mask,
+    indices, or None.
     y_retain: (n_r,) or (n_r, l), optional and unused by the problem itself: where given and theta* does not
     interpolate, an InterpolationWarning reports the residual, for the theorems then do not apply.
     """
@@ -198,15 +201,16 @@ def exact_problem(
     """The exact unlearning problem (eq. 4): minimise R(theta) subject to f(theta, x) = y on the retain set.
 
     It is convex only where the model is affine in the free coordinates (a linear model; one layer of a linear
-    network; the last layer of a perceptron); ProblemError otherwise.  There f(theta* + D, X) = f(theta*, X) + J D exactly, so the problem is
+    network; the last layer of a perceptron); ProblemError otherwise.  There f(theta* + D, X) = f(theta*, X) + J
+    D exactly, so the problem is
     J D = y - f(theta*, X).  Conflicting labels make it infeasible; `solve` then returns a Farkas vector.
     """
     theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     mask = _free_mask(free, theta_star.size, regularizer)
     if not model.is_affine_in(mask):
         raise ProblemError(
-            "free: the exact problem is convex only where the model is affine in what moves (one layer of a linear network, the "
-            "last layer of a perceptron); name such blocks in `free`, or use surrogate_problem"
+            "free: the exact problem is convex only where the model is affine in what moves (one layer of a "
+            "linear network, the last layer of a perceptron); name such blocks in `free`, or use surrogate_problem"
         )
     y = _targets(model, y_retain, len(x))
     jacobian = _jacobian(model, theta_star, x, regularizer)
@@ -280,10 +284,11 @@ def _jacobian(model: Any, theta: Array, x: Array, regularizer: Any) -> Jacobian:
 
 def _common_numbers(theta: Array, jacobian: Jacobian, rhs: Array) -> tuple[Array, Jacobian, Array]:
     """All floats, or all Fractions."""
-    factors = {
-        DenseJacobian: lambda j: (j.matrix,),
-        ProductJacobian: lambda j: (j.V, j.X),
-    }.get(type(jacobian), lambda j: ())(jacobian)
+    factors: tuple[Array, ...] = ()
+    if isinstance(jacobian, DenseJacobian):
+        factors = (jacobian.matrix,)
+    elif isinstance(jacobian, ProductJacobian):
+        factors = (jacobian.V, jacobian.X)
     if not any(a.dtype == object for a in (theta, rhs, *factors)):
         return theta, jacobian, rhs
     if isinstance(jacobian, DenseJacobian):
@@ -297,11 +302,9 @@ def _common_numbers(theta: Array, jacobian: Jacobian, rhs: Array) -> tuple[Array
 
 
 def _free_mask(free: Any, d: int, regularizer: Any) -> Array:
-    movable = getattr(regularizer, "movable", None)
-    allowed = np.ones(d, dtype=bool)
-    if movable is not None:
-        allowed[:] = False
-        allowed[movable] = True
+    movable = regularizer.movable or slice(0, d)
+    allowed = np.zeros(d, dtype=bool)
+    allowed[movable] = True
     if free is None:
         mask = allowed
     else:
@@ -309,8 +312,8 @@ def _free_mask(free: Any, d: int, regularizer: Any) -> Array:
         if (mask & ~allowed).any():
             outside = int(np.flatnonzero(mask & ~allowed)[0])
             raise ProblemError(
-                f"free: {type(regularizer).__name__} is stated for moves of the coordinates {movable.start} to {movable.stop - 1} only, "
-                f"but coordinate {outside} is free as well"
+                f"free: {type(regularizer).__name__} is stated for moves of the coordinates {movable.start} to "
+                f"{movable.stop - 1} only, but coordinate {outside} is free as well"
             )
     mask.setflags(write=False)
     return mask
@@ -348,12 +351,14 @@ def _check_product(jacobian: Jacobian, regularizer: Any, free: Array) -> None:
         return
     if not isinstance(jacobian, ProductJacobian):
         raise ProblemError(
-            "jacobian: PredictorNorm needs a ProductJacobian, because rounding the products v x^T to floats makes the literal optimum 0; "
-            "use surrogate_problem, or LinearNetwork.product_jacobian"
+            "jacobian: PredictorNorm needs a ProductJacobian, because rounding the products v x^T to floats makes the "
+            "literal optimum 0; use surrogate_problem, or LinearNetwork.product_jacobian"
         )
     same = jacobian.block == regularizer.block and jacobian.V.shape == regularizer.V.shape
     if not same or (to_rational(jacobian.V) != to_rational(regularizer.V)).any():
-        raise ProblemError("regularizer: PredictorNorm and jacobian come from different networks or parameters (V differs)")
+        raise ProblemError(
+            "regularizer: PredictorNorm and jacobian come from different networks or parameters (V differs)"
+        )
 
 
 def _jacobian_tree(jacobian: Jacobian) -> dict[str, Any]:
@@ -364,7 +369,9 @@ def _jacobian_tree(jacobian: Jacobian) -> dict[str, Any]:
         n = jacobian.n_parameters
         return {"kind": "product", "V": jacobian.V, "X": jacobian.X, "block": block, "n_parameters": n}
     k, d = jacobian.shape
-    raise ProblemError(f"jacobian: only dense and product Jacobians are saved, not a {type(jacobian).__name__} of shape {(k, d)}")
+    raise ProblemError(
+        f"jacobian: only dense and product Jacobians are saved, not a {type(jacobian).__name__} of shape {(k, d)}"
+    )
 
 
 def _jacobian_from_tree(tree: Mapping[str, Any]) -> Jacobian:

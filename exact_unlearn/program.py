@@ -2,8 +2,10 @@
 
     minimise  1/2 z.T P z + q.T z + constant   subject to   A z + s = b,   s in K,   z_j in {0, 1} for j in `integer`
 
-K is a product of cones in this order: zero (equations), nonneg, second-order cones, positive semidefinite cones (upper triangle by
-columns, off-diagonal entries times sqrt 2) - the form of Clarabel, and up to that triangle of SCS.  z starts with theta on the free coordinates,
+K is a product of cones in this order: zero (equations), nonneg, second-order cones, positive semidefinite cones
+(upper triangle by
+columns, off-diagonal entries times sqrt 2) - the form of Clarabel, and up to that triangle of SCS.  z starts
+with theta on the free coordinates,
 followed by epigraph variables.  One function per row of the table "explicit programs" in docs/theory.md says
 which epigraph a regularizer or drift penalty has; the rest is assembly.
 
@@ -55,7 +57,8 @@ class ExplicitProgram:
 
     P: (n, n) sparse, symmetric, both triangles.  q: (n,).  A: (m, n) sparse.  b: (m,).  integer: indices of binary
     variables.  Back to the parameters: theta = theta_offset + theta_map @ z, and nu = nu_map @ y for multipliers y of
-    the rows (sign: P z + q + A.T y = 0, y in the dual cone).  exact_up_to: how large |theta_i| may be before a binary program
+    the rows (sign: P z + q + A.T y = 0, y in the dual cone).  exact_up_to: how large |theta_i| may be before a
+    binary program
     cuts it off (inf for convex ones).
     """
 
@@ -73,7 +76,7 @@ class ExplicitProgram:
 
     @property
     def kind(self) -> str:
-        """"QP", "LP", "SOCP", "SDP" or "MILP"."""
+        """ "QP", "LP", "SOCP", "SDP" or "MILP"."""
         if self.integer.size:
             return "MILP"
         if self.cones.psd:
@@ -97,12 +100,16 @@ class ExplicitProgram:
     def osqp(self) -> tuple[sp.csc_array, Array, sp.csc_array, Array, Array]:
         """(P, q, A, l, u) of minimise 1/2 z.T P z + q.T z subject to l <= A z <= u; QP, LP and MILP only."""
         if self.cones.soc or self.cones.psd:
-            raise ProblemError(f"osqp: a {self.kind} has cones that l <= A z <= u cannot express; use P, q, A, b, cones")
+            raise ProblemError(
+                f"osqp: a {self.kind} has cones that l <= A z <= u cannot express; use P, q, A, b, cones"
+            )
         lower = np.concatenate([self.b[: self.cones.zero], np.full(self.cones.nonneg, -np.inf)])
         return self.P, self.q, self.A, lower, self.b
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to .npz or .safetensors without pickle: CSC arrays P.data, P.indices, P.indptr, ... (docs/formats.md)."""
+        """Write to .npz or .safetensors without pickle: CSC arrays P.data, P.indices, P.indptr, ...
+        (docs/formats.md).
+        """
         tree: dict[str, Any] = {"schema": SCHEMA, "version": 1, "kind": self.kind, "constant": float(self.constant)}
         tree |= {name: _csc_tree(getattr(self, name)) for name in ("P", "A", "theta_map")}
         tree |= {name: getattr(self, name) for name in ("q", "b", "integer", "theta_offset", "nu_map")}
@@ -132,9 +139,11 @@ class ExplicitProgram:
 
 @dataclass(frozen=True, eq=False)
 class Epigraph:
-    """One summand of the objective: cost.T t + 1/2 theta.T diag(curvature) theta + slope.T theta, with rows b - E theta - F t in a cone.
+    """One summand of the objective: cost.T t + 1/2 theta.T diag(curvature) theta + slope.T theta, with rows b -
+    E theta - F t in a cone.
 
-    blocks: (cone name, E (r, d), F (r, n_aux), b (r,)); cost: (n_aux,); curvature, slope: (d,) or None; binary: whether t is.
+    blocks: (cone name, E (r, d), F (r, n_aux), b (r,)); cost: (n_aux,); curvature, slope: (d,) or None; binary:
+    whether t is.
     """
 
     blocks: list[tuple[str, sp.csr_array, sp.csr_array, Array]] = field(default_factory=list)
@@ -182,13 +191,16 @@ def assemble(problem: UnlearningProblem) -> Assembly:
     free = np.flatnonzero(problem.free)
     if problem.n_constraints * free.size > ENTRY_LIMIT:
         raise ProblemError(
-            f"jacobian: {problem.n_constraints} x {free.size} entries are more than the {ENTRY_LIMIT} that the reference "
-            "solver takes; use exact_unlearn.scalable.solve"
+            f"jacobian: {problem.n_constraints} x {free.size} entries are more than the {ENTRY_LIMIT} that the "
+            "reference solver takes; use exact_unlearn.scalable.solve"
         )
     rows = row_space(to_float(problem.free_matrix()))
     theta_star = to_float(problem.theta_star)
     start = theta_star[free] + rows.particular(to_float(problem.rhs))
-    epigraphs = [_regularizer_epigraph(problem, theta_star), *(_drift_epigraph(t, theta_star, problem.free) for t in problem.drifts)]
+    epigraphs = [
+        _regularizer_epigraph(problem, theta_star),
+        *(_drift_epigraph(t, theta_star, problem.free) for t in problem.drifts),
+    ]
     return _assemble(problem, free, theta_star, rows, rows.Q @ start, epigraphs)
 
 
@@ -216,7 +228,9 @@ def _assemble(
                 sizes[cone].append(b.size)
                 at += b.size
     P, q, constant = _objective(epigraphs, free, fixed, aux)
-    cones = Cones(rows.Q.shape[0], sum(sizes["nonneg"]), tuple(sizes["soc"]), tuple(_order(size) for size in sizes["psd"]))
+    cones = Cones(
+        rows.Q.shape[0], sum(sizes["nonneg"]), tuple(sizes["soc"]), tuple(_order(size) for size in sizes["psd"])
+    )
     binary = [np.arange(aux[i], aux[i + 1]) for i, e in enumerate(epigraphs) if e.binary]
     identity = sp.csc_array((np.ones(n_free), (free, np.arange(n_free))), shape=(d, n))
     program = ExplicitProgram(
@@ -318,7 +332,9 @@ def _cone(rows: sp.csr_array, aux: int, n_aux: int) -> tuple[str, sp.csr_array, 
 
 
 def _compressed(where: Array, scale: Array, theta_star: Array, free: Array) -> sp.csr_array:
-    """Rows whose norm at theta is |scale * theta| over `where`: one per free coordinate, one for all frozen ones together."""
+    """Rows whose norm at theta is |scale * theta| over `where`: one per free coordinate, one for all frozen
+    ones together.
+    """
     d = theta_star.size
     moving, still = where[free[where]], where[~free[where]]
     rows = _pick(moving, scale[moving], d)
@@ -350,7 +366,7 @@ def _group_l2(R: Any, theta_star: Array, free: Array) -> Epigraph:
 
 def _predictor_norm(R: Any, theta_star: Array, free: Array) -> Epigraph:
     """|A_1.T V|_F: row (j, o) is sum_p V[p, o] A_1[p, j]."""
-    h, m = R.shape
+    m = R.shape[1]
     block = sp.kron(sp.csr_array(to_float(np.asarray(R.V)).T), sp.eye_array(m), format="csr")
     rows = sp.csr_array(_embed(block, np.arange(R.block.start, R.block.stop), theta_star.size))
     return Epigraph([_cone(rows, 0, 1)], np.ones(1))
@@ -433,7 +449,9 @@ def _drift_epigraph(term: Any, theta_star: Array, free: Array) -> Epigraph:
     d = theta_star.size
     if term.name == "squared_drift":
         lam = np.full(d, float(term.lam))
-        return Epigraph(curvature=lam, slope=-lam * theta_star, constant=0.5 * float(term.lam) * float(theta_star @ theta_star))
+        return Epigraph(
+            curvature=lam, slope=-lam * theta_star, constant=0.5 * float(term.lam) * float(theta_star @ theta_star)
+        )
     where = np.flatnonzero(free)
     if term.name == "l1_drift":
         return _absolute_values(d, where if term.lam else where[:0], np.full(d, float(term.lam)), theta_star)
@@ -456,7 +474,11 @@ def _csc_tree(matrix: sp.csc_array) -> dict[str, Any]:
 
 
 def _csc_from_tree(tree: dict[str, Any]) -> sp.csc_array:
-    parts = np.asarray(tree["data"], dtype=np.float64), np.asarray(tree["indices"]).astype(np.int64), np.asarray(tree["indptr"]).astype(np.int64)
+    parts = (
+        np.asarray(tree["data"], dtype=np.float64),
+        np.asarray(tree["indices"]).astype(np.int64),
+        np.asarray(tree["indptr"]).astype(np.int64),
+    )
     matrix = sp.csc_array(parts, shape=tuple(tree["shape"]))
     matrix.check_format()
     return matrix

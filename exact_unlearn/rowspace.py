@@ -2,7 +2,8 @@
 
 Interior-point and splitting solvers see J only through its row space, and lose it when J is ill conditioned: at
 cond(J) = 1e12 their answers are several per cent wrong.  So no solver is ever shown J.  It is shown Q, an
-orthonormal basis of the numerical row space, computed so that Q is right to rounding even where cond(J) * eps is not small:
+orthonormal basis of the numerical row space, computed so that Q is right to rounding even where cond(J) * eps
+is not small:
 
 1. numerical rank r from the singular values (tolerance max(k, d) * eps * sigma_1), r rows by pivoted QR;
 2. r well-conditioned columns B by pivoted QR of an approximate basis;
@@ -74,7 +75,9 @@ class RowSpace:
         return drift
 
     def multipliers(self, z: Array) -> Array:
-        """nu, shape (k,) or (k, c), zero on dropped rows, with J.T nu = z for z in the row space, shape (p,) or (p, c)."""
+        """nu, shape (k,) or (k, c), zero on dropped rows, with J.T nu = z for z in the row space, shape (p,) or
+        (p, c).
+        """
         nu = np.zeros((self.report.shape[0], *z.shape[1:]))
         if self._lu is not None:
             basis, target = np.ascontiguousarray(self._basis().T), z[self._columns].reshape(self._columns.size, -1)
@@ -113,8 +116,9 @@ def row_space(J: Array) -> RowSpace:
     Q = approximate
     if condition * EPS > 1e-14:
         Q = scipy.linalg.qr(_refined_solve(kept[:, columns], lu, kept).T, mode="economic")[0].T
-    raw = [float(np.ldexp(s, shift)) for s in (tolerance, sigma[0], sigma[rank - 1], sigma[rank] if rank < sigma.size else 0.0)]
-    report = RankReport(rank, (k, p), *raw, tuple(int(i) for i in rows))
+    dropped = sigma[rank] if rank < sigma.size else 0.0
+    tol, first, last, beyond = (float(np.ldexp(s, shift)) for s in (tolerance, sigma[0], sigma[rank - 1], dropped))
+    report = RankReport(rank, (k, p), tol, first, last, beyond, tuple(int(i) for i in rows))
     return RowSpace(np.ascontiguousarray(Q), report, kept, lu, columns, -(exponents + shift))
 
 
@@ -140,14 +144,15 @@ def _refined_solve(A: Array, lu: tuple[Array, Array], B: Array, transposed: bool
         previous = size
         if size <= EPS * float(np.max(np.abs(X), initial=0.0)) / 4:
             break
-    return X
+    return np.asarray(X)
 
 
 def accurate_residual(A: Array, X: Array, B: Array) -> Array:
     """B - A X with an error near 2^-100 of |A| |X| before the final rounding.
 
     Both factors are cut into slices of so few bits that every product of slices is exact in
-    float64 BLAS (Ozaki, Ogita, Oishi, Rump, Numer. Algorithms 59, 2012); the exact products are added with compensation.
+    float64 BLAS (Ozaki, Ogita, Oishi, Rump, Numer. Algorithms 59, 2012); the exact products are added with
+    compensation.
     """
     bits = (53 - max(int(np.ceil(np.log2(max(A.shape[1], 2)))), 1)) // 2
     count = -(-106 // bits)
@@ -164,7 +169,9 @@ def accurate_residual(A: Array, X: Array, B: Array) -> Array:
 
 
 def _slices(M: Array, bits: int, count: int, axis: int) -> list[Array]:
-    """M as a sum of `count` matrices, each with at most `bits` bits below a common exponent per row (axis=1) or column."""
+    """M as a sum of `count` matrices, each with at most `bits` bits below a common exponent per row (axis=1) or
+    column.
+    """
     rest, out = M, []
     exponent = np.frexp(np.max(np.abs(M), axis=axis, keepdims=True))[1]
     for i in range(count):

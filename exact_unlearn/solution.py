@@ -49,12 +49,24 @@ class Status(Enum):
 
 
 _ADVICE = {
-    Status.OPTIMAL: "Solved to the requested accuracy by the solution's own residuals; certify() turns the claim into a proof.",
-    Status.INACCURATE: "The residuals miss the requested accuracy; try another solver, a looser accuracy, or certify(), which improves the point.",
-    Status.INTERVAL: "Integer program: the optimum lies in [lower, upper] but was not proved; allow more time, or pass fewer groups.",
-    Status.TIME_LIMIT: "The time limit ended the solve; the point returned is feasible only as far as primal_residual() says; allow more time.",
-    Status.INFEASIBLE: "No parameters fit the retained data; nu is a Farkas vector (J.T nu = 0 on free coordinates, nu.b > 0) naming the conflicting rows.",
-    Status.BACKEND_FAILED: "The back end failed or contradicted itself (theta* is feasible for every surrogate); try another solver by name.",
+    Status.OPTIMAL: "Solved to the requested accuracy by the solution's own residuals; certify() makes the claim a proof.",
+    Status.INACCURATE: (
+        "The residuals miss the requested accuracy; try another solver, a looser accuracy, or certify(), which improves "
+        "the point."
+    ),
+    Status.INTERVAL: (
+        "Integer program: the optimum lies in [lower, upper] but was not proved; allow more time, or pass fewer groups."
+    ),
+    Status.TIME_LIMIT: (
+        "The time limit ended the solve; theta is feasible only as far as primal_residual() says; allow more time."
+    ),
+    Status.INFEASIBLE: (
+        "No parameters fit the retained data; nu is a Farkas vector (J.T nu = 0 on free coordinates, nu.b > 0) that names "
+        "the conflicting rows."
+    ),
+    Status.BACKEND_FAILED: (
+        "The back end failed or contradicted itself (theta* is feasible for every surrogate); try another solver by name."
+    ),
 }
 
 
@@ -62,8 +74,10 @@ _ADVICE = {
 class Solution:
     """A claimed optimum: parameters, multipliers, and how they were obtained.
 
-    theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k (d,), one per summand of the
-    drift penalty.  lower, upper: bounds on the optimum of an integer program.  rank: the RankReport of the solve.  unique: True
+    theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k
+    (d,), one per summand of the
+    drift penalty.  lower, upper: bounds on the optimum of an integer program.  rank: the RankReport of the
+    solve.  unique: True
     or False where known, else None.  Seconds are wall-clock.
     """
 
@@ -111,7 +125,8 @@ class Solution:
     def primal_residual(self) -> float:
         """How far theta is from feasible, relatively: the largest of
 
-        |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) over rows i, |D_j| / |theta*| over frozen coordinates j (norms
+        |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) over rows i, |D_j| / |theta*| over frozen
+        coordinates j (norms
         2 and max), and max(0, |D| / radius - 1) over trust regions (|D| / |theta*| where the radius is 0).
         """
         problem, drift = self.problem, to_float(self.drift)
@@ -131,7 +146,8 @@ class Solution:
     def dual_residual(self) -> float:
         """How far (nu, g, h) is from dual feasible: the larger of
 
-        max |J.T nu - g - sum h_k| over free coordinates / max(|J.T nu|, |g|, |h_k|, R(theta*) / |theta*|) in max norms, and the relative
+        max |J.T nu - g - sum h_k| over free coordinates / max(|J.T nu|, |g|, |h_k|, R(theta*) / |theta*|) in
+        max norms, and the relative
         amount by which g or an h_k leaves the domain of its conjugate (dual norm minus 1 for norms).  inf when no
         subgradients were claimed.
         """
@@ -159,7 +175,9 @@ class Solution:
         return max(scale, float(self.problem.regularizer.value(start)) / float(np.max(np.abs(start))))
 
     def dual_value(self) -> float:
-        """<g, theta*> + <nu, b> - R*(g) - sum_k Rhat_k*(h_k), with conjugates evaluated DOMAIN_SLACK outside their domains."""
+        """<g, theta*> + <nu, b> - R*(g) - sum_k Rhat_k*(h_k), with conjugates evaluated DOMAIN_SLACK outside
+        their domains.
+        """
         if self.subgradient is None or self.drift_subgradients is None:
             return -math.inf
         problem = self.problem
@@ -186,7 +204,9 @@ class Solution:
         return _ratio(abs(self.duality_gap()), max(abs(self.value), abs(start)))
 
     def is_optimal(self, tol: float = 1e-8) -> bool:
-        """primal_residual, dual_residual and relative_gap are all at most `tol`.  (Integer programs: feasible and lower == value.)"""
+        """primal_residual, dual_residual and relative_gap are all at most `tol`.  (Integer programs: feasible
+        and lower == value.)
+        """
         if self.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
             return False
         if getattr(self.problem.regularizer, "integer", False):
@@ -197,8 +217,8 @@ class Solution:
         """Itself, or SolverError with the status, the residuals and the advice."""
         if not self.is_optimal(tol):
             raise SolverError(
-                f"{self.solver}: {self.status.value} (primal {self.primal_residual():.1e}, dual {self.dual_residual():.1e}, "
-                f"gap {self.duality_gap():.1e}). {self.message} {self.advice}"
+                f"{self.solver}: {self.status.value} (primal {self.primal_residual():.1e}, "
+                f"dual {self.dual_residual():.1e}, gap {self.duality_gap():.1e}). {self.message} {self.advice}"
             )
         return self
 
@@ -290,7 +310,11 @@ def _row_residuals(problem: UnlearningProblem, drift: Array, size: float) -> tup
         return residual.tolist(), scale.tolist()
     product = to_float(problem.jacobian.matvec(drift))
     start = to_float(problem.jacobian.matvec(np.where(problem.free, to_float(problem.theta_star), 0.0)))
-    scale = max(float(np.max(np.abs(start), initial=0.0)), float(np.max(np.abs(rhs), initial=0.0)), float(np.max(np.abs(product - start), initial=0.0)))
+    scale = max(
+        float(np.max(np.abs(start), initial=0.0)),
+        float(np.max(np.abs(rhs), initial=0.0)),
+        float(np.max(np.abs(product - start), initial=0.0)),
+    )
     return np.abs(product - rhs).tolist(), [scale] * rhs.size
 
 

@@ -1,6 +1,7 @@
 """One explicit program, any CVXPY solver: points and multipliers with one sign convention.
 
-CVXPY's own canonicalisation is bypassed on purpose: the program is already explicit, and stating it row by row gives the multipliers
+CVXPY's own canonicalisation is bypassed on purpose: the program is already explicit, and stating it row by row
+gives the multipliers
 of exactly these rows from every solver.  The solver is always named; CVXPY never chooses.
 """
 
@@ -202,8 +203,12 @@ def _options(solver: str, accuracy: float, time_limit: float | None) -> dict[str
         "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
     }.get(solver, {})  # fmt: skip
     if time_limit is not None:
-        name = {"CLARABEL": "time_limit", "OSQP": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}.get(solver)
+        name = {"CLARABEL": "time_limit", "OSQP": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}.get(
+            solver
+        )
         if name is None:
-            raise ProblemError(f"time_limit: {solver} has no time limit that CVXPY can set; leave it out or use another solver")
+            raise ProblemError(
+                f"time_limit: {solver} has no time limit that CVXPY can set; leave it out or use another solver"
+            )
         options[name] = float(time_limit)
     return options

@@ -1,8 +1,11 @@
 """Integer programs: as few groups (or neurons) as possible, without believing a big-M.
 
-The back end solves |theta_i| <= M b_g with binary b.  Its optimum is a suggestion: with a large M a solver's integrality tolerance
-lets coordinates slip through (M = 1e7: "optimal" with 0 neurons where the truth is 4), with a small M it cuts solutions off.  Here only the *support* it suggests is used:
-the point is refitted on that support and must satisfy the constraints there, supports are pruned, and the count is called
+The back end solves |theta_i| <= M b_g with binary b.  Its optimum is a suggestion: with a large M a solver's
+integrality tolerance
+lets coordinates slip through (M = 1e7: "optimal" with 0 neurons where the truth is 4), with a small M it cuts
+solutions off.  Here only the *support* it suggests is used:
+the point is refitted on that support and must satisfy the constraints there, supports are pruned, and the count
+is called
 optimal only when certify() proves that no smaller one exists.
 """
 
@@ -14,11 +17,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import scipy.sparse as sp
 
-from exact_unlearn import backends
-from exact_unlearn.backends import BackendAnswer
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.program import Assembly, Cones, ExplicitProgram
+from exact_unlearn.reference import backends
+from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.solution import Solution, Status
 
 TIME_LIMIT = 30.0
@@ -33,7 +36,8 @@ def solve_counting(
 ) -> Solution:
     """The smallest count found, and the interval in which the optimum is proved to lie.
 
-    Upper bounds: supports suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned and refitted.
+    Upper bounds: supports suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned
+    and refitted.
     Lower bound: certify() (ranks of all smaller supports, exact).  Status.OPTIMAL only if the two meet.
     """
     began = time.perf_counter()
@@ -90,7 +94,9 @@ class _Support:
         return sorted({int(g) for g in self.labels[large] if g >= 0})
 
     def fitted(self, groups: Iterable[int]) -> Array | None:
-        """theta on these groups and the coordinates free of charge, exactly 0 elsewhere; None if the constraints cannot be met."""
+        """theta on these groups and the coordinates free of charge, exactly 0 elsewhere; None if the
+        constraints cannot be met.
+        """
         columns = np.flatnonzero((self.labels < 0) | np.isin(self.labels, list(groups)))
         theta = self.offset.copy()
         if columns.size:

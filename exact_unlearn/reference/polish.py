@@ -1,8 +1,10 @@
 """Polishing: solve the KKT equations on the active set that a back end has found.
 
 A splitting method stops at 1e-4, an interior-point method at 1e-8; the active set is right long before.  With it the
-optimum of a QP or LP is the solution of one linear system, here solved with a small regularisation that iterative refinement
-removes again (the idea of OSQP's polish step, Stellato et al., Math. Prog. Comp. 12, 2020, section 5, used after every back end).
+optimum of a QP or LP is the solution of one linear system, here solved with a small regularisation that
+iterative refinement
+removes again (the idea of OSQP's polish step, Stellato et al., Math. Prog. Comp. 12, 2020, section 5, used
+after every back end).
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ def kkt_error(program: ExplicitProgram, z: Array, y: Array) -> float:
     zero = program.cones.zero
     inequality, multipliers = s[zero:], y[zero:]
     stationarity = program.P @ z + program.q + program.A.T @ y
-    parts = (stationarity, s[:zero], np.minimum(inequality, 0), np.minimum(multipliers, 0), np.minimum(inequality, multipliers))
+    parts = (
+        stationarity,
+        s[:zero],
+        np.minimum(inequality, 0),
+        np.minimum(multipliers, 0),
+        np.minimum(inequality, multipliers),
+    )
     return max(float(np.max(np.abs(part), initial=0.0)) for part in parts)
 
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import backends
-from exact_unlearn.backends import BackendAnswer
-from exact_unlearn.counting import solve_counting
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
-from exact_unlearn.polish import polish
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.program import Assembly, assemble
+from exact_unlearn.reference import backends
+from exact_unlearn.reference.backends import BackendAnswer
+from exact_unlearn.reference.counting import solve_counting
+from exact_unlearn.reference.polish import polish
+from exact_unlearn.regularizers import PredictorNorm
 from exact_unlearn.rowspace import RowSpace
 from exact_unlearn.solution import Solution, Status
 
@@ -34,15 +35,18 @@ def solve(
 ) -> Solution:
     """Solve the problem exactly as stated, and measure the answer.
 
-    solver: the name of an installed CVXPY solver, or None for the default of the class of program (backends.DEFAULTS; a
+    solver: the name of an installed CVXPY solver, or None for the default of the class of program
+    (backends.DEFAULTS; a
     second back end is asked if the first misses the accuracy, and the better answer is kept).
     accuracy: the bound on primal residual, dual residual and relative gap for Status.OPTIMAL (default 1e-9).
     time_limit: seconds for each back end; when it ends a solve, the status says so.
 
     J is replaced by an orthonormal basis of its numerical row space before any solver sees it; `rank` of the
-    solution reports that decision and `nu` refers to the caller's J.  Answers to QPs and LPs are polished on their active set.
+    solution reports that decision and `nu` refers to the caller's J.  Answers to QPs and LPs are polished on
+    their active set.
     theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as Status.BACKEND_FAILED;
-    an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises ProblemError for bad arguments only.
+    an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises ProblemError for bad
+    arguments only.
     """
     accuracy = _positive("accuracy", ACCURACY if accuracy is None else accuracy)
     if time_limit is not None:
@@ -52,7 +56,9 @@ def solve(
     began = time.perf_counter()
     assembly = assemble(problem)
     compiling = time.perf_counter() - began
-    names = [backends.check_solver(solver, assembly.program)] if solver else list(backends.DEFAULTS[assembly.program.kind])
+    names = (
+        [backends.check_solver(solver, assembly.program)] if solver else list(backends.DEFAULTS[assembly.program.kind])
+    )
     conflict = _conflict(problem, assembly.rows)
     if conflict is not None:
         return conflict
@@ -101,8 +107,10 @@ def _positive(name: str, value: Any) -> float:
 def _error(solution: Solution, rows: RowSpace) -> float:
     """The figure by which answers are compared and called optimal.
 
-    It is the largest of the solution's own residuals, except that the multipliers are taken in the basis Q: g + sum h_k must lie
-    in the row space.  nu for the caller's J would add its own rounding, cond(J) * eps, which says nothing about theta.
+    It is the largest of the solution's own residuals, except that the multipliers are taken in the basis Q: g +
+    sum h_k must lie
+    in the row space.  nu for the caller's J would add its own rounding, cond(J) * eps, which says nothing about
+    theta.
     """
     if solution.subgradient is None or solution.drift_subgradients is None:
         return math.inf
@@ -114,7 +122,12 @@ def _error(solution: Solution, rows: RowSpace) -> float:
 
 
 def _attempt(
-    problem: UnlearningProblem, assembly: Assembly, name: str, accuracy: float, time_limit: float | None, compiling: float
+    problem: UnlearningProblem,
+    assembly: Assembly,
+    name: str,
+    accuracy: float,
+    time_limit: float | None,
+    compiling: float,
 ) -> Solution:
     program = assembly.program
     if program.q.size == 0:  # nothing may move and nothing has an epigraph
@@ -145,7 +158,9 @@ def _start(problem: UnlearningProblem, assembly: Assembly) -> Array:
 
 
 def _timed_out(answer: BackendAnswer, time_limit: float | None) -> bool:
-    """Whether the limit that ended the back end was the caller's; some end on a limit of iterations, and say the same."""
+    """Whether the limit that ended the back end was the caller's; some end on a limit of iterations, and say
+    the same.
+    """
     return time_limit is not None and "limit" in answer.claim and answer.solve_seconds >= 0.8 * time_limit
 
 
@@ -154,7 +169,10 @@ def _failure(answer: BackendAnswer, time_limit: float | None, solution: Solution
     if _timed_out(answer, time_limit):
         return Status.TIME_LIMIT, f"{said}; theta is the point that the solve started from."
     if "infeasible" in answer.claim and not solution.primal_residual() <= INCONSISTENT:
-        return Status.INFEASIBLE, f"{said}, and theta* is not feasible either; the trust region may be too small for the data."
+        return (
+            Status.INFEASIBLE,
+            f"{said}, and theta* is not feasible either; the trust region may be too small for the data.",
+        )
     return Status.BACKEND_FAILED, f"{said}, although a feasible point is known; theta is that point."
 
 
@@ -197,7 +215,9 @@ def _on_constraints(problem: UnlearningProblem, assembly: Assembly, theta: Array
 
 
 def _into_domain(term: Any, part: Array) -> Array:
-    """`part` cleaned of rounding: scaled into the dual ball when it sticks out, zero where the (semi)norm is blind."""
+    """`part` cleaned of rounding: scaled into the dual ball when it sticks out, zero where the (semi)norm is
+    blind.
+    """
     if term.name in ("squared_l2", "l1", "l2", "linf") and term.weights is not None:
         part = np.where(to_float(np.asarray(term.weights)) > 0, part, 0.0)
     if not getattr(term, "is_norm", False):
@@ -213,7 +233,7 @@ def _unique(problem: UnlearningProblem, assembly: Assembly) -> bool | None:
         return True
     if R.unique_minimiser and all(term.name == "trust_region" for term in problem.drifts):
         return True
-    if R.name == "predictor_norm" and not problem.drifts and free == R.V.shape[0] * R.shape[1]:
+    if isinstance(R, PredictorNorm) and not problem.drifts and free == R.V.shape[0] * R.shape[1]:
         return bool(np.linalg.matrix_rank(to_float(np.asarray(R.V))) == R.V.shape[0])
     return None
 
@@ -234,6 +254,7 @@ def _conflict(problem: UnlearningProblem, rows: RowSpace) -> Solution | None:
             farkas[i] += 1.0
             farkas *= math.copysign(1.0, miss)
             involved = [int(row) for row in np.flatnonzero(np.abs(farkas) > 1e-9)]
+            others = [row for row in involved if row != i]
             return Solution(
                 problem=problem,
                 theta=problem.theta_star,
@@ -241,6 +262,6 @@ def _conflict(problem: UnlearningProblem, rows: RowSpace) -> Solution | None:
                 status=Status.INFEASIBLE,
                 solver="row space",
                 rank=rows.report,
-                message=f"Row {i} contradicts rows {[row for row in involved if row != i]}: nu.T J = 0 but nu.b = {abs(miss):.3g}.",
+                message=f"Row {i} contradicts rows {others}: nu.T J = 0 but nu.b = {abs(miss):.3g}.",
             )
     return None
