@@ -125,12 +125,12 @@ def _silu(z: Array) -> Array:
 
 
 def _silu_derivative(z: Array) -> Array:
-    return _sigmoid(z) + z * _sigmoid_derivative(z)
+    return np.asarray(_sigmoid(z) + z * _sigmoid_derivative(z))
 
 
 def _tanh_derivative(z: Array) -> Array:
     # 1 - tanh^2 has no correct digit left once tanh rounds to 1
-    return 4.0 * _sigmoid_derivative(2.0 * np.minimum(np.abs(z), 400.0))
+    return np.asarray(4.0 * _sigmoid_derivative(2.0 * np.minimum(np.abs(z), 400.0)))
 
 
 def _softplus(z: Array) -> Array:
