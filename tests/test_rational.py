@@ -40,7 +40,7 @@ def test_echelon_form_is_that_of_sympy(M: np.ndarray) -> None:
     R, pivots = rational.reduced_row_echelon(M)
     expected, expected_pivots = as_sympy(M).rref()
     assert pivots == tuple(int(column) for column in expected_pivots)
-    assert (R == from_sympy(expected)[: len(pivots)]).all()
+    assert (from_sympy(expected)[: len(pivots)] == R).all()
     assert rational.rank(M) == len(pivots) == len(rational.independent_rows(M))
 
 
