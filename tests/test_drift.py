@@ -202,7 +202,15 @@ def test_projections_satisfy_the_literal_constraint(v, radius, scale):
         else:
             size = np.linalg.norm(p / scale, 2 if norm == 2 else np.inf)
             assert size == pytest.approx(radius, rel=1e-14)
-    assert TrustRegion(Fraction(1, 3), "inf").value(fractions(*TrustRegion(Fraction(1, 3), "inf").prox([5.0], 1))) == 0
+
+
+@pytest.mark.parametrize("norm", [2, "inf"])
+def test_a_rational_radius_is_rounded_towards_the_region(norm):
+    """1/10 is less than the float 0.1, so projecting onto 0.1 would leave the region."""
+    tenth = TrustRegion(Fraction(1, 10), norm)
+    assert tenth.value(fractions(0.1)) == math.inf
+    assert tenth.value(fractions(*tenth.prox([5.0], 1.0))) == 0
+    assert (tenth + TrustRegion(1)).prox([5.0], 1.0)[0] < 0.1
 
 
 @cases(ALL)

@@ -251,6 +251,16 @@ def test_conjugates_are_infinite_outside_their_domain():
 
 
 @cases(CONVEX)
+def test_null_directions_are_what_the_endless_prox_keeps(R, rng):
+    """g - prox(g, inf) lies in the domain of R* (up to scale), and is g itself when R has no null directions."""
+    g = rng.standard_normal(D)
+    cleaned = g - R.prox(g, math.inf)
+    assert R.conjugate(1e-3 * cleaned) < math.inf
+    if math.isfinite(R.conjugate(1e-3 * g)):
+        np.testing.assert_allclose(cleaned, g, rtol=0, atol=1e-15)
+
+
+@cases(CONVEX)
 @given(x=vectors, v=vectors, step=steps)
 def test_fenchel_young(R, x, v, step):
     """R(x) + R*(g) >= <g, x>, with equality at p = prox(v, step), whose subgradient is g = (v - p) / step.
@@ -413,6 +423,18 @@ def test_fractions_agree_with_floats(R, rng):
     assert float(R.conjugate(fractions(*g))) == pytest.approx(float(R.conjugate(g)), rel=1e-13)
 
 
+def test_elastic_net_without_its_square_is_a_norm():
+    R = ElasticNet(0.4, 0)
+    assert R.is_norm
+    assert not ElasticNet(0.4, 1).is_norm
+    assert R.dual_norm([0.2, -0.8]) == 2
+    assert R.dual_norm(fractions("1/5", 0)) == Fraction(1, 5) / Fraction(0.4)
+    assert ElasticNet(0, 0).dual_norm([1e-300]) == math.inf
+    assert ElasticNet(0, 0).dual_norm([0.0]) == 0
+    with pytest.raises(ProblemError, match="beta = 0"):
+        ElasticNet(0.4, 1).dual_norm([0.2])
+
+
 def test_fraction_weights_are_not_rounded():
     third = fractions("1/3", "1/3", 1)
     assert L1(third).value(fractions(1, 1, 0)) == Fraction(2, 3)
@@ -438,6 +460,8 @@ def test_dual_balls_are_decided_exactly(R, boundary):
     assert R.conjugate(g) == 0
     assert R.conjugate(g * (1 + Fraction(1, 10**40))) == math.inf
     assert R.conjugate(g * (1 + Fraction(1, 10**40)), tol=1e-30) == 0
+    assert R.conjugate(g * (1 + Fraction(9, 100)), tol=0.1) == 0
+    assert R.conjugate(g * (1 + Fraction(11, 100)), tol=0.1) == math.inf
 
 
 def test_roots_of_fractions_beyond_the_range_of_floats():

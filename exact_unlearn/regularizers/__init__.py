@@ -46,8 +46,8 @@ class Regularizer(Protocol):
     """A convex (or, when `integer`, counting) function R of the flat parameters theta, shape (d,).
 
     Where they exist there are also `dual_norm(g)` (every class with `is_norm`) and `prox(v, step)`, that is
-    argmin_x step * R(x) + 1/2 |x - v|^2 in floats, for step in [0, inf] (step = inf: the minimiser of R
-    nearest v).
+    argmin_x step * R(x) + 1/2 |x - v|^2 in floats, for step in [0, inf].  prox(v, inf) is the minimiser of R nearest v,
+    so for a convex R here g - prox(g, inf) is g without the null directions of R, where R* would be inf.
     """
 
     name: ClassVar[str]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
@@ -108,13 +109,16 @@ class ElasticNet:
     beta: Value
 
     name: ClassVar[str] = "elastic_net"
-    is_norm: ClassVar[bool] = False
     integer: ClassVar[bool] = False
     movable: ClassVar[slice | None] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", as_number("alpha", self.alpha))
         object.__setattr__(self, "beta", as_number("beta", self.beta))
+
+    @property
+    def is_norm(self) -> bool:
+        return self.beta == 0
 
     @property
     def strictly_convex(self) -> bool:
@@ -137,6 +141,13 @@ class ElasticNet:
         cp = load_cvxpy()
 
         return float(self.alpha) * cp.norm1(theta) + 0.5 * float(self.beta) * cp.sum_squares(theta)
+
+    def dual_norm(self, g: Any) -> Value:
+        """|g|_inf / alpha when beta = 0; otherwise ProblemError, since R is no norm then."""
+        z = as_real(g)
+        if self.beta > 0:
+            raise ProblemError("elastic_net: a dual norm exists only for beta = 0")
+        return largest(quotient(z, np.full(z.shape, self._numbers(z)[0])))
 
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
         """`tol` counts only for beta = 0: |g|_inf <= alpha (1 + tol)."""
