@@ -67,7 +67,7 @@ def check_solver(name: str, program: ExplicitProgram) -> str:
         "LP": False,
         "QP": not quadratic and not conic.supports_quad_obj() and "SOC" not in cones,
         "SOCP": "SOC" not in cones,
-        "SDP": "PSD" not in cones,
+        "SDP": not cones & {"PSD", "SvecPSD"},
         "MILP": not any(interface and interface.MIP_CAPABLE for interface in (conic, quadratic)),
     }[program.kind]
     if missing:
@@ -75,12 +75,17 @@ def check_solver(name: str, program: ExplicitProgram) -> str:
     return upper
 
 
-def run(program: ExplicitProgram, solver: str, accuracy: float, time_limit: float | None) -> BackendAnswer:
-    """Solve the program with the named CVXPY solver; never raises for what the solver does."""
+def run(
+    program: ExplicitProgram, solver: str, accuracy: float, time_limit: float | None, length: float = 1.0
+) -> BackendAnswer:
+    """Solve the program with the named CVXPY solver; never raises for what the solver does.
+
+    length: the size of the parameters; the solver sees them in that unit.
+    """
     import cvxpy as cp
 
     began = time.perf_counter()
-    scaled, length, cost = _normalised(program)
+    scaled, length, cost = _normalised(program, length)
     problem, z, constraints = _cvxpy_problem(scaled)
     options = _options(solver, accuracy, time_limit)
     try:
@@ -101,9 +106,9 @@ def run(program: ExplicitProgram, solver: str, accuracy: float, time_limit: floa
     return BackendAnswer(solver, claim, point, y, max(0.0, elapsed - solving), solving, detail)
 
 
-def _normalised(program: ExplicitProgram) -> tuple[ExplicitProgram, float, float]:
-    """The program in units in which b and the objective have size 1, by powers of two; cones do not notice."""
-    length = _power_of_two(np.max(np.abs(program.b), initial=0.0))
+def _normalised(program: ExplicitProgram, length: float) -> tuple[ExplicitProgram, float, float]:
+    """The program in units in which parameters and objective have size 1, by powers of two; cones do not notice."""
+    length = _power_of_two(length)
     P, q = program.P * length**2, program.q * length
     cost = _power_of_two(max(np.max(np.abs(P.data), initial=0.0), np.max(np.abs(q), initial=0.0)))
     b = program.b / length

@@ -131,9 +131,10 @@ def _attempt(
 ) -> Solution:
     program = assembly.program
     if program.q.size == 0:  # nothing may move and nothing has an epigraph
-        answer = BackendAnswer("none", "optimal", np.zeros(0), np.zeros(0), 0.0, 0.0)
+        answer = BackendAnswer("none", "optimal", np.zeros(0), np.zeros(program.b.size), 0.0, 0.0)
     else:
-        answer = backends.run(program, name, accuracy, time_limit)
+        size = max(float(np.max(np.abs(to_float(a)), initial=0.0)) for a in (problem.theta_star, program.b))
+        answer = backends.run(program, name, accuracy, time_limit, size)
     began = time.perf_counter()
     z, y = answer.z, answer.y
     if z is None or y is None:
