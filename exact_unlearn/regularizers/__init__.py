@@ -98,7 +98,8 @@ class Regularizer(Protocol):
         """R*(g) = sup <g, theta> - R(theta), inf outside its domain.
 
         tol: relative slack of membership: dual_norm(g) <= 1 + tol, and |g_i| <= tol max |g| where g must
-        vanish. With tol = 0 the comparison is exact, and exact in the rationals for object vectors.
+        vanish. With tol = 0 nothing is forgiven, and vectors of
+        Fractions are decided in the rationals (not by the predictor and nuclear norms: they need singular values).
         """
         ...
 
