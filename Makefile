@@ -31,7 +31,7 @@ types: $(VENV)/dev.stamp  ## Check the types
 	$(BIN)/mypy
 
 docs: $(VENV)/dev.stamp  ## Build the documentation into docs/_build; a warning is an error
-	$(BIN)/python -m sphinx -q -W --keep-going -j 2 -b html docs docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 	$(BIN)/python docs/_ext/offline.py docs/_build
 
 clean:  ## Remove everything that was built, the environment included

@@ -216,12 +216,21 @@ def test_no_pages_is_no_success(tmp_path: Path) -> None:
     assert offline.main(str(tmp_path)) == 1
 
 
+def plain_text(docstring: str) -> str:
+    return "\n".join(plain_docstrings.plain(docstring.split("\n")))
+
+
 def test_docstrings_mean_what_they_say() -> None:
-    first = "theta* and |x|_1, h_ and ``|y|*`` and `a*`"
-    lines = [first, "* a bullet", ">>> f(*x)", "|out|", "", "code::", "", "    |z|"]
-    shown = plain_docstrings.plain(lines)
-    assert shown[0] == r"theta\* and \|x\|_1, h\_ and ``|y|*`` and `a*`"
-    assert shown[1:] == lines[1:]
+    text = "theta* and |x|_1, h_ and ``|y|*`` and `a*`"
+    assert plain_text(text) == r"theta\* and \|x\|_1, h\_ and ``|y|*`` and `a*`"
+    for kept in (">>> f(*x)\n|out|", "* one\n  more\n* two", "1. one\n2. two", "code::\n\n    |z|\n\n    z*"):
+        assert plain_text(kept) == kept
+
+
+def test_docstrings_show_formulas_and_arguments_as_such() -> None:
+    assert plain_text("See\n\n    min |x|\n     over  x\n\nend|") == "See\n\n::\n\n    min |x|\n     over  x\n\nend\\|"
+    assert plain_text("x, y: both |v|\n   and more\nnu: (k,)") == "* ``x, y``: both \\|v\\|\n  and more\n* ``nu``: (k,)"
+    assert plain_text("A sentence\n  that goes on: here") == "A sentence\nthat goes on: here"
 
 
 def test_api_pages_name_every_module_and_every_public_name(tmp_path: Path) -> None:

@@ -1,40 +1,66 @@
 """Sphinx extension: docstrings are plain text, and are shown as such.
 
-They are written to be read in an editor and in ``help()``, where |x| is a norm and theta* a name. To reStructuredText
-the first is a substitution and the second unfinished emphasis. So outside of backticks, doctests and indented literal
-blocks every such character means itself.
+They are written to be read in an editor and in ``help()``, where |x| is a norm, theta* a name, an indented block a
+formula, and ``name: text`` the description of an argument. To reStructuredText these are a substitution, unfinished
+emphasis, a quotation and an accident. Here they become what they mean.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from sphinx.application import Sphinx
 
-# What keeps its meaning: ``literal``, `name`, :role:`text`, and a bullet at the start of a line.
-_KEEP = re.compile(r"(``.+?``|(?::[\w:]+:)?`[^`]+`|^\s*\*\s)")
+# What keeps its meaning: ``literal``, `name` and :role:`text`.
+_KEEP = re.compile(r"(``.+?``|(?::[\w:]+:)?`[^`]+`)")
 _SPECIAL = re.compile(r"[|*\\]|(?<=\w)_(?!\w)")
+_FIELD = re.compile(r"((?:[a-z]\w*|[A-Z])(?:, (?:[a-z]\w*|[A-Z]))*):\s+(.*)")
+_ITEM = re.compile(r"(?:[*-]|\d+\.)\s")
 
 
 def plain(lines: list[str]) -> list[str]:
-    """The same lines with every character outside of code meaning itself."""
+    """The docstring (without common indentation) as reStructuredText that shows it as it was meant."""
     shown: list[str] = []
-    literal_below: int | None = None  # indentation of the line that opened a literal block
-    in_doctest = False
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if line.strip() and literal_below is not None and indent <= literal_below:
-            literal_below = None
-        in_doctest = line.lstrip().startswith(">>>") or (in_doctest and bool(line.strip()))
-        if literal_below is not None or in_doctest:
-            shown.append(line)
+    in_literal = False
+    for is_text, group in itertools.groupby(lines, key=lambda line: bool(line.strip())):
+        paragraph = list(group)
+        if not is_text:
+            shown += paragraph
             continue
-        parts = _KEEP.split(line)
-        shown.append("".join(part if index % 2 else _SPECIAL.sub(r"\\\g<0>", part) for index, part in enumerate(parts)))
-        if line.rstrip().endswith("::"):
-            literal_below = indent
+        if paragraph[0].startswith(" "):
+            shown += paragraph if in_literal else ["::", "", *paragraph]
+            in_literal = True
+            continue
+        in_literal = paragraph[-1].rstrip().endswith("::")
+        if paragraph[0].startswith(">>>"):
+            shown += paragraph
+        elif _ITEM.match(paragraph[0]):
+            shown += [line[: (start := _item_text(line))] + _escaped(line[start:]) for line in paragraph]
+        elif _FIELD.match(paragraph[0]):
+            shown += _fields(paragraph)
+        else:
+            shown += [_escaped(line.strip()) for line in paragraph]
     return shown
+
+
+def _item_text(line: str) -> int:
+    match = _ITEM.match(line)
+    return match.end() if match else 0
+
+
+def _fields(paragraph: list[str]) -> Iterator[str]:
+    """A list of described names; further lines belong to the name above them."""
+    for line in paragraph:
+        match = _FIELD.match(line)
+        yield f"* ``{match[1]}``: {_escaped(match[2])}" if match else f"  {_escaped(line.strip())}"
+
+
+def _escaped(text: str) -> str:
+    parts = _KEEP.split(text)
+    return "".join(part if index % 2 else _SPECIAL.sub(r"\\\g<0>", part) for index, part in enumerate(parts))
 
 
 def _process(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
@@ -45,4 +71,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Apply `plain` to every docstring that autodoc reads."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", _process)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}
