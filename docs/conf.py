@@ -26,6 +26,7 @@ html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_type_aliases = {"Array": "Array", "Value": "Value"}
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100

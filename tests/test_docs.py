@@ -221,14 +221,17 @@ def plain_text(docstring: str) -> str:
 
 
 def test_docstrings_mean_what_they_say() -> None:
-    text = "theta* and |x|_1, h_ and ``|y|*`` and `a*`"
-    assert plain_text(text) == r"theta\* and \|x\|_1, h\_ and ``|y|*`` and `a*`"
+    text = "theta* and |x|_1, h_ and ``|y|*`` and `a*`, the *one* b* and a * b * c"
+    shown = r"theta\* and \|x\|_1, h\_ and ``|y|*`` and `a*`, the *one* b\* and a \* b \* c"
+    assert plain_text(text) == shown
     for kept in (">>> f(*x)\n|out|", "* one\n  more\n* two", "1. one\n2. two", "code::\n\n    |z|\n\n    z*"):
         assert plain_text(kept) == kept
 
 
 def test_docstrings_show_formulas_and_arguments_as_such() -> None:
-    assert plain_text("See\n\n    min |x|\n     over  x\n\nend|") == "See\n\n::\n\n    min |x|\n     over  x\n\nend\\|"
+    formula = "    min |x|\n     over  x"
+    shown = f"See\n\n.. code-block:: text\n\n{formula}\n\nend\\|"
+    assert plain_text(f"See\n\n{formula}\n\nend|") == shown
     assert plain_text("x, y: both |v|\n   and more\nnu: (k,)") == "* ``x, y``: both \\|v\\|\n  and more\n* ``nu``: (k,)"
     assert plain_text("A sentence\n  that goes on: here") == "A sentence\nthat goes on: here"
 

@@ -70,7 +70,8 @@ def write_pages(folder: Path, package: str = "exact_unlearn") -> None:
     modules = list(module_names(package))
     for module in modules:
         (folder / f"{module}.md").write_text(PAGE.format(module=module), encoding="utf-8")
-    index = INDEX.format(rows="\n".join(public_rows(package)), pages="\n".join(modules))
+    pages = [f"{module.removeprefix(package + '.')} <{module}>" for module in modules]
+    index = INDEX.format(rows="\n".join(public_rows(package)), pages="\n".join(pages))
     (folder / "index.md").write_text(index, encoding="utf-8")
 
 

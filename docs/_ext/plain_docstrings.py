@@ -14,8 +14,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-# What keeps its meaning: ``literal``, `name` and :role:`text`.
-_KEEP = re.compile(r"(``.+?``|(?::[\w:]+:)?`[^`]+`)")
+# What keeps its meaning: ``literal``, `name`, :role:`text` and *emphasis*.
+_KEEP = re.compile(r"(``.+?``|(?::[\w:]+:)?`[^`]+`|(?<![\w*])\*\w[\w -]*\w\*(?![\w*]))")
 _SPECIAL = re.compile(r"[|*\\]|(?<=\w)_(?!\w)")
 _FIELD = re.compile(r"((?:[a-z]\w*|[A-Z])(?:, (?:[a-z]\w*|[A-Z]))*):\s+(.*)")
 _ITEM = re.compile(r"(?:[*-]|\d+\.)\s")
@@ -31,7 +31,7 @@ def plain(lines: list[str]) -> list[str]:
             shown += paragraph
             continue
         if paragraph[0].startswith(" "):
-            shown += paragraph if in_literal else ["::", "", *paragraph]
+            shown += paragraph if in_literal else [".. code-block:: text", "", *paragraph]
             in_literal = True
             continue
         in_literal = paragraph[-1].rstrip().endswith("::")
