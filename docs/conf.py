@@ -8,6 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
+from sphinx.util.inspect import TypeAliasForwardRef  # noqa: E402
+
 import exact_unlearn  # noqa: E402
 
 project = "exact_unlearn"
@@ -27,6 +29,8 @@ html_math_renderer = "mathml"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"Array": "Array", "Value": "Value"}
+# Inside a union or a tuple Sphinx prints such an alias as the wrapper that it keeps it in; its name is enough.
+TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100

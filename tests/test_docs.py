@@ -164,6 +164,7 @@ def test_bars_and_relations_are_spaced_like_brackets_and_relations() -> None:
     assert len(bars) == 4
     assert all(bar.get("lspace") == bar.get("rspace") == "0" for bar in bars)
     assert "⪰" in [element.text for element in root.iter("mo")]
+    assert [element.get("lspace") for element in parsed(r"\sup_x \operatorname{rank} y").iter("mo")] == ["0", "0"]
 
 
 # --- pages ----------------------------------------------------------------------------------------------------------

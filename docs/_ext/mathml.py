@@ -70,12 +70,15 @@ def _check_braces(latex: str) -> None:
 def _polish(root: ElementTree.Element, block: bool) -> None:
     """Correct what browsers would otherwise set badly.
 
-    Bars of norms get no space of their own (as operators between two terms they would get a lot), relations that
-    latex2mathml takes for letters get theirs, and limits stand below `min` and `max` in displayed formulas.
+    Bars of norms get no space of their own (as operators between two terms they would get a lot), named functions get
+    none before them, relations that latex2mathml takes for letters get theirs, and limits stand below `min` and `max` in
+    displayed formulas.
     """
     for element in root.iter():
         if element.tag == "mo" and element.text in _BARS:
             element.attrib.update({"stretchy": "false", "lspace": "0", "rspace": "0"})
+        elif element.tag == "mo" and (element.text or "").isalpha():
+            element.set("lspace", "0")
         elif element.tag == "mi" and element.text in _RELATIONS:
             element.tag = "mo"
         elif block and element.tag == "msub" and element[0].text in _LIMITS:
