@@ -96,7 +96,8 @@ def test_gelu_tail(z: float) -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_nothing_overflows(name: str) -> None:
-    z = np.array([-1e150, -1e4, 1e4, 1e150])  # warnings are errors here
+    huge = 1e150 if name == "square" else 1e300
+    z = np.array([-huge, -1e4, 1e4, huge])  # warnings are errors here
     assert np.isfinite(Activation(name).value(z)).all()
     assert np.isfinite(Activation(name).derivative(z)).all()
 
