@@ -1,4 +1,4 @@
-"""Interpolating parameters: every class meets the data, in floats to rounding and in Fractions exactly, or says why not."""
+"""Interpolating parameters: every class meets the data, floats to rounding and Fractions exactly, or says why not."""
 
 from __future__ import annotations
 
