@@ -39,6 +39,7 @@ LAYERS = (
     {"reference"},  # above certify, because a count is called optimal only with a proof
     {"algorithms"},
     {"fixtures", "sweep", "report", "plots"},
+    {"demo"},
     {"cli"},
     {"__main__"},
 )
@@ -82,6 +83,14 @@ def known_rooms() -> set[str]:
 
 def test_every_room_has_its_layer() -> None:
     assert known_rooms() <= set(ROOM_LAYER), "give the new room a place in LAYERS and in docs/architecture.md"
+
+
+def test_the_architecture_page_explains_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| (\d+) \| ([^|]+)", page, re.MULTILINE))
+    explained = [set(re.findall(r"`(\w+)`", rooms)) for _, rooms in sorted(rows.items(), key=lambda row: int(row[0]))]
+    existing = [rooms & known_rooms() for rooms in LAYERS]
+    assert explained == [rooms - {"__main__"} for rooms in existing if rooms - {"__main__"}]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=module_name)
@@ -240,6 +249,13 @@ def test_wheel_carries_validation_inside_the_package(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"exact_unlearn", f"exact_unlearn-{xu.__version__}.dist-info"}
     assert "exact_unlearn/_validation/theorem_2.py" in names
     assert "exact_unlearn/py.typed" in names
+
+
+def test_validation_works_wherever_it_is_installed() -> None:
+    """`validation/` of a checkout is `exact_unlearn/_validation/` of a wheel, so it names its own modules relatively."""
+    for path in (ROOT / "validation").rglob("*.py"):
+        names = imported_modules(ast.parse(path.read_text()), module_name(path).replace("validation", "installed", 1))
+        assert "validation" not in {name.split(".")[0] for name in names}, path
 
 
 def test_a_certificate_can_be_checked_without_solvers_and_torch() -> None:

@@ -71,8 +71,8 @@ def _polish(root: ElementTree.Element, block: bool) -> None:
     """Correct what browsers would otherwise set badly.
 
     Bars of norms get no space of their own (as operators between two terms they would get a lot), named functions get
-    none before them, relations that latex2mathml takes for letters get theirs, and limits stand below `min` and `max` in
-    displayed formulas.
+    none before them, relations that latex2mathml takes for letters get theirs, and limits stand below `min` and `max`
+    in displayed formulas.
     """
     for element in root.iter():
         if element.tag == "mo" and element.text in _BARS:
