@@ -252,7 +252,7 @@ def test_wheel_carries_validation_inside_the_package(tmp_path: Path) -> None:
 
 
 def test_validation_works_wherever_it_is_installed() -> None:
-    """`validation/` of a checkout is `exact_unlearn/_validation/` of a wheel, so it names its own modules relatively."""
+    """`validation/` of a checkout is `exact_unlearn/_validation/` in a wheel, so it names its modules relatively."""
     for path in (ROOT / "validation").rglob("*.py"):
         names = imported_modules(ast.parse(path.read_text()), module_name(path).replace("validation", "installed", 1))
         assert "validation" not in {name.split(".")[0] for name in names}, path
