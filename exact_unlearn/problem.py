@@ -71,7 +71,7 @@ class UnlearningProblem:
         k, d = jacobian.shape
         if d != theta_star.size:
             raise ProblemError(f"jacobian: expected {theta_star.size} columns, one per entry of theta_star, got {d}")
-        rhs = np.zeros(k) if self.rhs is None else real_array("rhs", self.rhs, ndim=1)
+        rhs = real_array("rhs", np.zeros(k) if self.rhs is None else self.rhs, ndim=1)
         if rhs.size != k:
             raise ProblemError(f"rhs: expected {k} entries, one per row of the jacobian, got {rhs.size}")
         theta_star, jacobian, rhs = _common_numbers(theta_star, jacobian, rhs)

@@ -25,8 +25,9 @@ EVERY_COMBINATION = list(itertools.product(regularizers(), drifts(), freezings()
 
 
 def by_cvxpy_expressions(problem: UnlearningProblem) -> float:
-    """The optimum by CVXPY's own canonicalisation of the regularizer's expression and the raw J: no code of ours but the
-    expressions, and another formulation of every cone.
+    """The optimum by CVXPY's own canonicalisation of the regularizer's expression and the raw J.
+
+    No code of ours but the expressions, and another formulation of every cone.
     """
     free = np.flatnonzero(problem.free)
     move = cp.Variable(max(free.size, 1))
@@ -126,7 +127,7 @@ def test_multipliers_refer_to_the_rows_of_the_caller() -> None:
 
 
 def test_frozen_coordinates_are_not_a_constant_of_a_norm() -> None:
-    """|theta|_2 with frozen coordinates: mixing J theta* with the dual norm of the free part alone "proves" false bounds."""
+    """Mixing J theta* with the dual norm of the free part alone would "prove" false bounds."""
     J = np.array([[1.0, 1.0, 0.0]])
     problem = UnlearningProblem(np.array([2.0, 0.0, 3.0]), J, xu.L2(), free=[0, 1])
     solution = xu.solve(problem)

@@ -216,13 +216,10 @@ def _on_constraints(problem: UnlearningProblem, assembly: Assembly, theta: Array
 
 
 def _into_domain(term: Any, part: Array) -> Array:
-    """`part` cleaned of rounding: scaled into the dual ball when it sticks out, zero where the (semi)norm is
-    blind.
-    """
-    if term.name in ("squared_l2", "l1", "l2", "linf") and term.weights is not None:
-        part = np.where(to_float(np.asarray(term.weights)) > 0, part, 0.0)
+    """`part` cleaned of rounding: nothing where the (semi)norm is blind, and scaled into the dual ball."""
     if not getattr(term, "is_norm", False):
         return part
+    part = part - term.prox(part, math.inf)  # the nearest minimiser of a seminorm: the component in its null space
     excess = float(term.dual_norm(part))
     return part / (excess * (1 + 1e-15)) if 1.0 < excess < math.inf else part
 
