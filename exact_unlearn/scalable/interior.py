@@ -1,0 +1,194 @@
+"""Primal-dual interior point in the dimension of the rows, whatever the norm.
+
+    minimise  sum of kinks + 1/2 sum_j q_j (x_j - center_j)^2   subject to   A x + E y = c   (y the multipliers of the equation)
+
+with A (m, n) whose rows are nearly orthonormal.  A `ConeModel` knows one kind of kink (absolute values, group norms, the
+largest absolute value): its slacks, its multipliers and how to eliminate all of them from Newton's equations, so that what
+is left is m x m.  E = 0 unless some coordinates cost a square only and were eliminated: y then pulls them along.
+
+Mehrotra's predictor and corrector; primal and dual steps differ where nothing couples them (q = 0).  Parameters may be spread
+over a team: models sum over their own shard, and this file reduces.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from exact_unlearn.scalable.team import Team
+
+STEP = 0.995
+"""How far to go towards the boundary of the cones."""
+
+
+class ConeModel(Protocol):
+    """One kind of kink on the columns of this shard.  Directions are opaque to the driver."""
+
+    columns: Tensor
+    """A.T, (n, m)."""
+    coupled: bool
+    """Primal and dual steps must be equal (q is not 0)."""
+
+    def size(self) -> Tensor:
+        """Number of complementary pairs."""
+        ...
+
+    def complementarity(self) -> Tensor:
+        """Sum of slack times multiplier."""
+        ...
+
+    def point(self) -> Tensor:
+        """x, (n,)."""
+        ...
+
+    def prepare(self, pull: Tensor) -> Tensor:
+        """Scale at the current point; pull = A.T y.  Returns this shard's part of the normal matrix, (m, m)."""
+        ...
+
+    def right_side(self, target: float, before: Any) -> Tensor:
+        """This shard's part of what A dx is without dy.  target: slack times multiplier aimed at; before: the affine direction."""
+        ...
+
+    def direction(self, push: Tensor) -> Any:
+        """All directions, for push = A.T dy and the targets of the last `right_side`."""
+        ...
+
+    def reach(self, direction: Any) -> Tensor:
+        """(2,): the largest primal and dual steps within the cones, at most 1."""
+        ...
+
+    def complementarity_after(self, direction: Any, primal: float, dual: float) -> Tensor:
+        """`complementarity` after a step."""
+        ...
+
+    def move(self, direction: Any, primal: float, dual: float) -> None:
+        """Take the step."""
+        ...
+
+    def value(self) -> Tensor:
+        """This shard's part of the objective at `point`, with slacks for kinks."""
+        ...
+
+    def dual_error(self, pull: Tensor) -> Tensor:
+        """The largest violation of stationarity, relative to the multipliers."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Equations:
+    """A x + E y = c; E (m, m) or None for 0.  `team` shares the columns of A."""
+
+    right: Tensor
+    extra: Tensor | None
+    team: Team
+
+    def residual(self, model: ConeModel, y: Tensor) -> Tensor:
+        """c - A x - E y, (m,)."""
+        left = self.team.sum(model.columns.T @ model.point())
+        return self.right - left if self.extra is None else self.right - left - self.extra @ y
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How an interior-point run ended: multipliers, relative complementarity, residuals, iterations."""
+
+    y: Tensor
+    gap: float
+    primal: float
+    dual: float
+    iterations: int
+
+    @property
+    def error(self) -> float:
+        return max(self.gap, self.primal, self.dual)
+
+
+def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: float, limit: int = 60) -> Progress:
+    """Run until the relative gap and both residuals are at most `goal`, or until nothing improves.
+
+    The model holds x and its slacks and is moved in place; y (m,) is where the multipliers start.
+    """
+    team, size = equations.team, None
+    scale = float(torch.linalg.vector_norm(equations.right)) or 1.0
+    best, stalled = math.inf, 0
+    progress = Progress(y, math.inf, math.inf, math.inf, 0)
+    for iteration in range(limit + 1):
+        pull = model.columns @ y
+        residual = equations.residual(model, y)
+        sums = team.sum(torch.stack([model.complementarity(), model.value(), model.size()]))
+        comp, value, size = sums.tolist()
+        dual = float(team.max(model.dual_error(pull)))
+        progress = Progress(
+            y, comp / max(abs(value), 1e-300), float(torch.linalg.vector_norm(residual)) / scale, dual, iteration
+        )
+        if not math.isfinite(progress.error) or progress.error <= goal or iteration == limit:
+            break
+        stalled = 0 if progress.error < 0.9 * best else stalled + 1
+        best = min(best, progress.error)
+        if stalled >= 6:
+            break
+        solver = _Normal(team.sum(model.prepare(pull)), equations.extra)
+        affine = _newton(model, team, solver, residual, 0.0, None)[1]
+        primal, dual_step = _reach(model, team, affine)
+        after = float(team.sum(model.complementarity_after(affine, primal, dual_step)))
+        target = (max(after, 0.0) / comp) ** 3 * comp / size if comp > 0 else 0.0
+        step, direction = _newton(model, team, solver, residual, target, affine)
+        primal, dual_step = _reach(model, team, direction)
+        if max(primal, dual_step) < 1e-9:
+            break
+        model.move(direction, primal, dual_step)
+        y = y + dual_step * step
+    return progress
+
+
+def _newton(
+    model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any
+) -> tuple[Tensor, Any]:
+    step = solver.solve(residual - team.sum(model.right_side(target, before)))
+    return step, model.direction(model.columns @ step)
+
+
+def _reach(model: ConeModel, team: Team, direction: Any) -> tuple[float, float]:
+    primal, dual = (-team.max(-model.reach(direction))).tolist()
+    primal, dual = min(1.0, STEP * primal), min(1.0, STEP * dual)
+    return (min(primal, dual),) * 2 if model.coupled else (primal, dual)
+
+
+class _Normal:
+    """A factorisation of the normal matrix, regularised just enough to exist, with refinement against the matrix itself."""
+
+    def __init__(self, matrix: Tensor, extra: Tensor | None) -> None:
+        self.matrix = matrix if extra is None else matrix + extra
+        diagonal = self.matrix.diagonal()
+        ridge = 1e-15 * float(diagonal.max()) if diagonal.numel() else 0.0
+        self.scale = diagonal.clamp_min(max(ridge, 1e-300)).rsqrt()
+        unit = self.scale[:, None] * self.matrix * self.scale
+        ridge = 1e-15
+        while True:
+            shifted = unit.clone()
+            shifted.diagonal().add_(ridge)
+            self.lower, info = torch.linalg.cholesky_ex(shifted)
+            if int(info) == 0 or ridge > 1.0:
+                break
+            ridge *= 100.0
+        self.rounds = 1 if ridge <= 1e-14 else 4
+
+    def solve(self, right: Tensor) -> Tensor:
+        step = self._once(right)
+        for _ in range(self.rounds):
+            step = step + self._once(right - self.matrix @ step)
+        return step
+
+    def _once(self, right: Tensor) -> Tensor:
+        return self.scale * torch.cholesky_solve((self.scale * right)[:, None], self.lower)[:, 0]
+
+
+def ratio_step(value: Tensor, change: Tensor) -> Tensor:
+    """The largest s <= 1 with value + s change >= 0, for value > 0."""
+    if not value.numel():
+        return value.new_ones(())
+    return (-change / value).max().clamp_min(1.0).reciprocal()

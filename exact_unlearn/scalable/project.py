@@ -1,0 +1,304 @@
+"""The l2 problem at the size of real networks: Gram matrix, Cholesky, refinement, and an error estimate that decides.
+
+    minimise  1/2 sum w_j theta_j^2 + lam/2 |D|^2   subject to   J D = b,   D = 0 on frozen coordinates
+
+`project(J, theta)` with nothing else is theta -> P_row(J) theta.  Every answer carries an a-posteriori estimate of its error
+(refine.py); where the estimate misses the goal, the next of
+
+    products in float32 -> products in float64      (what the residuals say is noise)
+    gram32 -> gram64 -> choleskyqr                  (what the factor cannot resolve)
+
+is tried, and Golub-Kahan (krylov.py) where J offers products only.  The estimate has the last word, also where it is large.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.scalable.factor import U64, RowFactor, choleskyqr, default_tolerance, factors, mixed_gram, tsqr
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_tensor, as_torch_jacobian, wider
+from exact_unlearn.scalable.jacobian_views import MixedRows
+from exact_unlearn.scalable.krylov import krylov_factor
+from exact_unlearn.scalable.projection import Projection
+from exact_unlearn.scalable.quadratic import Quadratic, quadratic
+from exact_unlearn.scalable.refine import Measured, Task, refine
+
+ROUTES = ("auto", "gram", "choleskyqr", "tsqr", "krylov")
+
+GOALS = {torch.float32: 4e-6, torch.float64: 1e-12}
+"""Relative errors that `project` aims at by default, by the dtype of the result."""
+
+
+def project(
+    jacobian: Any,
+    theta: Any,
+    *,
+    lam: float = 0.0,
+    weights: Any = None,
+    free: Any = None,
+    rhs: Any = None,
+    rank_tolerance: float | None = None,
+    goal: float | None = None,
+    route: str = "auto",
+) -> Projection:
+    """The point nearest 0 that fits what J retains: theta -> P_row(J) theta, and its relatives with lam, weights, frozen blocks, rhs.
+
+    jacobian: (k, d) tensor or array, `Jacobian` or `TorchJacobian`.  theta: (d,) tensor (same device) or array.
+    lam, weights, free, rhs: see the formula of this module; free is a mask or indices of the coordinates that may move.
+    rank_tolerance: a combination of unit-length rows, itself of unit length, counts as zero when no longer than this; default
+    2 sqrt(k) eps.  goal: relative error to aim at, default by dtype (`GOALS`).  route: "auto", or the one of `ROUTES` to insist on.
+
+    Returns a Projection: tensors in, tensors out; arrays in, arrays out.  Raises ProblemError on arguments that do not fit,
+    on NaN and infinities.
+    """
+    started = time.perf_counter()
+    if route not in ROUTES:
+        raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
+    J = as_torch_jacobian(jacobian)
+    point = _point(theta, J)
+    data = quadratic(point, J.shape[0], lam, weights, free, rhs)
+    asked, shift = data, _exponent(point, data.rhs)
+    if shift:
+        data = replace(data, theta_star=_ldexp(point, -shift), rhs=None if data.rhs is None else _ldexp(data.rhs, -shift))
+    declared = rank_tolerance is not None
+    tolerance = float(rank_tolerance) if rank_tolerance is not None else default_tolerance(J.shape[0], J.dtype)
+    plan = Plan(tolerance, declared, GOALS[point.dtype] if goal is None else float(goal), route)
+    costless = data.seminorm()
+    result = solve_quadratic(J, data, plan) if costless is None else solve_seminorm(J, data, costless, plan)
+    result = result.scaled(shift) if shift else result
+    result = replace(result, problem=(J, asked), seconds=time.perf_counter() - started)
+    return result if isinstance(theta, Tensor) else result.to_numpy()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How exact an answer is wanted and by which route; `declared`: the caller chose the rank tolerance."""
+
+    tolerance: float
+    declared: bool
+    goal: float
+    route: str
+
+
+def solve_quadratic(jacobian: TorchJacobian, data: Quadratic, plan: Plan) -> Projection:
+    """The l2 problem whose free coordinates all cost something, by the first route whose error estimate is content."""
+    task = Task(jacobian, data)
+    if jacobian.shape[0] == 0:
+        return finished(task, None, None, plan, ())
+    first = _first_equations(task, plan)
+    if first.exponents is not None:
+        return _rescaled(jacobian, data, plan, first.exponents)
+    doubled = jacobian.first_dtype == torch.float64 or data.theta_star.dtype == torch.float64
+    dtype = torch.float64 if doubled else torch.float32
+    best: Measured | None = None
+    chosen: RowFactor | None = None
+    steps = []
+    for factor in _ladder(task, plan, first):
+        found, dtype = refine(task, factor, first.right_side, dtype, plan.goal)
+        steps.append(f"{factor.route}/{str(found.pull.dtype).removeprefix('torch.')}")
+        if best is None or found.error < best.error:
+            best, chosen = found, factor
+        if best.error <= plan.goal * best.size or best.row_error <= 4.0 * best.noise:
+            break
+    if best is None:
+        raise ProblemError(f"route: {plan.route!r} cannot resolve this jacobian (dependent or ill-conditioned rows); use 'auto'")
+    return finished(task, chosen, best, plan, tuple(steps))
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """What the first look at J gives: its Gram matrix with products in `dtype` (None for the Krylov route), the right-hand side,
+    and exponents of the rows if their squares leave the range of floats."""
+
+    gram: Tensor | None
+    dtype: torch.dtype
+    right_side: Tensor
+    exponents: list[int] | None = None
+
+
+def _ladder(task: Task, plan: Plan, first: First) -> Iterator[RowFactor]:
+    J, weights = task.jacobian, task.data.metric
+    if first.gram is None:
+        yield krylov_factor(J, weights, first.right_side, plan.tolerance, plan.goal)
+        yield krylov_factor(J, weights, first.right_side, plan.tolerance)
+    elif plan.route == "choleskyqr":
+        yield choleskyqr(J, weights, plan.tolerance)
+    elif plan.route == "tsqr":
+        yield tsqr(J, weights, plan.tolerance)
+    else:
+        for factor in factors(J, weights, plan.tolerance, first.gram, first.dtype):
+            if plan.route == "auto" or factor.route.startswith("gram"):
+                yield factor
+
+
+def _first_equations(task: Task, plan: Plan) -> First:
+    """The first Gram matrix and right-hand side, with NaN, infinities and rows of extreme length caught."""
+    J, dtype = task.jacobian, task.jacobian.first_dtype
+    if plan.route == "krylov" or (plan.route == "auto" and getattr(J, "products_only", False)):
+        right_side = task.right_side(torch.float64)
+        _require_finite(right_side)
+        return First(None, torch.float64, right_side)
+    gram, right_side = task.normal_equations(dtype)
+    squares, (low, high) = gram.diagonal(), _SQUARES[dtype]
+    if bool(((squares >= low) & (squares <= high)).all()) and bool(torch.isfinite(right_side).all()):
+        return First(gram, dtype, right_side)
+    if isinstance(J, DenseTorchJacobian):
+        peaks = J.matrix.abs().amax(1)
+        _require_finite(peaks)
+        exponents = [math.frexp(peak)[1] for peak in peaks.tolist()]
+        if any(abs(exponent) > _EXPONENTS[dtype] for exponent in exponents):
+            return First(gram, dtype, right_side, exponents)
+    elif dtype == torch.float32:  # squares may have underflowed; zero rows are recognised in float64
+        dtype = torch.float64
+        gram, right_side = task.normal_equations(dtype)
+    _require_finite(gram)
+    _require_finite(right_side)
+    return First(gram, dtype, right_side)
+
+
+_SQUARES = {torch.float32: (1e-25, 1e30), torch.float64: (1e-250, 1e280)}
+_EXPONENTS = {torch.float32: 32, torch.float64: 400}
+
+
+def _require_finite(values: Tensor) -> None:
+    bad = (~torch.isfinite(values.reshape(values.shape[0], -1)).all(1)).nonzero()
+    if bad.numel():
+        raise ProblemError(f"jacobian: expected finite numbers, row {int(bad[0, 0])} has NaN, infinity or overflows")
+
+
+def _rescaled(jacobian: TorchJacobian, data: Quadratic, plan: Plan, exponents: list[int]) -> Projection:
+    """The same problem with every row divided by a power of two, which is exact and changes only nu."""
+    rows = DenseTorchJacobian(_ldexp(jacobian.dense(), [-e for e in exponents]))
+    rhs = None if data.rhs is None else _ldexp(data.rhs, [-e for e in exponents])
+    result = solve_quadratic(rows, replace(data, rhs=rhs), plan)
+    factor = None if result.factor is None else replace(result.factor, scale=_ldexp(result.factor.scale, [-e for e in exponents]))
+    return replace(result, nu=_ldexp(result.nu, [-e for e in exponents]), factor=factor)
+
+
+def solve_seminorm(jacobian: TorchJacobian, data: Quadratic, costless: Tensor, plan: Plan) -> Projection:
+    """The l2 problem with free coordinates Z that cost nothing (weight 0, lam = 0).
+
+    J_Z.T nu must vanish, so the rows are replaced by their combinations that do not see Z; the other coordinates solve that problem, and
+    Z takes up what is left with the shortest possible move (it is not unique).
+    """
+    dtype, zeros = data.theta_star.dtype, torch.zeros_like(data.theta_star)
+    inside = choleskyqr(jacobian, costless.to(torch.float64), plan.tolerance)
+    mix = inside.null * torch.where(inside.scale > 0, inside.scale, 1.0)
+    mixed_rhs = None if data.rhs is None else mix @ data.rhs
+    outer = solve_quadratic(MixedRows(jacobian, mix), replace(data, rhs=mixed_rhs), plan)
+    left = -jacobian.reduce(jacobian.matvec(outer.drift.double()))
+    left = left if data.rhs is None else left + data.rhs
+    inner_data = Quadratic(zeros, 0.0, None, costless, left, costless.to(dtype), 1.0)
+    inner = solve_quadratic(jacobian, inner_data, plan)
+    theta = outer.theta + inner.drift
+    parts = [part.error_estimate * float(torch.linalg.vector_norm(part.theta)) for part in (outer, inner)]
+    size = float(torch.linalg.vector_norm(theta))
+    return replace(
+        outer,
+        theta=theta,
+        drift=outer.drift + inner.drift,
+        nu=mix.T @ outer.nu,
+        rank=outer.rank + inside.rank,
+        factor=None,
+        error_estimate=sum(parts) / size if size else sum(parts),
+        inconsistency=max(outer.inconsistency, inner.inconsistency),
+        steps=outer.steps + inner.steps,
+    )
+
+
+def finished(
+    task: Task, factor: RowFactor | None, best: Measured | None, plan: Plan, steps: tuple[str, ...]
+) -> Projection:
+    """The result in the caller's precision, with what the estimate does not cover added to it."""
+    data = task.data
+    star = data.theta_star
+    if factor is None or best is None:  # no rows: nothing is retained
+        pull = torch.zeros_like(star)
+        nu = torch.zeros(0, dtype=torch.float64, device=star.device)
+        return Projection(data.point(pull), data.drift(pull), nu, 0, 0.0, steps=steps)
+    ambiguity = 0.0 if plan.declared else _ambiguity(task, factor, best)
+    size = best.size or task.length(star)
+    error = math.hypot(best.error, ambiguity)
+    return Projection(
+        theta=data.point(best.pull).to(star.dtype),
+        drift=data.drift(best.pull).to(star.dtype),
+        nu=best.nu,
+        rank=factor.rank,
+        error_estimate=error / size if size else 0.0,
+        ambiguity=ambiguity / size if size else 0.0,
+        inconsistency=_inconsistency(task, factor, best),
+        steps=steps,
+        factor=factor,
+    )
+
+
+def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
+    """How far theta would move if the combinations of rows that count as zero, but are not, were kept.
+
+    Zero up to the rounding of a float32 J is not zero: the rows as written still constrain theta.  Whether there is
+    anything to keep is asked of one random combination first.
+    """
+    count = factor.null.shape[0]
+    if count == 0 or getattr(task.jacobian, "products_only", False):
+        return 0.0
+    signs = torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(0)).to(factor.null) * 2 - 1
+    lengths = torch.where(factor.scale > 0, factor.scale, 0.0)
+    combination = task.jacobian.rmatvec(lengths * (factor.null.T @ signs))
+    metric = task.data.metric
+    length = task.length(combination if metric is None else combination * metric.to(combination.dtype).sqrt())
+    length /= math.sqrt(count)
+    floor = 8.0 * U64 * math.sqrt(factor.scale.numel())
+    if length <= floor:
+        return 0.0
+    everything = torch.arange(factor.scale.numel(), device=lengths.device)
+    values, vectors = torch.linalg.eigh(mixed_gram(task.jacobian, factor.null * lengths, everything, metric))
+    kept = values > floor**2
+    missed = vectors[:, kept].T @ (factor.null @ (lengths * best.residual)) / values[kept].sqrt()
+    return task.data.shrink * float(torch.linalg.vector_norm(missed))
+
+
+def _inconsistency(task: Task, factor: RowFactor, best: Measured) -> float:
+    """|b - J D| on the combinations of rows that vanish, relative to |b|: not 0 where no D fits b."""
+    rhs = task.data.rhs
+    if rhs is None or factor.null.shape[0] == 0:
+        return 0.0
+    lengths = torch.where(factor.scale > 0, factor.scale, 1.0)
+    size = float(torch.linalg.vector_norm(lengths * rhs))
+    return float(torch.linalg.vector_norm(factor.null @ (lengths * rhs))) / size
+
+
+def _point(theta: Any, jacobian: TorchJacobian) -> Tensor:
+    """theta as a tensor beside J, in the wider of the two precisions."""
+    point = as_tensor("theta", theta)
+    if isinstance(theta, Tensor) and theta.device != jacobian.device:
+        raise ProblemError(f"theta: expected a tensor on {jacobian.device}, where the jacobian is, got {theta.device}")
+    point = point.to(jacobian.device)
+    if point.ndim != 1 or point.numel() != jacobian.shape[1]:
+        raise ProblemError(f"theta: expected {jacobian.shape[1]} entries, one per column of the jacobian, got shape {tuple(point.shape)}")
+    return point.to(wider(jacobian.dtype, point.dtype if point.is_floating_point() else torch.float64))
+
+
+def _exponent(theta: Tensor, rhs: Tensor | None) -> int:
+    """A power of two to divide theta* and b by where their squares would leave the range of floats, else 0."""
+    peaks = [float(part.abs().max()) for part in (theta, rhs) if part is not None and part.numel()]
+    exponent = math.frexp(max(peaks, default=0.0))[1]
+    return exponent if abs(exponent) > _EXPONENTS[theta.dtype] // 2 else 0
+
+
+def _ldexp(values: Tensor, exponents: int | list[int]) -> Tensor:
+    """values * 2^exponents, per row where there are several; in two steps, so that neither power overflows."""
+    if isinstance(exponents, int):
+        return values * math.ldexp(1.0, exponents // 2) * math.ldexp(1.0, exponents - exponents // 2)
+    shape = (-1,) + (1,) * (values.ndim - 1)
+    for part in ([e // 2 for e in exponents], [e - e // 2 for e in exponents]):
+        powers = torch.tensor([math.ldexp(1.0, e) for e in part], dtype=torch.float64)
+        values = values * powers.to(values).reshape(shape)
+    return values

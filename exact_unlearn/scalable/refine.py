@@ -1,0 +1,165 @@
+"""Multipliers of an l2 problem, refined until an error estimate that the factorisation had no part in is content.
+
+The error of J.T nu has a part in the row space, which the residual r = b - J D shows: |(J J.T)^(-1/2) r|; and parts that no residual shows,
+which are modelled and added: the noise of r itself (measured on a few rows against float64), and the rounding of J.T nu, which
+grows with |nu_i| |row_i|, that is with the cancellation that an ill-conditioned J forces.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from exact_unlearn.scalable.factor import U32, U64, RowFactor, float32_unit
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, chunk_width
+from exact_unlearn.scalable.quadratic import Quadratic
+
+_SAMPLE_ROWS = 4
+_SAFETY = 3.0
+_MAX_STEPS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Multipliers, what they pull theta to, and how far that is from the answer (lengths in parameter space)."""
+
+    nu: Tensor
+    pull: Tensor
+    residual: Tensor
+    row_error: float
+    noise: float
+    size: float
+
+    @property
+    def error(self) -> float:
+        """The estimate: what the residual still shows, and what it cannot show."""
+        return self.row_error + self.noise
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One l2 problem with its operator: what refinement needs at hand."""
+
+    jacobian: TorchJacobian
+    data: Quadratic
+    known: dict[torch.dtype, Tensor] = field(default_factory=dict)
+
+    def right_side(self, dtype: torch.dtype) -> Tensor:
+        """c = J (s q) + b / shrink, (k,) float64."""
+        target = self.data.scaled(self.data.target.to(dtype)) if self.data.metric is not None else self.data.target
+        return self._with_rhs(self.jacobian.reduce(self.jacobian.matvec(_cast(target, dtype)).double()))
+
+    def normal_equations(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """J diag(s) J.T and c; in one sweep over a dense J."""
+        J, data = self.jacobian, self.data
+        if not isinstance(J, DenseTorchJacobian) or data.metric is not None or J.shape[0] > _FUSED_ROWS:
+            return J.reduce(J.gram(data.metric, dtype)), self.right_side(dtype)
+        k, d = J.shape
+        gram = torch.zeros(k, k, dtype=torch.float64, device=J.device)
+        product = gram.new_zeros(k)
+        target, width = data.target.to(dtype), chunk_width(k, dtype, J.device)
+        for start in range(0, d, width):
+            chunk = J.matrix[:, start : start + width].to(dtype)
+            gram += chunk @ chunk.T
+            product += chunk @ target[start : start + width]
+        return gram, self._with_rhs(product)
+
+    def sweep(self, nu: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """J.T nu in `dtype` and the residual b / shrink - J (s (J.T nu - q)), float64."""
+        J, data = self.jacobian, self.data
+        if not isinstance(J, DenseTorchJacobian):
+            pull = J.rmatvec(nu.to(dtype))
+            product = J.reduce(J.matvec(data.scaled(pull)).double())
+            return pull, self._constant(dtype) - product
+        k, d = J.shape
+        target, width = data.target.to(dtype), chunk_width(k, dtype, J.device)
+        metric = None if data.metric is None else data.metric.to(dtype)
+        pull, working = torch.empty_like(target), nu.to(dtype)
+        product = torch.zeros(k, dtype=torch.float64, device=J.device)
+        for start in range(0, d, width):
+            columns = slice(start, min(start + width, d))
+            chunk = J.matrix[:, columns].to(dtype)
+            torch.mv(chunk.T, working, out=pull[columns])
+            moved = target[columns] - pull[columns]
+            product += chunk @ (moved if metric is None else moved.mul_(metric[columns]))
+        return pull, self._with_rhs(product)
+
+    def product_noise(self, pull: Tensor, residual: Tensor, scale: Tensor) -> float:
+        """How noisy the residual is per unit-length row: the root mean square over a few rows, recomputed in float64."""
+        if pull.dtype == torch.float64:
+            return U64 * self.length(self.data.target.double() - pull)
+        k = self.jacobian.shape[0]
+        some = slice(0, k, max(1, k // _SAMPLE_ROWS))
+        rows = self.jacobian.select(some)
+        moved = self.data.scaled(self.data.target.double() - pull)
+        exact = rows.reduce(rows.matvec(moved))
+        exact = exact if self.data.rhs is None else exact + self.data.rhs[some] / self.data.shrink
+        wrong = scale[some] * (residual[some] - exact)
+        return _SAFETY * float(wrong.square().mean().sqrt()) + U64 * self.length(pull)
+
+    def length(self, vector: Tensor) -> float:
+        """Euclidean norm over all shards."""
+        squares = torch.linalg.vector_norm(vector, dtype=torch.float64).square()
+        return math.sqrt(float(self.jacobian.reduce(squares)))
+
+    def _with_rhs(self, product: Tensor) -> Tensor:
+        return product if self.data.rhs is None else product + self.data.rhs / self.data.shrink
+
+    def _constant(self, dtype: torch.dtype) -> Tensor:
+        """`right_side`, computed once per precision."""
+        if dtype not in self.known:
+            self.known[dtype] = self.right_side(dtype)
+        return self.known[dtype]
+
+
+_FUSED_ROWS = 191
+
+
+def _cast(vector: Tensor, dtype: torch.dtype) -> Tensor:
+    """`vector` in `dtype`, and the very same object where it has it: some operators know J theta already."""
+    return vector if vector.dtype == dtype else vector.to(dtype)
+
+
+def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Measured:
+    """J.T nu and what is known about its error, in lengths of parameter space."""
+    data = task.data
+    pull, residual = task.sweep(nu, dtype)
+    live = factor.scale > 0
+    terms = float(torch.linalg.vector_norm(nu[live] / factor.scale[live]))
+    unit = U64 if dtype == torch.float64 else float32_unit(nu.device)
+    rounding = unit * math.sqrt(max(int(live.sum()), 1)) * terms
+    seen = factor.distance(residual) / (1.0 - factor.departure)
+    unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor.scale), rounding)
+    stretch = data.shrink if data.metric is None else math.sqrt(float(data.metric.max()))
+    size = task.length(data.point(pull))
+    rounded = size * (U32 if data.theta_star.dtype == torch.float32 else U64)
+    return Measured(nu, pull, residual, stretch * seen, stretch * unseen + rounded, size)
+
+
+def refine(task: Task, factor: RowFactor, right_side: Tensor, dtype: torch.dtype, goal: float) -> tuple[Measured, torch.dtype]:
+    """nu with J diag(s) J.T nu = right_side by corrections through `factor`, as well as the factor and the arithmetic allow.
+
+    Products go over to float64 where the noise of float32 is what keeps the error above `goal`.  Returns the best
+    multipliers seen and the arithmetic they were last measured in.
+    """
+    nu = factor.solve(right_side)
+    best: Measured | None = None
+    before = math.inf
+    for _ in range(_MAX_STEPS):
+        found = measure(task, factor, nu, dtype)
+        if best is None or found.error < best.error:
+            best = found
+        if best.error <= goal * best.size:
+            break
+        if dtype == torch.float32 and found.row_error <= 2.0 * found.noise:
+            dtype, before = torch.float64, math.inf
+            continue
+        if found.row_error <= 0.05 * found.noise or not found.row_error < before / 2:
+            break
+        before = found.row_error
+        nu = nu + factor.solve(found.residual)
+    assert best is not None
+    return best, dtype
