@@ -1,0 +1,130 @@
+"""The pictures of part 3: everything moves; how far, and at what price."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from exact_unlearn.demo.all_parameters import Point
+from exact_unlearn.demo.measure import Effect
+from exact_unlearn.demo.story import Story
+from exact_unlearn.jacobian import Array
+from exact_unlearn.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    PURPLE,
+    SOFT,
+    VERMILLION,
+    annotate,
+    figure,
+    labelled_lines,
+    write_png,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_lambda_path(story: Story, path: Path) -> None:
+    """Interpolation error and what the model says, along the drift penalty lambda."""
+    points = story.all_parameters.by_lambda
+    title = "One linearisation: the further it goes, the more it forgets, and the more it loses"
+    subtitle = (
+        "½‖θ‖² + λ/2 ‖Δ‖², all parameters free. Every point is the certified optimum of its problem: "
+        "what loses labels is the linearisation."
+    )
+    with figure(10.5, 4.5, title, subtitle) as fig:
+        left, right = fig.subplots(1, 2, width_ratios=(1.0, 1.25))
+        _draw_error(left, points)
+        for point in points[::2]:
+            at = (point.row.moved, point.row.effect.interpolation_error)
+            annotate(left, f"λ = {point.at:g}", at, (7, -9), SOFT, fontsize=8.5)
+        _draw_shares(right, story, points, "λ")
+        write_png(fig, path)
+
+
+def draw_trust_region(story: Story, path: Path) -> None:
+    """The same for neuron groups in a ball around theta*."""
+    points = story.all_parameters.by_radius
+    title = "A trust region says how far; the labels are lost in second order all the same"
+    subtitle = "Sum of neuron norms with ‖Δ‖ ≤ radius, all parameters free. The last point has no trust region."
+    with figure(10.5, 4.5, title, subtitle) as fig:
+        left, middle, right = fig.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
+        _draw_error(left, points)
+        middle.plot([point.row.moved for point in points], [point.row.value for point in points], "o-", color=PURPLE)
+        middle.set(xlabel="distance moved ‖Δ‖", ylabel="sum of neuron norms", ylim=(0, None))
+        middle.set_title("complexity; numbers: neurons left")
+        for point in points:
+            if point is points[0] or point.row.neurons != story.scene.model.width:
+                at = (point.row.moved, float(point.row.value or 0.0))
+                annotate(middle, str(point.row.neurons), at, (4, 7), INK)
+        _draw_shares(right, story, points, "radius")
+        write_png(fig, path)
+
+
+def draw_steps(story: Story, path: Path) -> None:
+    """Re-linearised steps: norm, error, what the model says."""
+    points = story.all_parameters.steps
+    start, clean = story.rows[0].effect, story.rows[-1].effect
+    effects = [start, *(point.row.effect for point in points)]
+    k = np.arange(len(effects))
+    norms = [float(np.linalg.norm(story.scene.theta_star)), *(point.norm for point in points)]
+    single = story.all_parameters.by_lambda[-1].row.effect.interpolation_error
+    title = "Several short steps go the whole way and keep every retained label"
+    subtitle = (
+        "Each step starts from a new Jacobian and asks back what the steps before it lost; "
+        "the last few only restore the labels."
+    )
+    with figure(10.5, 4.3, title, subtitle) as fig:
+        left, middle, right = fig.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
+        left.plot(k, norms, "o-", color=PURPLE)
+        left.set(xlabel="step", ylabel="‖θ‖", ylim=(0, None), title="complexity")
+        middle.semilogy(k, [max(effect.interpolation_error, 1e-16) for effect in effects], "o-", color=INK)
+        middle.axhline(single, color=GREY, linestyle="--", linewidth=1.0)
+        middle.text(k[-1], single * 1.6, "one step, λ = 0", ha="right", va="bottom", fontsize=9, color=SOFT)
+        middle.set(xlabel="step", ylabel="largest |f − y|, retained", ylim=(1e-17, 30 * single))
+        middle.set_title("interpolation error")
+        right.axhline(clean.fresh, color=GREEN, linestyle="--", linewidth=1.0)
+        note = "dashed: fresh digits, had the wrong\nlabels never been trained on"
+        right.text(float(k[-1]), 0.04, note, fontsize=8.5, color=GREEN, ha="right")
+        _share_lines(right, story, k, effects)
+        right.set_xlabel("step")
+        for ax in (left, middle, right):
+            ax.set_xticks(k[:: max(1, len(k) // 5)])
+        write_png(fig, path)
+
+
+def _draw_error(ax: Axes, points: list[Point]) -> None:
+    """Interpolation error over the distance moved, double logarithmic, with the second-order law as a guide."""
+    moved = np.array([point.row.moved for point in points])
+    error = np.array([point.row.effect.interpolation_error for point in points])
+    ax.loglog(moved, error, "o-", color=INK)
+    law = error[0] * (moved / moved[0]) ** 2
+    ax.loglog(moved[[0, -1]], law[[0, -1]], "--", color=GREY, linewidth=1.0)
+    ax.text(moved[-1], law[-1], "∝ ‖Δ‖² ", ha="right", va="bottom", color=SOFT, fontsize=9)
+    ax.set(xlabel="distance moved ‖Δ‖", ylabel="largest |f − y|, retained", title="interpolation error")
+
+
+def _draw_shares(ax: Axes, story: Story, points: list[Point], name: str) -> None:
+    """Kept, relabelled and fresh shares, point by point."""
+    at = np.arange(len(points))
+    _share_lines(ax, story, at, [point.row.effect for point in points])
+    ax.set_xticks(at, ["∞" if np.isinf(point.at) else f"{point.at:g}" for point in points])
+    ax.set_xlabel(name)
+
+
+def _share_lines(ax: Axes, story: Story, x: Array, effects: list[Effect]) -> None:
+    wrong = int(story.scene.digits.wrong.sum())
+    series = (
+        ("retained: right", np.array([e.retained for e in effects]), BLUE, "s"),
+        ("fresh: right", np.array([e.fresh for e in effects]), GREEN, "D"),
+        ("forgotten: true label", np.array([e.relabelled / wrong for e in effects]), VERMILLION, "^"),
+    )
+    ax.set_ylim(0, 1.03)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25 %", "50 %", "75 %", "100 %"])
+    ax.set_title("what the model says")
+    labelled_lines(ax, x, series, float(x[-1]))
