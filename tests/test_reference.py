@@ -71,6 +71,23 @@ def test_degenerate_instances(name: str, regularizer: str) -> None:
     assert solution.dual_residual() <= max(TOLERANCES["residual"], 100 * solution.rank.condition * 2e-16)
 
 
+def mixed() -> list[tuple[str, str, str, str]]:
+    """Every degenerate instance with every drift penalty; regularizers and freezings take turns."""
+    turns = itertools.cycle(itertools.product(regularizers(), ["all free", "some frozen"]))
+    names = [name for name in instances() if name != "huge theta"]  # floats of 1e12 cannot resolve a radius of 0.2
+    return [(name, drift, *next(turns)) for _ in range(3) for name in names for drift in drifts()]
+
+
+@pytest.mark.parametrize(("name", "drift", "regularizer", "freezing"), mixed())
+def test_degenerate_instances_with_drift_penalties(name: str, drift: str, regularizer: str, freezing: str) -> None:
+    J, theta = instances()[name]
+    solution = xu.solve(
+        UnlearningProblem(theta, J, regularizers()[regularizer], drifts()[drift], freezings()[freezing])
+    )
+    assert solution.status is Status.OPTIMAL, solution.message
+    assert max(solution.primal_residual(), solution.relative_gap()) <= TOLERANCES["residual"]
+
+
 @pytest.mark.parametrize("name", instances())
 @pytest.mark.parametrize("lam", [0.0, 0.25, 4.0])
 def test_squared_l2_is_appendix_e_in_exact_arithmetic(name: str, lam: float) -> None:
