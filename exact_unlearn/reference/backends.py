@@ -47,10 +47,22 @@ class BackendAnswer:
 
 
 def installed() -> tuple[str, ...]:
-    """Names of the CVXPY solvers that can be used here."""
-    import cvxpy as cp
-
+    """Names of the CVXPY solvers that can be used here.  ProblemError without CVXPY."""
+    try:
+        import cvxpy as cp
+    except ImportError:
+        raise ProblemError("solve needs CVXPY; install it with: pip install 'exact-unlearn[solve]'") from None
     return tuple(cp.installed_solvers())
+
+
+def default_solvers(program: ExplicitProgram) -> list[str]:
+    """The installed back ends of DEFAULTS for this class of program, best first."""
+    known = installed()
+    names = [name for name in DEFAULTS[program.kind] if name in known]
+    if not names:
+        wanted = " or ".join(DEFAULTS[program.kind])
+        raise ProblemError(f"solver: a {program.kind} needs {wanted}; pip install 'exact-unlearn[solve]'")
+    return names
 
 
 def check_solver(name: str, program: ExplicitProgram) -> str:

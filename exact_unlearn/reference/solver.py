@@ -56,13 +56,12 @@ def solve(
     began = time.perf_counter()
     assembly = assemble(problem)
     compiling = time.perf_counter() - began
-    names = (
-        [backends.check_solver(solver, assembly.program)] if solver else list(backends.DEFAULTS[assembly.program.kind])
-    )
+    program = assembly.program
+    names = [backends.check_solver(solver, program)] if solver else backends.default_solvers(program)
     conflict = _conflict(problem, assembly.rows)
     if conflict is not None:
         return conflict
-    if assembly.program.integer.size:
+    if program.integer.size:
         return solve_counting(problem, assembly, names[0], time_limit, compiling)
     if not problem.theta_star.any() and not problem.rhs.any():
         return _at_zero(problem, assembly, compiling)
