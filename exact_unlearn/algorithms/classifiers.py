@@ -1,0 +1,162 @@
+"""Baselines that speak about probabilities of classes: SCRUB, NPO, SalUn.
+
+pi_theta is the softmax of a head; losses of several heads add up.  The teacher pi_theta* is a copy of the model at
+theta* in evaluation mode that never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from exact_unlearn.algorithms.losses import heads, kl, log_probabilities, zero
+from exact_unlearn.algorithms.run import PlainSteps, Run, check, require_labels
+from exact_unlearn.algorithms.samples import Batch
+from exact_unlearn.errors import ProblemError
+
+
+@dataclass(frozen=True)
+class SCRUB:
+    """Stay near the teacher on the retain set, move away from it on the forget set, in turns.
+
+    In even epochs t, and for t >= T - final_epochs:  J(theta; B_r) + distill * KL(pi_theta* || pi_theta) on B_r;
+    in the others:  -ascent * KL(pi_theta* || pi_theta) on B_f.
+
+    distill: lambda_reg >= 0; ascent: lambda_GA >= 0; final_epochs: T_GD.
+    """
+
+    distill: float = 0.1
+    ascent: float = 0.1
+    final_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.distill >= 0, "distill", "a number >= 0", self.distill)
+        check(self.ascent >= 0, "ascent", "a number >= 0", self.ascent)
+        check(self.final_epochs >= 0, "final_epochs", "an integer >= 0", self.final_epochs)
+
+    def begin(self, run: Run) -> _ScrubSteps:
+        """Start."""
+        require_labels(run, "scrub")
+        return _ScrubSteps(run, self, run.teacher())
+
+
+@dataclass
+class _ScrubSteps(PlainSteps):
+    method: SCRUB
+    teacher: nn.Module
+
+    def loss(self, t: int, retain: Batch, forget: Batch) -> Tensor:
+        method, run = self.method, self.run
+        if t % 2 == 0 or t >= run.epochs - method.final_epochs:
+            return run.loss(retain) + method.distill * self._divergence(retain)
+        return -method.ascent * self._divergence(forget)
+
+    def _divergence(self, batch: Batch) -> Tensor:
+        if not len(batch):
+            return zero(self.run.module)
+        with torch.no_grad():
+            teacher = log_probabilities(self.teacher, batch.x)
+        return kl(teacher, log_probabilities(self.run.module, batch.x))
+
+
+@dataclass(frozen=True)
+class NPO:
+    """Negative preference optimisation: descend (2/beta) mean_{B_f} log(1 + (pi_theta(y|x) / pi_theta*(y|x))^beta).
+
+    The ratio is computed as a difference of log-probabilities.  beta: lambda_reg > 0.
+    """
+
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        check(self.beta > 0, "beta", "a positive number", self.beta)
+
+    def begin(self, run: Run) -> _NPOSteps:
+        """Start."""
+        require_labels(run, "npo")
+        return _NPOSteps(run, self.beta, run.teacher())
+
+
+@dataclass
+class _NPOSteps(PlainSteps):
+    beta: float
+    teacher: nn.Module
+
+    def loss(self, t: int, retain: Batch, forget: Batch) -> Tensor:
+        if not len(forget):
+            return zero(self.run.module)
+        with torch.no_grad():
+            before = _of_labels(log_probabilities(self.teacher, forget.x), forget)
+        now = _of_labels(log_probabilities(self.run.module, forget.x), forget)
+        ratios = [F.softplus(self.beta * (new - old)).mean() for new, old in zip(now, before, strict=True)]
+        return (2 / self.beta) * torch.stack(ratios).sum()
+
+
+def _of_labels(log_pi: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
+    """log pi(y | x) per head, (n,)."""
+    pairs = zip(log_pi, batch.targets, strict=True)
+    return [head.gather(1, target.reshape(-1, 1)).squeeze(1) for head, target in pairs]
+
+
+@dataclass(frozen=True)
+class SalUn:
+    """Move only salient weights, towards wrong labels on the forget set.
+
+    Coordinates whose |grad J(theta*; D_f)| lies below its median are frozen: neither gradients nor weight decay
+    move them. Descend J(theta; B_r) + ascent * J(theta; B'_f), B'_f = B_f with labels drawn anew from the wrong
+    classes. ascent: lambda_GA >= 0.
+    """
+
+    ascent: float = 0.1
+
+    def __post_init__(self) -> None:
+        check(self.ascent >= 0, "ascent", "a number >= 0", self.ascent)
+
+    def begin(self, run: Run) -> _SalUnSteps:
+        """Find the salient weights, then start with the others frozen."""
+        require_labels(run, "salun")
+        return _SalUnSteps(run.restricted(salient(run)), self.ascent)
+
+
+def salient(run: Run) -> dict[str, Tensor]:
+    """Masks of the free coordinates whose |grad J(theta*; D_f)| is at least the median of them all."""
+    sizes: dict[str, Tensor] = {name: torch.zeros_like(p) for name, p in run.parameters()}
+    everything, chunk = torch.arange(len(run.forget)), 256
+    training = run.module.training
+    run.module.eval()
+    for part in torch.split(everything, chunk):
+        batch = run.forget.take(part)
+        named = dict(run.parameters())
+        pieces = torch.autograd.grad(run.loss(batch) * len(batch), list(named.values()), allow_unused=True)
+        for name, piece in zip(named, pieces, strict=True):
+            if piece is not None:
+                sizes[name] += piece / len(run.forget)
+    run.module.train(training)
+    magnitudes = torch.cat([sizes[name].abs()[mask] for name, mask in run.masks.items()])
+    threshold = magnitudes.quantile(0.5) if len(magnitudes) < 1 << 24 else magnitudes.median()
+    return {name: mask & (sizes[name].abs() >= threshold) for name, mask in run.masks.items()}
+
+
+@dataclass
+class _SalUnSteps(PlainSteps):
+    ascent: float
+
+    def loss(self, t: int, retain: Batch, forget: Batch) -> Tensor:
+        return self.run.loss(retain) + self.ascent * self.run.loss(self._mislabelled(forget))
+
+    def _mislabelled(self, batch: Batch) -> Batch:
+        """The same inputs; every label replaced by one of the other classes, all equally likely."""
+        if not len(batch):
+            return batch
+        with torch.no_grad():
+            classes = [head.shape[1] for head in heads(self.run.module(batch.x[:1]))]
+        return Batch(batch.x, tuple(self._wrong(y, c) for y, c in zip(batch.targets, classes, strict=True)))
+
+    def _wrong(self, labels: Tensor, classes: int) -> Tensor:
+        if classes < 2:
+            raise ProblemError("method 'salun': a head with one class has no wrong labels")
+        shift = torch.randint(1, classes, labels.shape, generator=self.run.generator).to(labels)
+        return (labels + shift) % classes

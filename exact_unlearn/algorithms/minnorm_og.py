@@ -1,0 +1,69 @@
+"""MinNorm-OG, Algorithm 1 of the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from exact_unlearn.algorithms.losses import Rows, is_label
+from exact_unlearn.algorithms.projection import project_step
+from exact_unlearn.algorithms.run import PlainSteps, Run, check
+from exact_unlearn.algorithms.samples import Batch, subset
+
+
+@dataclass(frozen=True)
+class MinNormOG:
+    """Shrink what the retained predictions do not depend on (to first order), then descend the retain loss.
+
+    In epoch t, if t < T - final_epochs and t mod project_every = 0, before every step:
+
+        theta <- theta - strength_k P_perp(theta),   strength_k = strength * decay^k   (k counts projections)
+
+    with P_perp orthogonal to the gradients of n_perturb samples of the retain batch.  Then one AdamW step on
+    J(theta; B_r), whose gradient is taken at the projected point.
+
+    strength: lambda_reg in (0, 1]; decay: gamma_reg in (0, 1]; final_epochs: T_GD; project_every: T_Proj;
+    n_perturb: n_pert. rows: "all" outputs of a head or its "largest" logit; None: largest for class labels, all
+    otherwise.
+    """
+
+    strength: float = 0.1
+    decay: float = 0.9
+    final_epochs: int = 0
+    project_every: int = 1
+    n_perturb: int = 50
+    rows: Rows | None = None
+
+    def __post_init__(self) -> None:
+        check(0 <= self.strength <= 1, "strength", "a number in [0, 1]", self.strength)
+        check(0 <= self.decay <= 1, "decay", "a number in [0, 1]", self.decay)
+        check(self.final_epochs >= 0, "final_epochs", "an integer >= 0", self.final_epochs)
+        check(self.project_every >= 1, "project_every", "an integer >= 1", self.project_every)
+        check(self.n_perturb >= 1, "n_perturb", "an integer >= 1", self.n_perturb)
+        check(self.rows in (None, "all", "largest"), "rows", "'all', 'largest' or None", self.rows)
+
+    def begin(self, run: Run) -> MinNormSteps:
+        """Start."""
+        return MinNormSteps(run, self, self.strength)
+
+
+@dataclass
+class MinNormSteps(PlainSteps):
+    """MinNorm-OG under way."""
+
+    method: MinNormOG
+    strength: float
+    records: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+
+    def before(self, t: int, retain: Batch) -> None:
+        """Project; the forward pass comes after, so that gradient and point belong together."""
+        method, run = self.method, self.run
+        if t < run.epochs - method.final_epochs and t % method.project_every == 0:
+            labels = tuple(is_label(target) for target in retain.targets)
+            rows: tuple[Rows, ...] = tuple(method.rows or ("largest" if label else "all") for label in labels)
+            chosen = subset(retain, method.n_perturb, labels[0], run.generator)
+            distance = project_step(run, chosen.x, self.strength, rows)
+            record = {"step": self.step, "epoch": t, "strength": self.strength, "distance": distance}
+            self.records.append(record)
+            self.strength *= method.decay
+        self.step += 1

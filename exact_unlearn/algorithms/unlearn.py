@@ -1,0 +1,155 @@
+"""One plain function: `unlearn(module, retain, forget, method="minnorm-og")`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from exact_unlearn.algorithms.classifiers import NPO, SCRUB, SalUn
+from exact_unlearn.algorithms.gradient import GA, GD, NGD, NegGradPlus, Retrain
+from exact_unlearn.algorithms.losses import Loss, head_losses
+from exact_unlearn.algorithms.minnorm_og import MinNormOG
+from exact_unlearn.algorithms.penalised import L1Sparse, Ridge
+from exact_unlearn.algorithms.run import History, Method, Run, Steps, check, free_masks
+from exact_unlearn.algorithms.samples import Samples, pairs
+from exact_unlearn.errors import ProblemError
+
+METHODS: dict[str, type[Any]] = {
+    "minnorm-og": MinNormOG,
+    "retrain": Retrain,
+    "gd": GD,
+    "ga": GA,
+    "ngd": NGD,
+    "neggrad+": NegGradPlus,
+    "ridge": Ridge,
+    "l1-sparse": L1Sparse,
+    "scrub": SCRUB,
+    "npo": NPO,
+    "salun": SalUn,
+}
+
+
+def unlearn(
+    module: nn.Module,
+    retain: Any,
+    forget: Any,
+    method: str | Method = "minnorm-og",
+    free: Any = None,
+    *,
+    epochs: int = 10,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.01,
+    batch_size: int | None = None,
+    loss: str | Loss | Sequence[str | Loss] | None = None,
+    generator: torch.Generator | None = None,
+    progress: Callable[[int, float], None] | None = None,
+    **hyper_parameters: Any,
+) -> tuple[nn.Module, History]:
+    """A copy of `module` that has unlearned `forget`, and what happened; the module itself is left as it was.
+
+    retain, forget: (x, y) tensors, y one per head, or torch Datasets of (x, y).
+    method: one of METHODS with its hyper-parameters as keywords (`strength=0.1`), or an instance such as
+    MinNormOG(strength=0.1). free: what may move: None (all that requires a gradient), names of parameters or
+    submodules (* allowed), or a boolean mask (d,).  Whatever is not free is not moved by weight decay either.
+    epochs: T; learning_rate, weight_decay: of AdamW, torch's defaults otherwise. batch_size: of forget and retain
+    batches alike; None: all samples at every step. loss: "mse", "cross-entropy", a function (output, target) ->
+    mean, or one per head; None: by the type of the targets. generator: of all draws (batches, noise, subsets,
+    labels, dropout); None: a generator seeded with 0. progress: called with (epochs done, mean loss) after each.
+
+    The copy keeps the module's training or evaluation mode while it is trained.  Raises ProblemError on arguments
+    that do not fit.
+    """
+    check(isinstance(epochs, int) and epochs >= 0, "epochs", "an integer >= 0", epochs)
+    check(learning_rate >= 0, "learning_rate", "a number >= 0", learning_rate)
+    chosen = _method(method, hyper_parameters)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    # Dropout and the like draw from torch's global generator: it is seeded for this run and put back afterwards.
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        run = _prepare(module, retain, forget, loss, epochs, generator, free)
+        steps = chosen.begin(run)
+        losses, count = _descend(steps, batch_size, learning_rate, weight_decay, progress)
+    result = run.module
+    for parameter, original in zip(result.parameters(), module.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
+        parameter.grad = None
+    records = tuple(getattr(steps, "records", ()))
+    return result, History(chosen, epochs, count, tuple(losses), records)
+
+
+def _method(method: str | Method, hyper_parameters: dict[str, Any]) -> Method:
+    if not isinstance(method, str):
+        if hyper_parameters:
+            raise ProblemError(f"unknown argument {next(iter(hyper_parameters))!r}: {method!r} has its own already")
+        return method
+    if method not in METHODS:
+        raise ProblemError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    kind = METHODS[method]
+    known = [field.name for field in fields(kind)]
+    for name in hyper_parameters:
+        if name not in known:
+            has = f"has {', '.join(known)}" if known else "has no hyper-parameters"
+            raise ProblemError(f"unknown argument {name!r}: method {method!r} {has}")
+    instance: Method = kind(**hyper_parameters)
+    return instance
+
+
+def _prepare(
+    module: nn.Module, retain: Any, forget: Any, loss: Any, epochs: int, generator: torch.Generator, free: Any
+) -> Run:
+    kept, poison = Samples(retain, "retain"), Samples(forget, "forget")
+    if not len(kept) and not len(poison):
+        raise ProblemError("retain and forget are both empty")
+    example = (kept if len(kept) else poison).take(torch.tensor([0]))
+    masks = free_masks(module, free)
+    if not masks:
+        raise ProblemError("free: no parameter may move")
+    moving = copy.deepcopy(module)
+    for name, parameter in moving.named_parameters():
+        parameter.requires_grad_(name in masks)
+        parameter.grad = None
+    start = {name: p.detach().clone() for name, p in moving.named_parameters()}
+    return Run(moving, kept, poison, head_losses(loss, example), epochs, generator, masks, start)
+
+
+def _descend(
+    steps: Steps,
+    batch_size: int | None,
+    learning_rate: float,
+    weight_decay: float,
+    progress: Callable[[int, float], None] | None,
+) -> tuple[list[float], int]:
+    run = steps.run
+    named = dict(run.parameters())
+    partly = {name: (mask, named[name].detach().clone()) for name, mask in run.masks.items() if not bool(mask.all())}
+    optimizer = torch.optim.AdamW(list(named.values()), lr=learning_rate, weight_decay=weight_decay)
+    history, count = [], 0
+    for t, epoch in enumerate(pairs(run.retain, run.forget, batch_size, run.epochs, run.generator)):
+        total, batches = 0.0, 0
+        for retain, forget in epoch:
+            steps.before(t, retain)
+            optimizer.zero_grad()
+            loss = steps.loss(t, retain, forget)
+            torch.autograd.backward(loss)
+            steps.after_backward()
+            optimizer.step()
+            _restore(named, partly)
+            steps.after_step()
+            total, batches = total + float(loss.detach()), batches + 1
+        count += batches
+        history.append(total / max(batches, 1))
+        if progress is not None:
+            progress(t + 1, history[-1])
+    return history, count
+
+
+def _restore(named: dict[str, nn.Parameter], partly: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Put frozen entries of partly free parameters back: weight decay and moments must not move them."""
+    with torch.no_grad():
+        for name, (mask, original) in partly.items():
+            named[name].copy_(torch.where(mask, named[name], original))

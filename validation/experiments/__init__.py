@@ -1,0 +1,1 @@
+"""The experiments of the paper, regenerated: `exact-unlearn experiment NAME`."""
