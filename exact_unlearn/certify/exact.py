@@ -1,0 +1,356 @@
+"""Exact optima of piecewise linear-quadratic programs.
+
+1. The interior-point method proposes a face (which kinks, boxes and ceilings hold with equality).
+2. The optimality conditions on that face are linear; they are solved over the rationals.
+3. Every inequality is decided exactly.  If all hold, this is an optimum of the exact problem, with multipliers that prove it.
+4. Otherwise the violated inequalities say how to change the face, and so on.
+
+Inequalities are first evaluated with multipliers cut to some hundred bits and a rigorous error bound; only ties are
+decided with all digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from exact_unlearn.certify.exactlin import Rationals, objects, zeros
+from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face, Guess, Point, solve_face
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
+from exact_unlearn.certify.pieces import Pieces, Scale, float_program
+from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.jacobian import Array
+
+ATTEMPTS = 25
+GUARD_BITS = 192
+
+
+@dataclass(frozen=True)
+class ExactOptimum:
+    """A minimiser and multipliers with every slack exactly 0, in the integer units of the program.
+
+    face: where every coordinate lies.  ties (n,): coordinates held with multiplier 0 to spare, or free at the end of
+    their piece; other minimisers may move them.  ceiling_share: {i: rho_i > 0}, the subgradient of the ceiling,
+    and floor_share, what the floor carries; sum w_i rho_i... both over the cost of t.
+    """
+
+    point: Point
+    face: Face
+    ties: Array
+    ceiling_share: dict[int, Fraction]
+    floor_share: Fraction
+
+
+def optimum(program: Pieces, whitened: Whitened) -> ExactOptimum:
+    """An exact optimum.  Raises FaceError when no face that was tried is optimal, TooManyDigitsError when it is too long."""
+    floats, scale = float_program(program, whitened)
+    seen: set[tuple[object, ...]] = set()
+    why = FaceError("the float solution does not identify an optimal face")
+    for point in minimise(floats):
+        try:
+            return _climb(program, first_face(program, floats, point), _guess(whitened, point, scale), seen)
+        except FaceError as error:
+            why = error
+    raise why
+
+
+def _climb(program: Pieces, face: Face, guess: Guess, seen: set[tuple[object, ...]]) -> ExactOptimum:
+    """From face to face until one is optimal."""
+    for _ in range(ATTEMPTS):
+        if face.key() in seen:
+            break
+        seen.add(face.key())
+        point = solve_face(program, face, guess)
+        check = _Check(program, face, point)
+        if not check.violated:
+            return ExactOptimum(point, face, check.ties, check.share, check.floor_share)
+        face = check.next_face()
+    raise FaceError("the float solution does not identify an optimal face")
+
+
+def first_face(program: Pieces, floats: FloatProgram, point: FloatPoint) -> Face:
+    """Read a face off the float solution."""
+    n = program.size
+    where, slot = np.zeros(n, dtype=np.int8), np.zeros(n, dtype=np.int64)
+    boxed = np.array([s[0] is None for s in program.slopes], dtype=bool)
+    above = floats.kink_at < point.x[floats.kink_index]
+    np.add.at(slot, floats.kink_index, above.astype(np.int64))
+    slot[boxed] += 1
+    held = np.flatnonzero(point.kink_held)
+    for k in held:
+        i = int(floats.kink_index[k])
+        first = int(np.searchsorted(floats.kink_index, i))
+        where[i], slot[i] = HELD, k - first + (1 if boxed[i] else 0)
+    for j in np.flatnonzero(point.box_held):
+        i = int(floats.box_index[j])
+        where[i], slot[i] = HELD, (0 if point.box_held[j] < 0 else len(program.breaks[i]) - 1)
+    face = Face(where, slot)
+    if program.ceiling is None:
+        return face
+    touching = np.flatnonzero(point.ceiling_held)
+    both = [int(i) for i in touching if where[i] == HELD]
+    for i in touching:
+        if where[i] == FREE:
+            where[i] = TOP if point.ceiling_held[i] > 0 else BOTTOM
+    if both:
+        i = max(both, key=lambda i: program.ceiling.weights[i] * abs(program.breaks[i][slot[i]]))  # type: ignore[union-attr]
+        face.held_t = program.ceiling.weights[i] * abs(program.breaks[i][slot[i]])
+        face.owners = both
+    if point.floor_held or not touching.size:
+        face.held_t = max(program.ceiling.floor, face.held_t or 0)
+    return face
+
+
+def _guess(whitened: Whitened, point: FloatPoint, scale: Scale) -> Guess:
+    """The float point in integer units."""
+    y, y_unit = whitened.multipliers(point.y)
+    y_unit *= scale.y
+    # 44 bits are plenty for values that only have to satisfy strict inequalities
+    x = [int(v) for v in np.rint(np.ldexp(point.x, 44))]
+    x_unit = scale.x / (1 << 44)
+    bits = max(_exponent(y_unit), _exponent(x_unit), 0)
+    return Guess(
+        objects([int(v * x_unit * (1 << bits)) for v in x]),
+        objects([int(v * y_unit * (1 << bits)) for v in y]),
+        bits,
+    )
+
+
+def _exponent(unit: Fraction) -> int:
+    """k with unit * 2^k an integer."""
+    return unit.denominator.bit_length() - 1
+
+
+# ---------------------------------------------------------------- deciding inequalities
+
+
+class _Check:
+    """All inequalities at a point; what is violated, and the face to try next."""
+
+    def __init__(self, program: Pieces, face: Face, point: Point) -> None:
+        self.program, self.face, self.point = program, face, point
+        self.pull = _Pull(program, point.y)
+        self.ties = np.zeros(program.size, dtype=bool)
+        self.share: dict[int, Fraction] = {}
+        self.floor_share = Fraction(0)
+        self.moves: dict[int, tuple[int, int]] = {}  # coordinate -> (where, slot)
+        self.held_t: int | None = face.held_t
+        self.owners = list(face.owners)
+        self._positions()
+        self._multipliers()
+        if program.ceiling is not None:
+            self._ceiling(program.ceiling.cost, program.ceiling.floor)
+
+    @property
+    def violated(self) -> bool:
+        return bool(self.moves) or self.held_t != self.face.held_t
+
+    def next_face(self) -> Face:
+        face = self.face.copy()
+        face.held_t, face.owners = self.held_t, [i for i in self.owners if i not in self.moves]
+        for i, (where, slot) in self.moves.items():
+            face.where[i], face.slot[i] = where, slot
+        return face
+
+    def _positions(self) -> None:
+        """Free and moving coordinates must lie on their piece."""
+        program, x = self.program, self.point.x
+        for i in np.flatnonzero(self.face.where != HELD).tolist():
+            places, slot = program.breaks[i], int(self.face.slot[i])
+            value = x.nums[i]
+            where = int(self.face.where[i])
+            if slot > 0 and value <= places[slot - 1] * x.den:
+                self._left(i, slot - 1, value < places[slot - 1] * x.den, where)
+            elif slot < len(places) and value >= places[slot] * x.den:
+                self._left(i, slot, value > places[slot] * x.den, where)
+
+    def _left(self, i: int, place: int, strictly: bool, where: int) -> None:
+        if not strictly:
+            self.ties[i] = True
+        elif where == FREE:
+            self.moves[i] = (HELD, place)
+        else:  # the ceiling moved it past a kink: onto the next piece, or onto the end of its box
+            at_box = self.program.slopes[i][0 if place == 0 else -1] is None and place in (0, len(self.program.breaks[i]) - 1)
+            self.moves[i] = (HELD, place) if at_box else (where, place if self.face.slot[i] > place else place + 1)
+
+    def _multipliers(self) -> None:
+        """Held coordinates: slope before <= pull <= slope after."""
+        program = self.program
+        held = [i for i in np.flatnonzero(self.face.where == HELD).tolist() if i not in self.owners]
+        low: list[int | None] = []
+        high: list[int | None] = []
+        for i in held:
+            slot = int(self.face.slot[i])
+            base = program.curvature[i] * program.breaks[i][slot]
+            before, after = program.slopes[i][slot], program.slopes[i][slot + 1]
+            low.append(None if before is None else before + base)
+            high.append(None if after is None else after + base)
+        below = self.pull.compare(held, low, 1)
+        above = self.pull.compare(held, high, -1)
+        for i, b, a in zip(held, below, above, strict=True):
+            slot = int(self.face.slot[i])
+            if b < 0:
+                self.moves[i] = (FREE, slot)
+            elif a < 0:
+                self.moves[i] = (FREE, slot + 1)
+            elif b == 0 or a == 0:
+                self.ties[i] = True
+
+    def _ceiling(self, cost: int, floor: int) -> None:
+        program, t = self.program, self.point.t
+        assert program.ceiling is not None and t is not None
+        weights, x = program.ceiling.weights, self.point.x
+        limit = t * x.den
+        for i in np.flatnonzero(self.face.where < TOP).tolist():
+            size = weights[i] * abs(x.nums[i])
+            if size > limit:
+                self._above_ceiling(i, x.nums[i] > 0)
+            elif size == limit and i not in self.owners and weights[i]:
+                self.ties[i] = True
+        if t < floor:
+            self.held_t = floor
+        self._shares(cost)
+
+    def _above_ceiling(self, i: int, positive: bool) -> None:
+        if self.face.where[i] == HELD:  # a held coordinate pushes the ceiling up
+            assert self.program.ceiling is not None
+            level = self.program.ceiling.weights[i] * abs(self.program.breaks[i][self.face.slot[i]])
+            if self.held_t is None or level > self.held_t:
+                self.held_t, self.owners = level, [i]
+            return
+        self.moves[i] = (TOP if positive else BOTTOM, int(self.face.slot[i]))
+
+    def _shares(self, cost: int) -> None:
+        """The multipliers of w_i |x_i| <= t: non-negative, with sum `cost`."""
+        program, face = self.program, self.face
+        assert program.ceiling is not None
+        moving = np.flatnonzero(face.where >= TOP).tolist()
+        signs = self._ceiling_signs(moving)
+        for i, sign in zip(moving, signs, strict=True):
+            if sign < 0:
+                self.moves.setdefault(i, (FREE, int(face.slot[i])))
+            elif sign == 0:
+                self.ties[i] = True
+        if face.held_t is None:
+            return  # t was free: its stationarity, sum of shares = cost, is one of the equations solved
+        rest = cost - sum((self._share(i) for i in moving), Fraction(0))
+        if rest < 0:
+            self.held_t, self.owners = None, []
+            return
+        rest = self._owners(rest)
+        if rest > 0 and face.held_t == program.ceiling.floor:
+            self.floor_share, rest = rest, Fraction(0)
+        if rest > 0:
+            self._release(rest)
+
+    def _ceiling_signs(self, moving: list[int]) -> list[int]:
+        """Signs of the multipliers of coordinates at the ceiling."""
+        program, face, x = self.program, self.face, self.point.x
+        bounds: list[tuple[int, int]] = []
+        for i in moving:
+            slope = program.slopes[i][face.slot[i]]
+            assert slope is not None
+            bounds.append((slope * x.den + program.curvature[i] * x.nums[i], x.den))
+        signs = [1 if face.where[i] == TOP else -1 for i in moving]
+        return self.pull.compare_ratios(moving, bounds, signs)
+
+    def _share(self, i: int) -> Fraction:
+        """The multiplier rho_i of a coordinate at the ceiling."""
+        program, face = self.program, self.face
+        slope = program.slopes[i][face.slot[i]]
+        assert slope is not None and program.ceiling is not None
+        rest = self.pull.exact(i) - program.curvature[i] * self.point.x[i] - slope
+        return rest * (1 if face.where[i] == TOP else -1) / program.ceiling.weights[i]
+
+    def _owners(self, rest: Fraction) -> Fraction:
+        """Let held coordinates at the ceiling take as much of `rest` as their slopes allow; returns what is left."""
+        program = self.program
+        assert program.ceiling is not None
+        spans = []
+        for i in self.owners:
+            slot = int(self.face.slot[i])
+            place, weight = program.breaks[i][slot], program.ceiling.weights[i]
+            pull = self.pull.exact(i) - program.curvature[i] * place
+            before, after = program.slopes[i][slot], program.slopes[i][slot + 1]
+            outward = before if place > 0 else after
+            inward = after if place > 0 else before
+            sign = 1 if place > 0 else -1
+            # share s: before <= pull - sign w s <= after
+            least = Fraction(0) if inward is None else max(Fraction(0), sign * (pull - inward) / weight)
+            most = None if outward is None else sign * (pull - outward) / weight
+            if most is not None and most < 0:
+                self.moves[i] = (FREE, slot if place > 0 else slot + 1)
+                continue
+            spans.append((i, least, most))
+        for i, least, _ in spans:
+            rest -= least
+            self.share[i] = self.share.get(i, Fraction(0)) + least
+        if rest < 0:
+            self.held_t, self.owners = None, []
+            for i, least, _ in spans:
+                if least > 0:
+                    slot = int(self.face.slot[i])
+                    up = program.breaks[i][slot] > 0
+                    self.moves[i] = (TOP if up else BOTTOM, slot + 1 if up else slot)
+                    break
+            return Fraction(0)
+        for i, least, most in spans:
+            more = rest if most is None else min(rest, most - least)
+            self.share[i] += more
+            rest -= more
+        self.share = {i: s for i, s in self.share.items() if s}
+        return rest
+
+    def _release(self, rest: Fraction) -> None:
+        """The ceiling would rather come down: an owner follows it inwards."""
+        if not self.owners:
+            self.held_t = None
+            return
+        i = self.owners[0]
+        slot = int(self.face.slot[i])
+        assert self.program.ceiling is not None
+        up = self.program.breaks[i][slot] > 0
+        self.moves[i] = (TOP if up else BOTTOM, slot if up else slot + 1)
+        self.held_t, self.owners = None, []
+
+
+class _Pull:
+    """A.T y: approximately for all coordinates, exactly for those that need it."""
+
+    def __init__(self, program: Pieces, y: Rationals) -> None:
+        self.program, self.y = program, y
+        size = max((abs(v).bit_length() for v in y.nums.tolist()), default=0) - y.den.bit_length()
+        self.shift = max(GUARD_BITS - size, 8)
+        cut = objects([(v << self.shift) // y.den for v in y.nums.tolist()])
+        A = program.A
+        self.values = A.T.apply(cut) if A.shape[0] else zeros(A.shape[1])
+        # every entry of `cut` is off by less than 1
+        self.error = np.abs(A.ints).sum(axis=0) if A.shape[0] else zeros(A.shape[1])
+        self._known: dict[int, Fraction] = {}
+
+    def exact(self, i: int) -> Fraction:
+        if i not in self._known:
+            column = self.program.A.ints[:, i]
+            self._known[i] = Fraction(int((column * self.y.nums).sum()) if column.size else 0, self.y.den)
+        return self._known[i]
+
+    def compare(self, index: list[int], bounds: list[int | None], sign: int) -> list[int]:
+        """The sign of sign * (pull_i - bound_i); 1 where there is no bound."""
+        known = [(i, b) for i, b in zip(index, bounds, strict=True) if b is not None]
+        decided = iter(self.compare_ratios([i for i, _ in known], [(b, 1) for _, b in known], [sign] * len(known)))
+        return [1 if b is None else next(decided) for b in bounds]
+
+    def compare_ratios(self, index: list[int], bounds: list[tuple[int, int]], signs: list[int]) -> list[int]:
+        """The sign of signs_i * (pull_i - numerator_i / denominator_i)."""
+        out = []
+        for i, (num, den), sign in zip(index, bounds, signs, strict=True):
+            difference = self.values[i] - ((num << self.shift) // den)
+            if abs(difference) <= self.error[i] + 1:
+                exact = self.exact(i) - Fraction(num, den)
+                out.append(sign * ((exact > 0) - (exact < 0)))
+            else:
+                out.append(sign if difference > 0 else -sign)
+        return out

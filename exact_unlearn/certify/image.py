@@ -1,0 +1,95 @@
+"""The exact integer image of a problem, and how its rows depend on each other.
+
+Every float is a dyadic rational, so a problem in floats has one exact meaning; here it is, on the free coordinates M:
+
+    s_i A_i x_M = s_i q_i    for every row i,      q = A theta*_M + rhs / s
+
+with integer rows A_i and rational scales s_i > 0.  Frozen coordinates stay at theta*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from exact_unlearn.certify.exactlin import IntMatrix, Rationals, common_denominator, integer_rows, row_basis, solve
+from exact_unlearn.jacobian import Array, to_rational
+from exact_unlearn.problem import UnlearningProblem
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """minimise F(x) subject to A x = q, with integers A (k, n) and rationals q (k,), on the n free coordinates.
+
+    theta: (d,) Fractions, theta* everywhere.  free: (n,) positions of the free coordinates.  scales: row i of J is scales[i] * A[i].
+    """
+
+    theta: Array
+    free: Array
+    A: IntMatrix
+    scales: list[Fraction]
+    q: list[Fraction]
+
+    @property
+    def theta_free(self) -> list[Fraction]:
+        return list(self.theta[self.free])
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Linearly independent rows of A."""
+        return row_basis(self.A)
+
+    @cached_property
+    def basis(self) -> IntMatrix:
+        """A on those rows."""
+        return self.A.rows(self.rows)
+
+    def residuals(self, x: Rationals, rows: list[int] | None = None) -> list[Fraction]:
+        """A x - q on `rows` (default: all)."""
+        chosen = list(range(len(self.q))) if rows is None else rows
+        values = self.A.rows(chosen).apply(x.nums)
+        return [Fraction(value, x.den) - self.q[i] for value, i in zip(values.tolist(), chosen, strict=True)]
+
+    def conflict(self) -> list[Fraction] | None:
+        """Multipliers nu with J.T nu = 0 on the free coordinates and nu.b > 0, or None if A x = q has solutions.
+
+        Such a Farkas vector proves that no parameters fit: every dependent row is a combination of the independent ones, and its right side is not.
+        """
+        dependent = [i for i in range(len(self.q)) if i not in set(self.rows)]
+        if not dependent:
+            return None
+        columns = row_basis(self.basis.T)
+        square = self.basis.columns(columns).T
+        weights = solve(square, *(self.A.ints[i, columns] for i in dependent))
+        for i, w in zip(dependent, weights, strict=True):
+            excess = self.q[i] - sum((w[j] * self.q[row] for j, row in enumerate(self.rows)), Fraction(0))
+            if excess:
+                nu = [Fraction(0)] * len(self.q)
+                sign = 1 if excess > 0 else -1
+                nu[i] = sign / self.scales[i]
+                for j, row in enumerate(self.rows):
+                    nu[row] = -sign * w[j] / self.scales[row]
+                return nu
+        return None
+
+
+def image(problem: UnlearningProblem, rows: list[int] | None = None) -> Image:
+    """The exact image of a problem with an explicit J; `rows` keeps some of its constraints only."""
+    matrix = problem.free_matrix()
+    rhs = to_rational(problem.rhs)
+    if rows is not None:
+        matrix, rhs = matrix[rows], rhs[rows]
+    theta = to_rational(problem.theta_star)
+    free = np.flatnonzero(problem.free)
+    A, scales = integer_rows(np.asarray(matrix))
+    return Image(theta, free, A, scales, _right_side(A, scales, theta[free], list(rhs)))
+
+
+def _right_side(A: IntMatrix, scales: list[Fraction], theta: Array, rhs: list[Fraction]) -> list[Fraction]:
+    """q = A theta* + rhs / s."""
+    nums, den = common_denominator(list(theta))
+    values = A.apply(nums).tolist() if nums else [0] * A.shape[0]
+    return [Fraction(v, den) + b / s for v, b, s in zip(values, rhs, scales, strict=True)]

@@ -1,0 +1,229 @@
+"""Piecewise linear-quadratic programs over the integers: the form in which optima are found exactly.
+
+Every sum of {1/2 sum w x^2, elastic net, weighted l1, linf} and {squared, l1, box} drifts is, up to a constant,
+
+    minimise  sum_i phi_i(X_i) + c t   subject to   A X = q,   w_i |X_i| <= t,   t >= floor,
+
+where phi_i is convex with curvature K_i and one slope per interval between its breakpoints (0, theta*_i, theta*_i +- r).  After
+a change of units all of these numbers are integers:
+
+    x = X * x_unit,       nu_i = Y_i * y_units[i],      t_true = t * t_unit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify.exactlin import IntMatrix, common_denominator, ratio
+from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.interior import FloatProgram
+from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.jacobian import Array
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The data of the objective as rationals, on the free coordinates.
+
+    quadratic (n,): sum of w_i and beta; lam, mu: squared and l1 drift; kink (n,): weight of |x_i|; box: radius or None;
+    ceiling: weights (n,) of linf or None; floor: max w_i |theta*_i| over frozen coordinates.
+    """
+
+    quadratic: list[Fraction]
+    kink: list[Fraction]
+    lam: Fraction
+    mu: Fraction
+    box: Fraction | None
+    ceiling: list[Fraction] | None = None
+    floor: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """w_i |X_i| <= t (no condition where w_i = 0), t >= floor, at cost * t; integers."""
+
+    weights: list[int]
+    cost: int
+    floor: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The integer program of this module.
+
+    breaks[i] is ascending; slopes[i] has one entry more, and its first or last entry is None beyond a box.  The derivative of phi_i
+    on piece s, between breaks[i][s-1] and breaks[i][s], is curvature[i] * X + slopes[i][s].
+    """
+
+    A: IntMatrix
+    q: list[int]
+    curvature: list[int]
+    breaks: list[tuple[int, ...]]
+    slopes: list[tuple[int | None, ...]]
+    ceiling: Ceiling | None
+    x_unit: Fraction
+    y_units: list[Fraction]
+    t_unit: Fraction
+
+    @property
+    def size(self) -> int:
+        return len(self.breaks)
+
+    @cached_property
+    def linear_program(self) -> bool:
+        return not any(self.curvature)
+
+
+def pieces(image: Image, terms: Separable) -> Pieces:
+    """Choose units in which everything is an integer."""
+    theta = image.theta_free
+    kept = image.rows
+    q = [image.q[i] for i in kept]
+    box = [] if terms.box is None else [terms.box]
+    x_den = math.lcm(1, *(v.denominator for v in (*theta, *q, *box)))
+    weights = terms.ceiling or []
+    w_den = math.lcm(1, *(w.denominator for w in weights))
+    x_unit = Fraction(1, x_den)
+    curvature = [k + terms.lam for k in terms.quadratic]
+    tilt = [-terms.lam * v for v in theta]
+    numbers = [k * x_unit for k in curvature] + tilt + terms.kink + [terms.mu, Fraction(1, w_den)]
+    y_den = math.lcm(1, *(v.denominator for v in numbers))
+    rows = [
+        _coordinate(*row, terms.mu, terms.box) for row in zip(theta, tilt, terms.kink, strict=True)
+    ]
+    ceiling = None
+    if terms.ceiling is not None:
+        # t_true = t / (x_den w_den); the stationarity of t is multiplied by y_den like every slope
+        whole = [int(w * w_den) for w in weights]
+        ceiling = Ceiling(whole, y_den // w_den, _whole(terms.floor * x_den * w_den))
+    return Pieces(
+        A=image.basis,
+        q=[_whole(v * x_den) for v in q],
+        curvature=[_whole(k * x_unit * y_den) for k in curvature],
+        breaks=[tuple(_whole(b * x_den) for b in breaks) for breaks, _ in rows],
+        slopes=[tuple(None if s is None else _whole(s * y_den) for s in slopes) for _, slopes in rows],
+        ceiling=ceiling,
+        x_unit=x_unit,
+        y_units=[1 / (y_den * image.scales[i]) for i in kept],
+        t_unit=Fraction(1, x_den * w_den),
+    )
+
+
+def _whole(value: Fraction) -> int:
+    assert value.denominator == 1
+    return value.numerator
+
+
+def _coordinate(
+    theta: Fraction, tilt: Fraction, kink: Fraction, mu: Fraction, box: Fraction | None
+) -> tuple[list[Fraction], list[Fraction | None]]:
+    """Breakpoints and slopes of tilt x + kink |x| + mu |x - theta| within |x - theta| <= box."""
+    jumps: dict[Fraction, Fraction] = {}
+    for place, jump in ((Fraction(0), kink), (theta, mu)):
+        if jump and (box is None or abs(place - theta) < box):
+            jumps[place] = jumps.get(place, Fraction(0)) + 2 * jump
+    left = theta - 1 if box is None else theta - box
+    first = tilt + sum((j if left >= place else -j for place, j in ((Fraction(0), kink), (theta, mu))), Fraction(0))
+    if box is None:
+        first = tilt - kink - mu
+    places = sorted(jumps)
+    slopes: list[Fraction | None] = [first]
+    for place in places:
+        last = slopes[-1]
+        assert last is not None
+        slopes.append(last + jumps[place])
+    if box is None:
+        return list(places), slopes
+    return [theta - box, *places, theta + box], [None, *slopes, None]
+
+
+# ---------------------------------------------------------------- the same in floats
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Float units: X = x_float * x, slopes = y_float * slope, so that typical numbers are near 1."""
+
+    x: Fraction
+    y: Fraction
+
+
+def float_program(program: Pieces, whitened: Whitened) -> tuple[FloatProgram, Scale]:
+    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place."""
+    scale = _scale(program, whitened)
+    x_down, y_down = 1 / scale.x, 1 / scale.y
+
+    def by(value: int, factor: Fraction) -> float:
+        return ratio(value * factor.numerator, factor.denominator)
+
+    bend = scale.x / scale.y
+    linear = np.zeros(program.size)
+    kinks: list[tuple[int, float, float]] = []
+    boxes: list[tuple[int, float, float]] = []
+    for i, (places, slopes) in enumerate(zip(program.breaks, program.slopes, strict=True)):
+        inner = [s for s in slopes if s is not None]
+        jumps = [b - a for a, b in zip(inner[:-1], inner[1:], strict=True)]
+        linear[i] = by(2 * inner[0] + sum(jumps), y_down / 2)
+        if slopes[0] is None:
+            boxes.append((i, by(places[0], x_down), by(places[-1], x_down)))
+            places = places[1:-1]
+        kinks += [(i, by(b, x_down), by(j, y_down / 2)) for b, j in zip(places, jumps, strict=True)]
+    extra: dict[str, Any] = {}
+    if program.ceiling is not None:
+        w_max = max(program.ceiling.weights, default=1) or 1
+        extra["ceiling"] = np.array([ratio(w, w_max) for w in program.ceiling.weights])
+        extra["ceiling_cost"] = by(program.ceiling.cost * w_max, y_down)
+        extra["floor"] = by(program.ceiling.floor, x_down / w_max)
+    return (
+        FloatProgram(
+            W=whitened.W,
+            q=whitened.right(program.q, x_down),
+            curvature=np.array([by(k, bend) for k in program.curvature]),
+            linear=linear,
+            kink_index=np.array([k[0] for k in kinks], dtype=int),
+            kink_at=np.array([k[1] for k in kinks]),
+            kink_slope=np.array([k[2] for k in kinks]),
+            box_index=np.array([b[0] for b in boxes], dtype=int),
+            box_low=np.array([b[1] for b in boxes]),
+            box_high=np.array([b[2] for b in boxes]),
+            **extra,
+        ),
+        scale,
+    )
+
+
+def _scale(program: Pieces, whitened: Whitened) -> Scale:
+    """Powers of two near the largest entry of x (least norm, breakpoints, minima of the pieces) and of the slopes."""
+    candidates = [Fraction(abs(b)) for row in program.breaks for b in row]
+    for k, row in zip(program.curvature, program.slopes, strict=True):
+        candidates += [Fraction(abs(s), k) for s in row if s is not None and k]
+    peak = max((abs(v) for v in program.q), default=0)
+    if peak:
+        unit = Fraction(2) ** peak.bit_length()
+        size = float(np.max(np.abs(whitened.W.T @ whitened.right(program.q, 1 / unit)), initial=0.0))
+        candidates.append(unit * Fraction(2) ** math.frexp(size)[1] if size else Fraction(0))
+    largest = max(candidates, default=Fraction(0))
+    x = _power_of_two(largest) if largest else Fraction(1)
+    steep = max((abs(s) for row in program.slopes for s in row if s is not None), default=0)
+    bend = max((k * x for k in program.curvature), default=Fraction(0))
+    cost = 0 if program.ceiling is None else program.ceiling.cost * max(program.ceiling.weights, default=0)
+    return Scale(x, _power_of_two(max(Fraction(steep), bend, Fraction(cost), Fraction(1))))
+
+
+def _power_of_two(value: Fraction) -> Fraction:
+    """A power of two within a factor of two of a positive value."""
+    return Fraction(2) ** (value.numerator.bit_length() - value.denominator.bit_length())
+
+
+def floats(values: Array) -> Array:
+    """Integers of any size as float64."""
+    return np.array([ratio(v, 1) for v in values.tolist()])
+
+
+__all__ = ["Ceiling", "Pieces", "Scale", "Separable", "common_denominator", "float_program", "pieces"]
