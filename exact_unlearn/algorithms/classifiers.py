@@ -118,7 +118,20 @@ class SalUn:
     def begin(self, run: Run) -> _SalUnSteps:
         """Find the salient weights, then start with the others frozen."""
         require_labels(run, "salun")
-        return _SalUnSteps(run.restricted(salient(run)), self.ascent)
+        return _SalUnSteps(run.restricted(salient(run)), self.ascent, _classes(run))
+
+
+def _classes(run: Run) -> tuple[int, ...]:
+    """Number of classes of each head."""
+    training = run.module.training
+    source = run.forget if len(run.forget) else run.retain
+    with torch.no_grad():
+        outputs = heads(run.module.eval()(source.take(torch.tensor([0])).x))
+    run.module.train(training)
+    for head in outputs:
+        if head.shape[1] < 2:
+            raise ProblemError("method 'salun': a head with one class has no wrong labels")
+    return tuple(head.shape[1] for head in outputs)
 
 
 def salient(run: Run) -> dict[str, Tensor]:
@@ -143,20 +156,15 @@ def salient(run: Run) -> dict[str, Tensor]:
 @dataclass
 class _SalUnSteps(PlainSteps):
     ascent: float
+    classes: tuple[int, ...]
 
     def loss(self, t: int, retain: Batch, forget: Batch) -> Tensor:
         return self.run.loss(retain) + self.ascent * self.run.loss(self._mislabelled(forget))
 
     def _mislabelled(self, batch: Batch) -> Batch:
         """The same inputs; every label replaced by one of the other classes, all equally likely."""
-        if not len(batch):
-            return batch
-        with torch.no_grad():
-            classes = [head.shape[1] for head in heads(self.run.module(batch.x[:1]))]
-        return Batch(batch.x, tuple(self._wrong(y, c) for y, c in zip(batch.targets, classes, strict=True)))
+        return Batch(batch.x, tuple(self._wrong(y, c) for y, c in zip(batch.targets, self.classes, strict=True)))
 
     def _wrong(self, labels: Tensor, classes: int) -> Tensor:
-        if classes < 2:
-            raise ProblemError("method 'salun': a head with one class has no wrong labels")
         shift = torch.randint(1, classes, labels.shape, generator=self.run.generator).to(labels)
         return (labels + shift) % classes

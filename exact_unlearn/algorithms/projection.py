@@ -32,6 +32,8 @@ def project_step(run: Run, x: Tensor, strength: float, rows: tuple[Rows, ...]) -
 
 def gradients(run: Run, x: Tensor, rows: tuple[Rows, ...]) -> Tensor:
     """J at the current parameters, restricted to the free coordinates: one row per sample and chosen output."""
+    if not len(x):
+        return run.flat().new_empty(0, len(run.flat()))
     module, training = run.module, run.module.training
     module.eval()
     try:
@@ -54,7 +56,7 @@ def gradients(run: Run, x: Tensor, rows: tuple[Rows, ...]) -> Tensor:
         ]
     finally:
         module.train(training)
-    return torch.cat(blocks) if blocks else run.flat().new_empty(0, len(run.flat()))
+    return torch.cat(blocks)
 
 
 def _largest(module: nn.Module, x: Tensor, rows: tuple[Rows, ...]) -> tuple[Tensor, ...]:
@@ -80,6 +82,6 @@ def _projection(jacobian: Tensor, theta: Tensor, strength: float) -> Tensor:
     q, r = torch.linalg.qr(jacobian.double().T)
     u, s, _ = torch.linalg.svd(r)
     tolerance = max(jacobian.shape) * torch.finfo(jacobian.dtype).eps
-    basis = q @ u[:, s > tolerance * s.max()] if len(s) else q
+    basis = q @ u[:, s > tolerance * s[:1]]
     within: Tensor = basis @ (basis.T @ theta)
     return theta - strength * (theta - within)

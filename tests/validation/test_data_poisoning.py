@@ -1,4 +1,4 @@
-"""Data Poisoning: the fast stacked loop is the plain `unlearn`, the projection is the QR of J, the grid is the paper's."""
+"""Data Poisoning: the stacked loop is the plain `unlearn`, its projection the QR of J, its grid the one of the paper."""
 
 from __future__ import annotations
 
