@@ -1,7 +1,8 @@
 """Every baseline against its formula, written out again with explicit probabilities, and against near misses of it.
 
-The trajectory of `unlearn` must be that of AdamW on the formula, and must not be that of a formula with one line changed
-(a sign, the teacher, the schedule, the direction of the divergence): a test that a wrong line would pass proves nothing.
+The trajectory of `unlearn` must be that of AdamW on the formula, and must not be that of a formula with one line
+changed
+(a sign, the teacher, the schedule, the direction of the divergence): what a wrong line would pass proves nothing.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ def test_retrain_keeps_frozen_parameters_and_refuses_parts_that_cannot_start_ane
         def forward(self, x: Tensor) -> Tensor:
             return x @ self.scale
 
-    with pytest.raises(ProblemError, match="Bare.*no reset_parameters"):
+    with pytest.raises(ProblemError, match=r"Bare.*no reset_parameters"):
         unlearn(Bare(), RETAIN, FORGET, "retrain")
 
 

@@ -1,4 +1,4 @@
-"""What `unlearn` promises whatever the method: the caller's model is untouched, frozen is frozen, draws are explicit."""
+"""What `unlearn` promises for every method: the caller's model is untouched, frozen is frozen, draws are explicit."""
 
 from __future__ import annotations
 
