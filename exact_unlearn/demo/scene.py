@@ -13,9 +13,14 @@ from exact_unlearn.models import Perceptron
 CLASSES = (3, 5)
 """The digits that the model tells apart: output -1 means a 3, output +1 a 5."""
 
-SAMPLES = 40
-MISLABELLED = 8
-WIDTH = 60
+
+@dataclass(frozen=True)
+class Size:
+    """How many digits, how many of them with the wrong label (both even), and how many neurons."""
+
+    samples: int = 40
+    mislabelled: int = 8
+    width: int = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +69,7 @@ class Scene:
     """The same start trained on the retained digits only: what forgetting is compared with."""
 
 
-def draw_digits(rng: np.random.Generator, samples: int = SAMPLES, mislabelled: int = MISLABELLED) -> Digits:
+def draw_digits(rng: np.random.Generator, size: Size) -> Digits:
     """Half 3s, half 5s from scikit-learn's digits in random order, the same number of wrong labels on either side."""
     try:
         from sklearn.datasets import load_digits
@@ -77,20 +82,20 @@ def draw_digits(rng: np.random.Generator, samples: int = SAMPLES, mislabelled: i
     truth = np.where(source.target[kept] == CLASSES[1], 1.0, -1.0)
     order = rng.permutation(truth.size)
     sides = [order[truth[order] == side] for side in (-1.0, 1.0)]
-    used = np.concatenate([side[: samples // 2] for side in sides])
-    wrong = np.concatenate([side[: mislabelled // 2] for side in sides])
+    used = np.concatenate([side[: size.samples // 2] for side in sides])
+    wrong = np.concatenate([side[: size.mislabelled // 2] for side in sides])
     used = rng.permutation(used)
     labels = np.where(np.isin(used, wrong), -truth[used], truth[used])
     fresh = np.setdiff1d(order, used)
     return Digits(x[used], truth[used], labels, x[fresh], truth[fresh])
 
 
-def build_scene(rng: np.random.Generator) -> Scene:
+def build_scene(rng: np.random.Generator, size: Size) -> Scene:
     """Draw the digits and train: once on everything, once, from the same start, on the retained digits only."""
-    digits = draw_digits(rng)
-    model = Perceptron(digits.x.shape[1], WIDTH, activation="tanh")
-    first = rng.standard_normal((WIDTH, model.n_inputs)) * (2.0 / np.sqrt(model.n_inputs))
-    start = model.join({"c": rng.standard_normal((1, WIDTH)) / np.sqrt(WIDTH), "A": first})
+    digits = draw_digits(rng, size)
+    model = Perceptron(digits.x.shape[1], size.width, activation="tanh")
+    first = rng.standard_normal((size.width, model.n_inputs)) * (2.0 / np.sqrt(model.n_inputs))
+    start = model.join({"c": rng.standard_normal((1, size.width)) / np.sqrt(size.width), "A": first})
     theta_star = train(model, start, digits.x, digits.labels)
     return Scene(digits, model, theta_star, train(model, start, digits.x_retain, digits.y_retain))
 

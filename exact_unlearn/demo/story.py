@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from exact_unlearn.demo.all_parameters import AllParameters, Point, forget_with_
 from exact_unlearn.demo.last_layer import LastLayer, forget_with_last_layer
 from exact_unlearn.demo.linear import Linear, forget_with_linear_model
 from exact_unlearn.demo.measure import Proved, Row, reference_row
-from exact_unlearn.demo.scene import CLASSES, Scene, build_scene
+from exact_unlearn.demo.scene import CLASSES, Scene, Size, build_scene
 from exact_unlearn.demo.small_case import SmallCase, forget_exactly
 from exact_unlearn.report import Finding
 
@@ -42,6 +43,13 @@ class Story:
         return [finding for part in parts for finding in part.findings]
 
     @property
+    def holds(self) -> bool:
+        """Whether everything came out as the theory says, and every answer was proved to be what it is."""
+        paths = (self.all_parameters.by_lambda, self.all_parameters.by_radius, self.all_parameters.steps)
+        rows = [*self.rows, *(point.row for path in paths for point in path)]
+        return all(finding.holds for finding in self.findings) and all(row.proof != "none" for row in rows)
+
+    @property
     def proved(self) -> dict[str, Proved]:
         """The answers whose problems and certificates are written out, by file name."""
         free = self.all_parameters.free
@@ -57,12 +65,12 @@ class Story:
         }
 
 
-def run_demo(seed: int = 0, say: Say = lambda message: None) -> Story:
+def run_demo(seed: int = 0, say: Say = lambda message: None, size: Size | None = None) -> Story:
     """Compute everything; `say` is told what happens next.  The same seed gives the same story on the same machine."""
     began = time.perf_counter()
     rng = np.random.default_rng(seed)
     say("digits, and a perceptron that memorises them, wrong labels included")
-    scene = build_scene(rng)
+    scene = build_scene(rng, size or Size())
     last_layer = forget_with_last_layer(scene, say)
     small_case = forget_exactly(scene.digits, rng, say)
     linear = forget_with_linear_model(scene.digits, rng, say)
@@ -125,19 +133,20 @@ def _moral(story: Story) -> str:
     errors, kept = [effect.interpolation_error for effect in free], [effect.retained for effect in free]
     careful, steps = story.all_parameters.rows[3].effect, story.all_parameters.rows[4].effect
     clean = story.rows[-1].effect
-    lines = (
-        f"* Last layer only: nothing retained is lost, {last.relabelled} of {wrong} are relabelled. The frozen features,",
-        "  though, were learned from the wrong labels too.",
-        "* All parameters, λ = 0: each answer is the certified optimum of its linearised problem, and yet the retained",
-        f"  labels are off by {min(errors):.1f} to {max(errors):.1f}, and {report.percent(min(kept))} to "
-        f"{report.percent(max(kept))} of the retained digits stay on the right side.",
-        "  What fails is the linearisation, not the solver.",
-        f"* All parameters, λ = 10: a short way is safe, and forgets {careful.relabelled} of {wrong}.",
-        f"* Short steps: {steps.relabelled} of {wrong} relabelled, retained labels met to {steps.interpolation_error:.0e}, "
-        f"{report.percent(steps.fresh)} of fresh digits",
-        f"  right; training without the wrong labels gives {report.percent(clean.fresh)}.",
+    points = (
+        f"Last layer only: nothing retained is lost, {last.relabelled} of {wrong} are relabelled. "
+        "The frozen features, though, were learned from the wrong labels too.",
+        "All parameters, λ = 0: each answer is the certified optimum of its linearised problem, "
+        f"and yet the retained labels are off by {min(errors):.1f} to {max(errors):.1f}, "
+        f"and {report.percent(min(kept))} to {report.percent(max(kept))} of the retained digits "
+        "stay on the right side. What fails is the linearisation, not the solver.",
+        f"All parameters, λ = 10: a short way is safe, and relabels {careful.relabelled} of {wrong}.",
+        f"Short steps: {steps.relabelled} of {wrong} relabelled, "
+        f"retained labels met to {steps.interpolation_error:.0e}, "
+        f"{report.percent(steps.fresh)} of fresh digits right; "
+        f"training without the wrong labels gives {report.percent(clean.fresh)}.",
     )
-    return "Reading it\n\n" + "\n".join(lines)
+    return "\n".join(["Reading it", "", *(textwrap.fill(f"* {p}", 116, subsequent_indent="  ") for p in points)])
 
 
 def rows_table(rows: list[Row], wrong: int) -> str:

@@ -1,0 +1,107 @@
+"""``exact-unlearn certify``: a certificate for anybody's solution."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exact_unlearn.cli.problems import add_problem_arguments, load_problem
+from exact_unlearn.cli.solve import add_row_arguments
+from exact_unlearn.cli.terminal import (
+    add_report_arguments,
+    progress,
+    require_report,
+    require_writable,
+    write_report,
+    written_together,
+)
+from exact_unlearn.errors import FileFormatError, ProblemError
+
+if TYPE_CHECKING:
+    from exact_unlearn.problem import UnlearningProblem
+    from exact_unlearn.solution import Solution
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of certify."""
+    add_problem_arguments(parser)
+    parser.add_argument(
+        "solution",
+        metavar="SOLUTION",
+        help="a solution saved by this package, or .npz or .safetensors with an array theta (d) and optionally nu (k)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="CERT",
+        help="the certificate, .json (default: NAME.certificate.json for SOLUTION NAME.*, here); a raw PROBLEM is "
+        "written completely beside it, for the checker",
+    )
+    add_row_arguments(parser)
+    add_report_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0: proved; 1: not; errors are raised."""
+    from exact_unlearn.certify import certify
+    from exact_unlearn.cli import DONE, NOT_PROVED, summary
+
+    loaded = load_problem(options)
+    problem, source = loaded.problem, Path(options.solution)
+    solution = load_solution(source, problem)
+    output = _output(options, source)
+    require_report(options)
+    with progress(options.quiet) as say:
+        say(f"certifying: {summary.describe(problem)}")
+        began = time.perf_counter()
+        certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
+        seconds = time.perf_counter() - began
+    copies: list[tuple[Path, Any]] = [(output, certificate)]
+    if loaded.is_raw:  # says too little for a checker
+        suffix = ".json" if problem.is_rational else ".npz"
+        complete = output.with_name(f"{output.stem.removesuffix('.certificate')}.problem{suffix}")
+        copies.append((require_writable("--output", complete), problem))
+    paths = [path for path, _ in copies]
+    with written_together(paths) as temporary:
+        for path, (_, content) in zip(temporary, copies, strict=True):
+            content.save(path)
+    lines = [*summary.problem_lines(loaded), ("claimed value", f"{solution.value:.12g}")]
+    lines += summary.certificate_lines(certificate)
+    lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(paths)]
+    tree: dict[str, Any] = {"schema": "exact-unlearn/certify-report", "version": 1}
+    tree |= summary.certificate_tree(certificate)
+    tree |= {"claimed_value": solution.value, "certify_seconds": seconds, "written": [str(path) for path in paths]}
+    write_report(options, summary.as_text(lines), tree)
+    return DONE if certificate.proof != "none" else NOT_PROVED
+
+
+def _output(options: argparse.Namespace, source: Path) -> Path:
+    stem = source.stem.removesuffix(".solution")
+    output = Path(f"{stem}.certificate.json") if options.output is None else Path(options.output)
+    require_writable("--output", output, (".json",))
+    if output.resolve() in (source.resolve(), Path(options.problem).resolve()):
+        raise ProblemError(f"--output: {output} is an input; choose another name")
+    return output
+
+
+def load_solution(path: Path, problem: UnlearningProblem) -> Solution:
+    """A saved solution, or raw arrays, taken as a claim about `problem` whatever problem it was saved with."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from exact_unlearn import codec
+    from exact_unlearn.solution import Solution, Status
+
+    if path.is_dir():
+        raise FileFormatError(f"{path}: is a directory; expected a file")
+    arrays = None if path.suffix == ".json" else codec.load_arrays(path)
+    if arrays is None or "spec" in arrays:
+        return replace(Solution.load(path), problem=problem)
+    if "theta" not in arrays:
+        held = ", ".join(sorted(arrays)) or "nothing"
+        raise FileFormatError(f"{path}: the array 'theta' is missing; the file holds {held}")
+    nu = arrays.get("nu", np.zeros(problem.n_constraints))
+    return Solution(problem=problem, theta=arrays["theta"], nu=nu, status=Status.INACCURATE)

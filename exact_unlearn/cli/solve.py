@@ -1,0 +1,125 @@
+"""``exact-unlearn solve``: a problem file in; solution, complete problem and certificate out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exact_unlearn.cli.problems import add_problem_arguments, load_problem
+from exact_unlearn.cli.terminal import (
+    add_report_arguments,
+    progress,
+    require_report,
+    require_writable,
+    write_report,
+    written_together,
+)
+from exact_unlearn.errors import ProblemError, RankAmbiguityError
+
+if TYPE_CHECKING:
+    from exact_unlearn.certify import Certificate
+    from exact_unlearn.problem import UnlearningProblem
+    from exact_unlearn.solution import Solution
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of solve."""
+    add_problem_arguments(parser)
+    parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
+    parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")
+    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help="of the back end")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="the solution, .npz, .safetensors or .json (default: NAME.solution.npz for PROBLEM NAME.*, here); the "
+        "complete problem and the certificate are written beside it",
+    )
+    parser.add_argument("--no-certify", action="store_true", help="claim only, prove nothing")
+    add_row_arguments(parser)
+    add_report_arguments(parser)
+
+
+def add_row_arguments(parser: argparse.ArgumentParser) -> None:
+    """How rows that nearly depend on each other are meant; certify asks when it matters."""
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--rows", choices=["literal"], help="certify the rows as they are written, to the last bit")
+    rows.add_argument("--tau", metavar="T", type=float, help="certify independent rows, the others to within T")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0: proved (or claimed optimal with --no-certify); 1: not; errors are raised."""
+    from exact_unlearn.certify import certify
+    from exact_unlearn.cli import DONE, NOT_PROVED, summary
+    from exact_unlearn.reference import solve
+    from exact_unlearn.solution import Status
+
+    loaded = load_problem(options)
+    problem = loaded.problem
+    places = _Places(options, problem)
+    certificate: Certificate | None = None
+    ambiguity, seconds = "", None
+    with progress(options.quiet) as say:
+        say(f"solving: {summary.describe(problem)}")
+        solution = solve(problem, solver=options.solver, accuracy=options.accuracy, time_limit=options.time_limit)
+        if not options.no_certify:
+            say("certifying")
+            began = time.perf_counter()
+            try:
+                certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
+            except RankAmbiguityError as error:
+                ambiguity = str(error)
+            seconds = time.perf_counter() - began
+    written = places.write(problem, solution, certificate)
+    lines = [*summary.problem_lines(loaded), *summary.solution_lines(solution)]
+    if ambiguity:
+        lines.append(("proof", f"none yet: {ambiguity}"))
+    if certificate is not None:
+        lines += summary.certificate_lines(certificate)
+    lines.append(summary.time_line(solution, seconds))
+    lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(written)]
+    tree: dict[str, Any] = {"schema": "exact-unlearn/solve-report", "version": 1} | summary.solution_tree(solution)
+    tree["certificate"] = None if certificate is None else summary.certificate_tree(certificate)
+    tree |= {"ambiguity": ambiguity or None, "certify_seconds": seconds, "written": [str(path) for path in written]}
+    write_report(options, summary.as_text(lines), tree)
+    if options.no_certify:
+        return DONE if solution.status is Status.OPTIMAL else NOT_PROVED
+    return DONE if certificate is not None and certificate.proof != "none" else NOT_PROVED
+
+
+class _Places:
+    """Where solve writes, checked before it works."""
+
+    def __init__(self, options: argparse.Namespace, problem: UnlearningProblem) -> None:
+        source = Path(options.problem)
+        suffix = ".json" if problem.is_rational else ".npz"
+        output = Path(f"{_name(source.stem)}.solution{suffix}") if options.output is None else Path(options.output)
+        suffixes = (".json",) if problem.is_rational else (".npz", ".safetensors", ".json")
+        self.solution = require_writable("--output", output, suffixes)
+        stem = _name(output.stem)
+        self.problem = require_writable("--output", output.with_name(f"{stem}.problem{output.suffix}"))
+        self.certificate = require_writable("--output", output.with_name(f"{stem}.certificate.json"))
+        require_report(options)
+        if source.resolve() in (self.solution.resolve(), self.certificate.resolve()):
+            raise ProblemError(f"--output: {source} is the problem itself; choose another name")
+        self.source = source
+
+    def write(self, problem: UnlearningProblem, solution: Solution, certificate: Certificate | None) -> list[Path]:
+        """All files or none.  A problem that already stands where its copy would go is left as it is."""
+        copies: list[tuple[Path, Any]] = [(self.solution, solution)]
+        if self.source.resolve() != self.problem.resolve():
+            copies.append((self.problem, problem))
+        if certificate is not None:
+            copies.append((self.certificate, certificate))
+        paths = [path for path, _ in copies]
+        with written_together(paths) as temporary:
+            for path, (_, content) in zip(temporary, copies, strict=True):
+                content.save(path)
+        return paths
+
+
+def _name(stem: str) -> str:
+    """NAME of NAME.problem, NAME.solution and plain NAME."""
+    return stem.removesuffix(".problem").removesuffix(".solution")
