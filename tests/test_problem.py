@@ -116,7 +116,7 @@ def test_block_names_and_their_errors() -> None:
     with pytest.raises(ProblemError, match="x_retain: expected 2 columns"):
         surrogate_problem(model, theta, np.ones((1, 3)), xu.L1())
     with pytest.raises(ProblemError, match="x_retain: a jacobian of"):
-        surrogate_problem(xu.LinearModel(30_000), np.zeros(30_000), np.zeros((7_000, 30_000)), xu.L1())
+        surrogate_problem(xu.Perceptron(1, 100_000), np.zeros(200_000), np.zeros((1_001, 1)), xu.L1())
 
 
 def test_active_neurons_free_the_last_layer_only() -> None:
