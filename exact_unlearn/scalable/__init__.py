@@ -1,2 +1,31 @@
-"""The same problems at the size of real networks, with torch."""
+"""The same problems at the size of real networks, with torch: on CPU and GPU, in float32 and float64.
+
+    model = ModuleModel(module)                         a torch module as f(theta, x)
+    J = model.jacobian(theta, x_retain)                 J as an operator; three interchangeable routes
+    result = project(J, theta)                          P_row(J) theta with multipliers and an error estimate
+    write_back(module, result)                          the unlearned parameters into the module
+    stream = RetainStream(J, theta); stream.delete(i)   the same for a retain set that shrinks
+"""
+
+from exact_unlearn.scalable.evaluation import FrozenStatisticsWarning
+from exact_unlearn.scalable.factor import RowFactor, choleskyqr, tsqr
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
+from exact_unlearn.scalable.module import ModuleModel, write_back
 from exact_unlearn.scalable.project import project
+from exact_unlearn.scalable.projection import Projection
+from exact_unlearn.scalable.stream import RetainStream
+
+__all__ = [
+    "DenseTorchJacobian",
+    "FrozenStatisticsWarning",
+    "ModuleModel",
+    "Projection",
+    "RetainStream",
+    "RowFactor",
+    "TorchJacobian",
+    "as_torch_jacobian",
+    "choleskyqr",
+    "project",
+    "tsqr",
+    "write_back",
+]

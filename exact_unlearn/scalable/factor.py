@@ -72,6 +72,11 @@ class RowFactor:
         return torch.linalg.svdvals(self.coordinates) if self.rank else self.scale.new_zeros(0)
 
     @property
+    def is_triangular(self) -> bool:
+        """Whether Y is lower triangular, as Cholesky leaves it."""
+        return not bool(torch.triu(self.coordinates, 1).any())
+
+    @property
     def condition(self) -> float:
         """sigma_1 / sigma_r of the unit-length rows (1 for rank 0)."""
         sigma = self.singular_values

@@ -60,22 +60,13 @@ def project(
     on NaN and infinities.
     """
     started = time.perf_counter()
-    if route not in ROUTES:
-        raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
-    J = as_torch_jacobian(jacobian)
-    point = _point(theta, J)
-    data = quadratic(point, J.shape[0], lam, weights, free, rhs)
-    asked, shift = data, _exponent(point, data.rhs)
-    if shift:
-        data = replace(data, theta_star=_ldexp(point, -shift), rhs=None if data.rhs is None else _ldexp(data.rhs, -shift))
-    declared = rank_tolerance is not None
-    tolerance = float(rank_tolerance) if rank_tolerance is not None else default_tolerance(J.shape[0], J.dtype)
-    plan = Plan(tolerance, declared, GOALS[point.dtype] if goal is None else float(goal), route)
-    costless = data.seminorm()
-    result = solve_quadratic(J, data, plan) if costless is None else solve_seminorm(J, data, costless, plan)
-    result = result.scaled(shift) if shift else result
-    result = replace(result, problem=(J, asked), seconds=time.perf_counter() - started)
-    return result if isinstance(theta, Tensor) else result.to_numpy()
+    asked = ask(jacobian, theta, lam, weights, free, rhs, rank_tolerance, goal, route)
+    costless = asked.data.seminorm()
+    if costless is None:
+        result = solve_quadratic(asked.jacobian, asked.data, asked.plan)
+    else:
+        result = solve_seminorm(asked.jacobian, asked.data, costless, asked.plan)
+    return asked.answer(result, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,54 @@ class Plan:
     declared: bool
     goal: float
     route: str
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The arguments of `project`, checked, with theta* and b divided by 2^shift where their squares would leave the range of floats."""
+
+    jacobian: TorchJacobian
+    data: Quadratic
+    original: Quadratic
+    plan: Plan
+    shift: int
+    as_arrays: bool
+
+    def answer(self, result: Projection, seconds: float) -> Projection:
+        """The result in the units and the array type of the caller."""
+        result = result.scaled(self.shift) if self.shift else result
+        result = replace(result, problem=(self.jacobian, self.original), seconds=seconds)
+        return result.to_numpy() if self.as_arrays else result
+
+
+def ask(
+    jacobian: Any,
+    theta: Any,
+    lam: float = 0.0,
+    weights: Any = None,
+    free: Any = None,
+    rhs: Any = None,
+    rank_tolerance: float | None = None,
+    goal: float | None = None,
+    route: str = "auto",
+) -> Asked:
+    """Check the arguments of `project`; ProblemError names the one that does not fit."""
+    if route not in ROUTES:
+        raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
+    for name, value in (("rank_tolerance", rank_tolerance), ("goal", goal)):
+        if value is not None and not 0 <= value < math.inf:
+            raise ProblemError(f"{name}: expected a finite number >= 0, got {value!r}")
+    J = as_torch_jacobian(jacobian)
+    point = _point(theta, J)
+    original = quadratic(point, J.shape[0], lam, weights, free, rhs)
+    shift = _exponent(point, original.rhs)
+    data = original
+    if shift:
+        scaled = None if original.rhs is None else _ldexp(original.rhs, -shift)
+        data = replace(original, theta_star=_ldexp(point, -shift), rhs=scaled)
+    tolerance = default_tolerance(J.shape[0], J.dtype) if rank_tolerance is None else float(rank_tolerance)
+    plan = Plan(tolerance, rank_tolerance is not None, GOALS[point.dtype] if goal is None else float(goal), route)
+    return Asked(J, data, original, plan, shift, not isinstance(theta, Tensor))
 
 
 def solve_quadratic(jacobian: TorchJacobian, data: Quadratic, plan: Plan) -> Projection:

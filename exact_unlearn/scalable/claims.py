@@ -1,0 +1,150 @@
+"""From what a norm solver holds, theta and multipliers, to a `Solution` with subgradients, measured by code that no solver uses.
+
+The sign convention is that of exact_unlearn.solution: J.T nu = g + sum h_k on the free coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.regularizers import L1, L2, ElasticNet, GroupL2, LInf, SquaredL2
+from exact_unlearn.solution import Solution, Status
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What a solver found: theta, nu, pull = J.T nu as accurately as the solver knows it (d,), g on the free coordinates (or None
+    where g = pull up to scale), a label and its story.
+    """
+
+    theta: Array
+    nu: Array
+    pull: Array
+    subgradient: Array | None
+    solver: str
+    story: str
+    rank: Any = None
+    unique: bool | None = None
+
+
+def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, seconds: tuple[float, float]) -> Solution:
+    """The Solution; OPTIMAL only if `primal` (relative residual of J D = b), the dual mismatch and the relative gap are at most `gap`."""
+    free = problem.free
+    theta = np.where(free, raw.theta, to_float(problem.theta_star))
+    pull, nu = np.where(free, raw.pull, 0.0), raw.nu
+    lam = sum(float(term.lam) for term in problem.drifts if term.name == "squared_drift")
+    region = any(term.name == "trust_region" for term in problem.drifts)
+    if raw.subgradient is None:
+        g, size = _into_ball(problem, pull, theta)
+        pull, nu = pull / size, nu / size
+    else:
+        g = completed(problem, np.where(free, raw.subgradient, 0.0), theta)
+    held = np.where(free, pull - g, 0.0) if lam or region else np.zeros_like(theta)
+    parts = split_drift(problem, held, np.where(free, theta - to_float(problem.theta_star), 0.0))
+    solution = Solution(
+        problem=problem,
+        theta=theta,
+        nu=nu,
+        status=Status.OPTIMAL,
+        solver=raw.solver,
+        subgradient=g,
+        drift_subgradients=parts,
+        unique=raw.unique,
+        rank=raw.rank,
+        compile_seconds=seconds[0],
+        solve_seconds=seconds[1],
+        message=raw.story,
+    )
+    mismatch = np.max(np.abs(np.where(free, pull - g - sum(parts, start=np.zeros_like(g)), 0.0)), initial=0.0)
+    scale = solution.dual_scale()
+    error = max(primal, solution.relative_gap(), float(mismatch) / scale if mismatch else 0.0)
+    if error <= gap:
+        return solution
+    return solution.with_message(Status.INACCURATE, f"{raw.story}; reached {error:.1e} where {gap:.1e} was asked for")
+
+
+def split_drift(problem: UnlearningProblem, held: Array, drift: Array) -> tuple[Array, ...]:
+    """h_k with sum h_k = held: lam_k D for squares, and what is left for the smallest ball (or for the squares, in proportion)."""
+    squares = [float(t.lam) if t.name == "squared_drift" else 0.0 for t in problem.drifts]
+    balls = [float(t.radius) if t.name == "trust_region" else math.inf for t in problem.drifts]
+    smallest = int(np.argmin(balls)) if balls and min(balls) < math.inf else -1
+    lam, zero = sum(squares), np.zeros_like(held)
+    parts = []
+    for i, weight in enumerate(squares):
+        if i == smallest:
+            parts.append(held - lam * drift)
+        elif weight and smallest >= 0:
+            parts.append(weight * drift)
+        else:
+            parts.append(held * (weight / lam) if weight else zero)
+    return tuple(parts)
+
+
+def completed(problem: UnlearningProblem, g: Array, theta: Array) -> Array:
+    """g on the free coordinates, with the best choice on the frozen ones: there it is a free dual variable."""
+    R, frozen = problem.regularizer, ~problem.free
+    if not frozen.any():
+        return g
+    out = g.copy()
+    if isinstance(R, L1):
+        w = np.ones_like(theta) if R.weights is None else to_float(np.asarray(R.weights))
+        out[frozen] = (w * np.sign(theta))[frozen]
+    elif isinstance(R, ElasticNet):
+        out[frozen] = (float(R.alpha) * np.sign(theta) + float(R.beta) * theta)[frozen]
+    elif isinstance(R, GroupL2):
+        weights = to_float(R.weights)
+        used = R.partition.norms(np.where(frozen, 0.0, g))
+        rest = np.sqrt(np.maximum((weights - used) * (weights + used), 0.0))
+        lengths = R.partition.norms(np.where(frozen, theta, 0.0))
+        factor = np.divide(rest, lengths, out=np.zeros_like(rest), where=lengths > 0)
+        out[frozen] = (theta * factor[R.labels])[frozen]
+    elif isinstance(R, LInf):
+        w = np.ones_like(theta) if R.weights is None else to_float(np.asarray(R.weights))
+        used = float(np.sum(np.divide(np.abs(g), w, out=np.zeros_like(w), where=(w > 0) & ~frozen)))
+        largest = int(np.argmax(np.where(frozen, w * np.abs(theta), -1.0)))
+        out[largest] = max(0.0, 1.0 - used) * w[largest] * np.sign(theta[largest])
+    return out
+
+
+def slope(problem: UnlearningProblem, theta: Array) -> Array:
+    """One subgradient of R at theta, (d,): where several exist, one that is 0 at the kink."""
+    R, size = problem.regularizer, float(problem.regularizer.value(theta))
+    if isinstance(R, ElasticNet):
+        return np.asarray(float(R.alpha) * np.sign(theta) + float(R.beta) * theta)
+    if isinstance(R, GroupL2):
+        lengths = R.partition.norms(theta)
+        factor = np.divide(to_float(R.weights), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        return np.asarray(theta * factor[R.labels])
+    weights = getattr(R, "weights", None)
+    w = np.ones_like(theta) if weights is None else to_float(np.asarray(weights))
+    if isinstance(R, SquaredL2):
+        return w * theta
+    if isinstance(R, L2):
+        return w * theta / size if size else np.zeros_like(theta)
+    if isinstance(R, L1):
+        return w * np.sign(theta)
+    out = np.zeros_like(theta)
+    if size:
+        top = int(np.argmax(w * np.abs(theta)))
+        out[top] = w[top] * np.sign(theta[top])
+    return out
+
+
+def _into_ball(problem: UnlearningProblem, pull: Array, theta: Array) -> tuple[Array, float]:
+    """(g, s): g = pull / s with s >= 1 just large enough for the dual ball, completed on the frozen coordinates.
+
+    On coordinates that cost nothing g is 0; what rounding left there shows as dual residual.
+    """
+    R = problem.regularizer
+    if not R.is_norm:
+        return completed(problem, pull, theta), 1.0
+    g = pull - R.prox(pull, math.inf)
+    excess = float(R.dual_norm(g))
+    size = max(1.0, excess * (1.0 + 1e-15)) if math.isfinite(excess) else 1.0
+    return completed(problem, g / size, theta), size

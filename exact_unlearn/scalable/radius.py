@@ -1,0 +1,63 @@
+"""Trust regions: the multiplier mu of |D| <= radius is one more curvature, found by a root of one variable.
+
+|D(mu)| falls as mu grows.  The bound that a slightly wrong mu proves is wrong in second order only, so a few steps suffice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+State = TypeVar("State")
+
+CLOSE = 1e-8
+"""How exactly |D| meets the radius before the last correction, relatively."""
+
+
+@dataclass(frozen=True)
+class Found(Generic[State]):
+    """mu, what was computed there, and |D| of it."""
+
+    mu: float
+    state: State
+    length: float
+
+
+def on_radius(
+    run: Callable[[float, State | None], tuple[State, float]], radius: float, first: float, limit: int = 60
+) -> Found[State]:
+    """The smallest mu >= 0 with |D(mu)| <= radius (up to CLOSE), by bracketing and the Illinois rule on 1/|D| - 1/radius.
+
+    run(mu, previous state) -> (state, |D|).  first: a positive guess of mu.
+    """
+    state, length = run(0.0, None)
+    if length <= radius * (1.0 + CLOSE):
+        return Found(0.0, state, length)
+    low, f_low = 0.0, 1.0 / length - 1.0 / radius
+    mu, high, f_high = first, math.inf, math.inf
+    side = 0
+    for _ in range(limit):
+        state, length = run(mu, state)
+        value = (1.0 / length if length else math.inf) - 1.0 / radius
+        if abs(length - radius) <= CLOSE * radius:
+            break
+        if value > 0:
+            if side == 1:
+                f_low *= 0.5
+            high, f_high, side = mu, value, 1
+        else:
+            if side == -1 and math.isfinite(f_high):
+                f_high *= 0.5
+            low, f_low, side = mu, value, -1
+        if not math.isfinite(high):
+            guess = 4.0 * mu
+        elif not math.isfinite(f_high):
+            guess = 0.5 * (low + high)
+        else:
+            guess = (low * f_high - high * f_low) / (f_high - f_low)
+        if math.isfinite(high) and high - low <= 1e-13 * high:
+            break
+        mu = guess
+    return Found(mu, state, length)

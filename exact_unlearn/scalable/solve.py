@@ -1,0 +1,339 @@
+"""Norm problems at the size of real networks: one door for every convex regularizer that has a torch solver.
+
+    minimise  R(theta) + lam/2 |D|^2   subject to   J D = b,   |D|_2 <= radius,   D = 0 on frozen coordinates
+
+    squared_l2, l2                     projections (euclidean.py)
+    predictor_norm                     closed form up to one root (predictor.py)
+    l1, group_l2, linf, elastic_net    interior point in the dimension of the rows on a working set of columns (columns.py),
+                                       or restarted PDHG where only products with J exist (pdhg.py)
+
+Everything ends in the same `Solution` as the reference solver, with multipliers and subgradients, measured by code that the
+solver does not use (claims.py).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float
+from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.regularizers import L2, ElasticNet, PredictorNorm, SquaredL2
+from exact_unlearn.scalable.claims import Raw, claim, slope
+from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solve_sum
+from exact_unlearn.scalable.composite import Composite, composite
+from exact_unlearn.scalable.euclidean import Euclidean, solve_euclidean
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
+from exact_unlearn.scalable.pdhg import Products, solve_products
+from exact_unlearn.scalable.predictor import solve_predictor
+from exact_unlearn.scalable.prox import prox
+from exact_unlearn.scalable.radius import on_radius
+from exact_unlearn.scalable.space import Space, build_space
+from exact_unlearn.scalable.team import total
+from exact_unlearn.solution import Solution, Status
+
+GAP = 1e-8
+"""Default relative gap."""
+
+DENSE_ENTRIES = 500_000_000
+"""Largest number of entries of J that a norm solver stores; beyond, it works with products."""
+
+ROUTES = ("auto", "columns", "products")
+
+INCONSISTENT = 1e-6
+"""A right-hand side that leaves more than this of itself on vanishing combinations of rows fits no parameters."""
+
+
+def solve(
+    problem: UnlearningProblem,
+    device: Any = None,
+    dtype: torch.dtype | None = None,
+    gap: float = GAP,
+    *,
+    start: Solution | None = None,
+    route: str = "auto",
+) -> Solution:
+    """Solve the problem on `device` to a relative gap, and measure the answer.
+
+    device: where to work; None for where the Jacobian is (the CPU for arrays).  dtype: precision in which J is stored; None for its
+    own.  float32 halves the memory, and the answer is then that of the rounded J: ask for a gap of 1e-5.  Arithmetic on the working set is
+    float64 in either case.
+    gap: bound on the primal residual, the dual mismatch and the relative gap of an answer with Status.OPTIMAL.
+    start: the solution of a similar problem (another lam, fewer retained rows): its support is tried first.
+    route: "columns" needs J entry by entry, "products" only J D and J.T nu; "auto" decides.
+
+    Takes squared drifts and Euclidean trust regions with every regularizer named in this module.  Raises ProblemError, with the way
+    out, for other combinations; gap outside (0, 1); unknown routes.
+    """
+    began = time.perf_counter()
+    if not isinstance(problem, UnlearningProblem):
+        raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    if not (isinstance(gap, int | float) and 0 < gap < 1):
+        raise ProblemError(f"gap: expected a number between 0 and 1, got {gap!r}")
+    if route not in ROUTES:
+        raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
+    lam, radius = drift_numbers(problem)
+    R = problem.regularizer
+    if isinstance(R, PredictorNorm):
+        raw, _ = solve_predictor(problem, lam, radius)
+        return _claimed(problem, raw, None, gap, (0.0, time.perf_counter() - began))
+    operator = _operator(problem, device, dtype, route)
+    theta_star = torch.from_numpy(np.array(to_float(problem.theta_star))).to(operator.device)
+    free = torch.from_numpy(problem.free.copy()).to(operator.device)
+    rhs = torch.from_numpy(np.array(to_float(problem.rhs))).to(operator.device)
+    if _at_rest(problem, radius):
+        raw = _resting(problem)
+        return _claimed(problem, raw, operator, gap, (0.0, time.perf_counter() - began))
+    if isinstance(R, SquaredL2 | L2) or (isinstance(R, ElasticNet) and float(R.alpha) == 0):
+        raw = _euclidean(problem, operator, theta_star, free, rhs, lam, radius)
+        return _claimed(problem, raw, operator, gap, (0.0, time.perf_counter() - began))
+    space = build_space(operator, theta_star, free, rhs)
+    task = composite(R, space, theta_star)
+    compiled = time.perf_counter()
+    if space.inconsistency > INCONSISTENT:
+        return _infeasible(problem, space, time.perf_counter() - began)
+    answer, mu = minimise(task, lam, radius, gap, _hint(task, start), isinstance(operator, Products))
+    raw = _raw(task, answer, lam + mu)
+    return _claimed(problem, raw, operator, gap, (compiled - began, time.perf_counter() - compiled))
+
+
+def solve_path(
+    problems: Iterable[UnlearningProblem], device: Any = None, dtype: torch.dtype | None = None, gap: float = GAP
+) -> Iterator[Solution]:
+    """Solve problems one after the other, each started from the answer before: a path of lambda, or a shrinking retain set."""
+    before: Solution | None = None
+    for problem in problems:
+        same = before is not None and before.problem.n_parameters == problem.n_parameters
+        before = solve(problem, device, dtype, gap, start=before if same else None)
+        yield before
+
+
+def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
+    """(lam, radius) of the drift penalties; ProblemError for those that have no torch solver."""
+    if getattr(problem.regularizer, "integer", False) or problem.regularizer.name not in _KNOWN:
+        raise ProblemError(
+            f"regularizer: scalable.solve takes {', '.join(_KNOWN)}, got {problem.regularizer.name}; use exact_unlearn.solve"
+        )
+    lam, radius = 0.0, math.inf
+    for term in problem.drifts:
+        if term.name == "squared_drift":
+            lam += float(term.lam)
+        elif term.name == "trust_region" and term.norm == 2:
+            radius = min(radius, float(term.radius))
+        else:
+            kind = "a box" if term.name == "trust_region" else term.name
+            raise ProblemError(
+                f"drift_penalty: scalable.solve takes squared drifts and Euclidean balls, got {kind}; use exact_unlearn.solve"
+            )
+    return lam, radius
+
+
+_KNOWN = ("squared_l2", "l2", "l1", "linf", "group_l2", "elastic_net", "predictor_norm")
+
+
+def minimise(
+    task: Composite, lam: float, radius: float, gap: float, hint: Tensor | None = None, products: bool = False
+) -> tuple[Answer, float]:
+    """The composite problem with squared drift and trust region, on all shards: answer and multiplier mu of the ball."""
+
+    def run(mu: float, before: Answer | None) -> tuple[Answer, float]:
+        part = task.with_drift(lam + mu)
+        y = None if before is None else before.y
+        answer = _one(part, 0.3 * gap if math.isfinite(radius) else gap, hint, y, products)
+        moved = torch.where(task.kinked | task.smooth, answer.x - task.theta_star, 0.0)
+        return answer, math.sqrt(total(task.space.team, moved.square()))
+
+    if math.isinf(radius):
+        return run(0.0, None)[0], 0.0
+    size = math.sqrt(total(task.space.team, torch.where(task.space.free, task.theta_star, 0.0).square()))
+    found = on_radius(run, radius, 1.0 / max(size, radius))
+    return _within(task, found.state, radius), found.mu
+
+
+def _one(task: Composite, gap: float, hint: Tensor | None, y: Tensor | None, products: bool) -> Answer:
+    """The composite problem without a trust region, on all shards."""
+    if products:
+        if task.curvature == 0 and task.n_smooth:
+            raise ProblemError("weights: zero weights need the entries of J; use route='columns', or exact_unlearn.solve")
+        return solve_products(task, gap, y)
+    reduced, mix = task.eliminated()
+    extra, right = reduced.extra()
+    still = reduced.curvature == 0 and not bool(right.any())
+    if not right.numel() or still or not total(reduced.space.team, reduced.kinked.to(torch.float64)):
+        answer = _without_kinks(reduced, extra, right)
+    else:
+        y = y if y is not None and y.shape == right.shape and bool(y.any()) else None
+        solver = solve_largest if reduced.kind == "largest" else solve_sum
+        answer = solver(reduced, gap, hint, y)
+    return answer if mix is None else _filled(task, mix, answer)
+
+
+def _without_kinks(task: Composite, extra: Tensor | None, right: Tensor) -> Answer:
+    """No rows, rows that ask for 0, or no kink that may move: y is known at once, and x follows from it."""
+    if extra is None:
+        y = torch.zeros_like(right)
+    else:
+        y = torch.linalg.lstsq(extra, right[:, None], driver="gelsd" if extra.device.type == "cpu" else None).solution[:, 0]
+    pull, q, x = task.space.pull(y), task.curvature, torch.zeros_like(task.theta_star)
+    if q > 0:
+        v = torch.where(task.kinked | task.smooth, pull + task.anchor, 0.0)
+        x = prox(task, v / q, 1.0 / q)
+        pull = v - q * x
+    return Answer(x, y, torch.where(task.kinked, pull, 0.0), 0.0, 0, 0, 0)
+
+
+def _filled(task: Composite, mix: Tensor, answer: Answer) -> Answer:
+    """Coordinates that cost nothing take the shortest move from theta* that meets the rows they were eliminated from."""
+    start = torch.where(task.smooth, task.theta_star, 0.0)
+    x = torch.where(task.kinked, answer.x, start)
+    left = task.space.right - task.space.product(x)
+    columns = task.space.columns(task.smooth.nonzero()[:, 0])
+    gram = task.space.team.sum(columns.T @ columns)
+    weights = torch.linalg.pinv(gram, rtol=1e-13, hermitian=True) @ left
+    x[task.smooth] += columns @ weights
+    return replace(answer, x=x, y=mix.T @ answer.y)
+
+
+def _within(task: Composite, answer: Answer, radius: float) -> Answer:
+    """The answer moved into the ball: D shrinks towards the shortest feasible drift, which keeps J D = b."""
+    space, team, movable = task.space, task.space.team, task.kinked | task.smooth
+    start = torch.where(movable, task.theta_star, 0.0)
+    moved = torch.where(movable, answer.x, 0.0) - start
+    length = math.sqrt(total(team, moved.square()))
+    if length <= radius:
+        return answer
+    base = torch.zeros_like(moved)
+    residual = space.right - space.product(start)
+    if float(torch.linalg.vector_norm(residual)) > 1e-12 * float(torch.linalg.vector_norm(space.right)):
+        base = space.shortest(residual)
+    rest = moved - base
+    b2, r2, cross = (total(team, part) for part in (base.square(), rest.square(), base * rest))
+    inner = max(cross * cross - r2 * (b2 - radius * radius), 0.0)
+    share = min(1.0, max(0.0, (-cross + math.sqrt(inner)) / r2)) if r2 else 0.0
+    return replace(answer, x=start + base + share * rest)
+
+
+def _operator(problem: UnlearningProblem, device: Any, dtype: torch.dtype | None, route: str) -> TorchJacobian:
+    """J in torch: dense where its entries fit, else as it came."""
+    J = as_torch_jacobian(problem.jacobian)
+    k, d = J.shape
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ProblemError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
+    if route == "products" or (route == "auto" and k * d > DENSE_ENTRIES and not isinstance(J, DenseTorchJacobian)):
+        return Products(J)
+    return DenseTorchJacobian(J.dense().to(device=device or J.device, dtype=dtype or J.dtype))
+
+
+def _at_rest(problem: UnlearningProblem, radius: float) -> bool:
+    """theta* = 0 and b = 0, or a trust region of radius 0: the answer is theta*."""
+    return radius == 0 or not (to_float(problem.theta_star).any() or to_float(problem.rhs).any())
+
+
+def _resting(problem: UnlearningProblem) -> Raw:
+    theta, zero = to_float(problem.theta_star), np.zeros(problem.n_parameters)
+    g = slope(problem, theta)
+    return Raw(theta, np.zeros(problem.n_constraints), zero, g, "scalable (closed form)", "nothing can move")
+
+
+def _euclidean(
+    problem: UnlearningProblem, operator: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: Tensor, lam: float, radius: float
+) -> Raw:
+    R = problem.regularizer
+    weights = getattr(R, "weights", None)
+    if isinstance(R, ElasticNet):
+        weights = np.full(theta_star.numel(), float(R.beta))
+    w = None if weights is None else torch.from_numpy(np.array(to_float(np.asarray(weights)))).to(theta_star.device)
+    b = rhs if bool(rhs.any()) else None
+    task = Euclidean(operator, theta_star, w, free, b, square=not isinstance(R, L2))
+    found = solve_euclidean(task, lam, radius)
+    theta = _numpy(found.theta)
+    pull = _numpy(operator.rmatvec(found.nu))
+    if task.square or found.tau > 0:
+        g = slope(problem, theta)
+    else:
+        g = pull - (lam + found.mu) * (theta - to_float(problem.theta_star))
+    story = f"projection; multiplier of the ball {found.mu:.3g}" if math.isfinite(radius) else "projection"
+    return Raw(theta, _numpy(found.nu), pull, g, "scalable (projection)", story, found.rank)
+
+
+def _hint(task: Composite, start: Solution | None) -> Tensor | None:
+    """The atoms that matter in an earlier solution: what is not zero, or not at the level of the largest entry."""
+    if start is None or start.theta.size != task.theta_star.numel():
+        return None
+    theta = torch.from_numpy(np.array(to_float(start.theta))).to(task.theta_star.device).abs()
+    peak = float(theta.max()) if theta.numel() else 0.0
+    if task.kind == "largest":
+        size = task.weights * theta
+        return size < (1.0 - 1e-6) * size.max()
+    alive = theta > 1e-8 * peak
+    if task.labels is None:
+        return alive
+    return torch.zeros_like(task.weights, dtype=torch.bool).index_fill_(0, task.labels[alive], True) & atoms_of(task)
+
+
+def _raw(task: Composite, answer: Answer, kappa: float) -> Raw:
+    """The answer in the words of the problem: g is known to the solver where a drift penalty acts, else it is J.T nu itself."""
+    space = task.space
+    theta = torch.where(space.free, answer.x, task.theta_star)
+    g = None if kappa == 0 else _numpy(torch.where(space.free, answer.z + task.beta * theta, 0.0))
+    story = f"{answer.rounds} rounds, {answer.iterations} iterations, {answer.columns} columns"
+    solver = "scalable (columns)" if answer.rounds != 1 or answer.columns else "scalable (closed form)"
+    return Raw(
+        _numpy(theta), _numpy(space.nu(answer.y)), _numpy(space.pull(answer.y)), g, solver, story, space.report
+    )
+
+
+def _claimed(
+    problem: UnlearningProblem, raw: Raw, operator: TorchJacobian | None, gap: float, seconds: tuple[float, float]
+) -> Solution:
+    """The Solution, its constraint residual measured with the caller's own J."""
+    if operator is not None and operator.dtype == torch.float32:
+        raw = replace(raw, pull=to_float(problem.jacobian.rmatvec(raw.nu)))
+    return claim(problem, raw, primal_residual(problem, raw.theta), gap, seconds)
+
+
+def primal_residual(problem: UnlearningProblem, theta: Array) -> float:
+    """max_i |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) without a copy of J."""
+    if not problem.n_constraints:
+        return 0.0
+    star, rhs = to_float(problem.theta_star), to_float(problem.rhs)
+    drift = np.where(problem.free, theta - star, 0.0)
+    size = float(np.linalg.norm(theta)) + float(np.linalg.norm(star))
+    J = problem.jacobian
+    if isinstance(J, DenseJacobian) and J.matrix.dtype != object:
+        with warnings.catch_warnings():  # torch warns that a read-only array could be written to; it is only read
+            warnings.simplefilter("ignore", UserWarning)
+            lengths = torch.linalg.vector_norm(torch.from_numpy(J.matrix), dim=1).numpy()
+        usable = np.isfinite(lengths)
+        residual, scale = np.abs(J.matvec(drift) - rhs), lengths * size + np.abs(rhs)
+        if usable.all():
+            return float(np.max(np.divide(residual, scale, out=np.zeros_like(residual), where=scale > 0), initial=0.0))
+    solution = Solution(problem=problem, theta=theta, nu=np.zeros(problem.n_constraints), status=Status.INACCURATE)
+    return solution.primal_residual()
+
+
+def _infeasible(problem: UnlearningProblem, space: Space, seconds: float) -> Solution:
+    nu = np.zeros(problem.n_constraints) if space.farkas is None else _numpy(space.farkas)
+    return Solution(
+        problem=problem,
+        theta=to_float(problem.theta_star),
+        nu=nu,
+        status=Status.INFEASIBLE,
+        solver="scalable (row space)",
+        rank=space.report,
+        solve_seconds=seconds,
+        message=f"No drift reaches {space.inconsistency:.1e} of the right-hand side: dependent rows contradict each other.",
+    )
+
+
+def _numpy(values: Tensor) -> Array:
+    return np.asarray(values.detach().to("cpu", torch.float64).numpy())

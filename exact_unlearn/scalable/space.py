@@ -1,0 +1,206 @@
+"""J seen through nearly orthonormal rows: what the norm solvers work in.
+
+Q = T J on the free coordinates, with T from a factorisation of the rows (factor.py).  For well-conditioned rows Q is never
+formed: products with J and a small T do, and T only has to be good enough for a preconditioner, since {x : Q x = c} is the same
+set for every invertible T.  For ill-conditioned rows products through T would drown in rounding, and Q is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+import numpy as np
+import torch
+from torch import Tensor
+
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.rowspace import RankReport, row_space
+from exact_unlearn.scalable.factor import RowFactor, choleskyqr, default_tolerance, factors, gram_factor
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, Rows, TorchJacobian
+from exact_unlearn.scalable.team import Team, team_of
+
+ILL_CONDITIONED = 1e5
+"""From this |T|_F on for unit-length rows, Q is formed."""
+
+REFINED_ENTRIES = 4_000_000
+"""Up to this size an ill-conditioned J on the CPU is decomposed with extended precision (exact_unlearn.rowspace)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Q = T J (or J itself when T is None) on the columns of this shard; J is `operator`, its rows scaled by powers of two.
+
+    T: (r, k).  back: (k, r), multipliers nu = back @ y of the caller's rows from y of Q.  right: c (r,), with Q x = c for every feasible
+    x on the free coordinates.  inconsistency: how much of b no drift reaches, relatively; farkas: (k,) the combination of rows
+    that says so.
+    """
+
+    operator: TorchJacobian
+    T: Tensor | None
+    back: Tensor
+    free: Tensor
+    right: Tensor
+    team: Team
+    report: RankReport
+    inconsistency: float = 0.0
+    farkas: Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        """r."""
+        return int(self.right.numel())
+
+    def columns(self, index: Tensor) -> Tensor:
+        """Q[:, index].T, (len(index), r) float64; needs a dense operator."""
+        picked = self.operator.dense().index_select(1, index).to(torch.float64).T
+        return (picked if self.T is None else picked @ self.T.T).contiguous()
+
+    def pull(self, y: Tensor) -> Tensor:
+        """Q.T y, (d,); meaningless on coordinates that are not free."""
+        pulled: Tensor = self.operator.rmatvec(y if self.T is None else self.T.T @ y)
+        return pulled
+
+    def product(self, x: Tensor) -> Tensor:
+        """Q x, (r,), for x (d,) that is zero on coordinates that are not free."""
+        local = self.team.sum(self.operator.matvec(x))
+        return local if self.T is None else self.T @ local
+
+    def nu(self, y: Tensor) -> Tensor:
+        """Multipliers of the caller's rows, (k,)."""
+        return self.back @ y
+
+    def mixed(self, mix: Tensor) -> Space:
+        """The same space with rows mix @ Q: combinations that do not see what was eliminated."""
+        T = mix if self.T is None else mix @ self.T
+        return replace(self, T=T, back=self.back @ mix.T, right=mix @ self.right)
+
+    def shortest(self, residual: Tensor) -> Tensor:
+        """The shortest D (d,) on the free coordinates with Q D = residual."""
+        out = torch.zeros_like(self.free, dtype=torch.float64)
+        left, before = residual, torch.inf
+        for _ in range(60):
+            size = float(torch.linalg.vector_norm(left))
+            if not size < 0.9 * before:
+                break
+            out = out + torch.where(self.free, self.pull(left), 0.0)
+            before, left = size, residual - self.product(out)
+        return out
+
+
+def build_space(jacobian: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: Tensor) -> Space:
+    """The row space of J on the free coordinates; any rank, conditioning and scale.
+
+    jacobian: dense, or with products only.  theta_star (d,) float64, free (d,) bool: of this shard.  rhs: (k,) float64.
+    """
+    team = team_of(jacobian)
+    start = torch.where(free, theta_star, 0.0)
+    weights = None if bool(free.all()) else free.to(torch.float64)
+    tolerance = default_tolerance(jacobian.shape[0], jacobian.dtype)
+    if jacobian.shape[0] == 0:
+        empty = torch.zeros(0, 0, dtype=torch.float64, device=free.device)
+        report = RankReport(0, (0, jacobian.shape[1]), 0.0, 0.0, 0.0, 0.0, ())
+        return Space(jacobian, None, empty, free, empty.new_zeros(0), team, report)
+    if not isinstance(jacobian, DenseTorchJacobian):
+        return _by_products(jacobian, weights, tolerance, start, free, rhs)
+    matrix, powers = _scaled_rows(jacobian.matrix, team)
+    shared = ShardedRows(matrix, team)
+    rhs = rhs * powers
+    factor = next(iter(factors(shared, weights, tolerance)))
+    ill = factor.size > ILL_CONDITIONED
+    if ill and team.size == 1 and matrix.device.type == "cpu" and matrix.numel() <= REFINED_ENTRIES:
+        return _refined(matrix, powers, start, free, rhs, team)
+    if ill and factor.route != "choleskyqr":
+        factor = choleskyqr(shared, weights, tolerance)
+    T = factor.whiten * factor.scale
+    miss, farkas = _missed(factor, rhs)
+    report = factor.report(matrix.shape[1])
+    back = (T * powers).T
+    if not ill:
+        right = T @ (team.sum(shared.matvec(start)) + rhs)
+        return Space(shared, T, back, free, right, team, report, miss, farkas)
+    Q = _formed(matrix, T, free)
+    lower = torch.linalg.cholesky(team.sum(Q @ Q.T))
+    Q = torch.linalg.solve_triangular(lower, Q, upper=False)
+    inverse = torch.linalg.solve_triangular(lower, torch.eye(T.shape[0], dtype=T.dtype, device=T.device), upper=False)
+    right = team.sum(Q @ start) + inverse @ (T @ rhs)
+    return Space(ShardedRows(Q, team), None, back @ inverse.T, free, right, team, report, miss, farkas)
+
+
+def _by_products(
+    jacobian: TorchJacobian, weights: Tensor | None, tolerance: float, start: Tensor, free: Tensor, rhs: Tensor
+) -> Space:
+    """T from the Gram matrix alone: what products with J can tell."""
+    team = team_of(jacobian)
+    gram = jacobian.reduce(jacobian.gram(weights))
+    factor = gram_factor(gram, max(tolerance, 1e-6), 2.0**-53, "products")
+    if factor is None:
+        raise ProblemError("jacobian: its rows are too dependent for products alone; use route='columns', or exact_unlearn.solve")
+    T = factor.whiten * factor.scale
+    miss, farkas = _missed(factor, rhs)
+    right = T @ (team.sum(jacobian.matvec(start)) + rhs)
+    return Space(jacobian, T, T.T, free, right, team, factor.report(jacobian.shape[1]), miss, farkas)
+
+
+def _formed(matrix: Tensor, T: Tensor, free: Tensor) -> Tensor:
+    """T matrix in float64, zero on frozen columns, block by block."""
+    Q = T.new_empty(T.shape[0], matrix.shape[1])
+    for columns, block in DenseTorchJacobian(matrix).column_blocks(torch.float64):
+        Q[:, columns] = T @ block
+    return Q.mul_(free) if not bool(free.all()) else Q
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedRows(DenseTorchJacobian):
+    """All rows on the columns of one shard: a dense Jacobian (k, d of the shard) with the reductions of its team."""
+
+    team: Team
+
+    def select(self, rows: Rows) -> ShardedRows:
+        return ShardedRows(self.matrix[rows], self.team)
+
+    def reduce(self, value: Tensor) -> Tensor:
+        return self.team.sum(value)
+
+
+def _scaled_rows(matrix: Tensor, team: Team) -> tuple[Tensor, Tensor]:
+    """Rows divided by a power of two near their largest entry where their squares would leave the range of floats, and the factors."""
+    k = matrix.shape[0]
+    powers = torch.ones(k, dtype=torch.float64, device=matrix.device)
+    if not k:
+        return matrix, powers
+    peaks = team.max(matrix.abs().amax(1) if matrix.shape[1] else powers * 0).to(torch.float64)
+    low, high = (1e-12, 1e12) if matrix.dtype == torch.float32 else (1e-100, 1e100)
+    if bool(((peaks == 0) | ((peaks > low) & (peaks < high))).all()):
+        return matrix, powers
+    exponents = torch.tensor([math.frexp(p)[1] if p else 0 for p in peaks.tolist()])
+    powers = torch.ldexp(powers, -exponents.to(matrix.device))
+    half = torch.ldexp(torch.ones(k, dtype=torch.float64), -(exponents // 2)).to(matrix)
+    rest = torch.ldexp(torch.ones(k, dtype=torch.float64), -(exponents - exponents // 2)).to(matrix)
+    return matrix * half[:, None] * rest[:, None], powers
+
+
+def _missed(factor: RowFactor, rhs: Tensor) -> tuple[float, Tensor | None]:
+    """|b| on the combinations of rows that vanish, relative to |b|, and those combinations as one vector."""
+    if not bool(rhs.any()) or factor.null.shape[0] == 0:
+        return 0.0, None
+    lengths = torch.where(factor.scale > 0, factor.scale, 1.0)
+    missed = factor.null @ (lengths * rhs)
+    size = float(torch.linalg.vector_norm(lengths * rhs))
+    return float(torch.linalg.vector_norm(missed)) / size, lengths * (factor.null.T @ missed)
+
+
+def _refined(
+    matrix: Tensor, powers: Tensor, start: Tensor, free: Tensor, rhs: Tensor, team: Team
+) -> Space:
+    """The space from the decomposition that the reference solver uses, accurate at every conditioning."""
+    index = free.nonzero()[:, 0]
+    rows = row_space(np.ascontiguousarray(matrix.double()[:, index].numpy()))
+    Q = torch.zeros(rows.Q.shape[0], matrix.shape[1], dtype=torch.float64)
+    Q[:, index] = torch.from_numpy(rows.Q)
+    particular = rows.particular(rhs.numpy())
+    right = Q @ start + torch.from_numpy(rows.Q @ particular)
+    back = torch.from_numpy(rows.multipliers(rows.Q.T)) * powers[:, None]
+    left = rhs - matrix.double()[:, index] @ torch.from_numpy(particular)
+    size = float(torch.linalg.vector_norm(rhs))
+    miss = float(torch.linalg.vector_norm(left)) / size if size else 0.0
+    return Space(DenseTorchJacobian(Q), None, back, free, right, team, rows.report, miss)
