@@ -11,21 +11,23 @@ decided with all digits.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from exact_unlearn.certify.exactlin import Rationals, objects, zeros
+from exact_unlearn.certify.exactlin import Rationals, objects
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face, Guess, Point, solve_face
-from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
+from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import Pieces, Scale, float_program
+from exact_unlearn.certify.pivot import Start, pivot, without_ceiling
+from exact_unlearn.certify.pull import Pull
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
 
 ATTEMPTS = 25
-GUARD_BITS = 192
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,65 @@ class ExactOptimum:
 
 
 def optimum(program: Pieces, whitened: Whitened) -> ExactOptimum:
-    """An exact optimum.  Raises FaceError when no face that was tried is optimal, TooManyDigitsError when it is too long."""
+    """An exact optimum.
+
+    Raises InfeasibleError with a Farkas vector, TooManyDigitsError when the optimum is too long to write down, and
+    FaceError if even exact pivoting did not reach an optimal face within its limit of steps.
+    """
     floats, scale = float_program(program, whitened)
     seen: set[tuple[object, ...]] = set()
-    why = FaceError("the float solution does not identify an optimal face")
-    for point in minimise(floats):
-        try:
+    points = minimise(floats)
+    for point in points:
+        with suppress(FaceError):
             return _climb(program, first_face(program, floats, point), _guess(whitened, point, scale), seen)
-        except FaceError as error:
-            why = error
-    raise why
+    return _pivot(program, first_face(program, floats, points[0]), points[0], scale)
+
+
+def _pivot(program: Pieces, face: Face, point: FloatPoint, scale: Scale) -> ExactOptimum:
+    """Exact pivoting from the face that floats suggest."""
+    held = np.where(face.where == HELD, face.slot, -1)
+    if program.ceiling is None:
+        exact = pivot(program, Start(point.x, held, scale), _limit(program.A.shape))
+        return _confirmed(program, exact)
+    n, weights = program.size, np.array([float(w) for w in program.ceiling.weights])
+    t, own = point.t * weights.max(initial=0.0), np.flatnonzero(weights)
+    lifted = without_ceiling(program)
+    x = np.concatenate([point.x, [t], (t - weights * point.x)[own], (t + weights * point.x)[own]])
+    touch = [np.where(point.ceiling_held[own] == sign, 0, -1) for sign in (1, -1)]
+    held = np.concatenate([held, [0 if point.floor_held else -1], *touch])
+    exact = pivot(lifted, Start(x, held, scale), _limit(lifted.A.shape))
+    x_own = Rationals(exact.x.nums[:n], exact.x.den)
+    y_own = Rationals(exact.y.nums[: len(program.q)], exact.y.den)
+    return _confirmed(program, Point(x_own.reduced(), y_own.reduced(), exact.x[n]))
+
+
+def _limit(shape: tuple[int, int]) -> int:
+    """Steps worth taking: each costs some solves with as many rows."""
+    rows, columns = shape
+    return 40 + 6 * columns if rows <= 60 else max(40, 20_000 // rows)
+
+
+def _confirmed(program: Pieces, point: Point) -> ExactOptimum:
+    """The face on which an exact optimum lies, every inequality decided once more."""
+    face = Face(np.zeros(program.size, dtype=np.int8), np.zeros(program.size, dtype=np.int64))
+    x, ceiling = point.x, program.ceiling
+    for i, places in enumerate(program.breaks):
+        value = x[i]
+        face.slot[i] = sum(b < value for b in places)
+        touching = ceiling is not None and ceiling.weights[i] and ceiling.weights[i] * abs(value) == point.t
+        if face.slot[i] < len(places) and places[face.slot[i]] == value:
+            face.where[i] = HELD
+            if touching:
+                face.owners.append(i)
+        elif touching:
+            face.where[i] = TOP if value > 0 else BOTTOM
+    if ceiling is not None and (face.owners or point.t == ceiling.floor):
+        assert point.t is not None
+        face.held_t = int(point.t)
+    check = _Check(program, face, point)
+    if check.violated or not check.stationary():
+        raise FaceError("exact pivoting ended on a face that is not optimal")
+    return ExactOptimum(point, face, check.ties, check.share, check.floor_share)
 
 
 def _climb(program: Pieces, face: Face, guess: Guess, seen: set[tuple[object, ...]]) -> ExactOptimum:
@@ -132,7 +183,7 @@ class _Check:
 
     def __init__(self, program: Pieces, face: Face, point: Point) -> None:
         self.program, self.face, self.point = program, face, point
-        self.pull = _Pull(program, point.y)
+        self.pull = Pull(program.A, point.y)
         self.ties = np.zeros(program.size, dtype=bool)
         self.share: dict[int, Fraction] = {}
         self.floor_share = Fraction(0)
@@ -154,6 +205,17 @@ class _Check:
         for i, (where, slot) in self.moves.items():
             face.where[i], face.slot[i] = where, slot
         return face
+
+    def stationary(self) -> bool:
+        """The equations of the face, for points that were not found by solving them."""
+        program, face, ceiling = self.program, self.face, self.program.ceiling
+        free = np.flatnonzero(face.where == FREE).tolist()
+        slopes = [(program.slopes[i][face.slot[i]] or 0, program.curvature[i] * self.point.x[i]) for i in free]
+        if any(self.pull.exact(i) != c + kx for i, (c, kx) in zip(free, slopes, strict=True)):
+            return False
+        if ceiling is None or face.held_t is not None:
+            return True
+        return sum((self._share(i) for i in np.flatnonzero(face.where >= TOP).tolist()), Fraction(0)) == ceiling.cost
 
     def _positions(self) -> None:
         """Free and moving coordinates must lie on their piece."""
@@ -255,7 +317,8 @@ class _Check:
             assert slope is not None
             bounds.append((slope * x.den + program.curvature[i] * x.nums[i], x.den))
         signs = [1 if face.where[i] == TOP else -1 for i in moving]
-        return self.pull.compare_ratios(moving, bounds, signs)
+        found = self.pull.compare_ratios(moving, bounds, signs)
+        return found if self.point.t else [abs(sign) for sign in found]  # at t = 0 both ends are one point
 
     def _share(self, i: int) -> Fraction:
         """The multiplier rho_i of a coordinate at the ceiling."""
@@ -263,28 +326,21 @@ class _Check:
         slope = program.slopes[i][face.slot[i]]
         assert slope is not None and program.ceiling is not None
         rest = self.pull.exact(i) - program.curvature[i] * self.point.x[i] - slope
-        return rest * (1 if face.where[i] == TOP else -1) / program.ceiling.weights[i]
+        share = rest * (1 if face.where[i] == TOP else -1) / program.ceiling.weights[i]
+        return share if self.point.t else abs(share)
 
     def _owners(self, rest: Fraction) -> Fraction:
         """Let held coordinates at the ceiling take as much of `rest` as their slopes allow; returns what is left."""
         program = self.program
         assert program.ceiling is not None
-        spans = []
+        spans: list[tuple[int, Fraction, Fraction | None]] = []
         for i in self.owners:
-            slot = int(self.face.slot[i])
-            place, weight = program.breaks[i][slot], program.ceiling.weights[i]
-            pull = self.pull.exact(i) - program.curvature[i] * place
-            before, after = program.slopes[i][slot], program.slopes[i][slot + 1]
-            outward = before if place > 0 else after
-            inward = after if place > 0 else before
-            sign = 1 if place > 0 else -1
-            # share s: before <= pull - sign w s <= after
-            least = Fraction(0) if inward is None else max(Fraction(0), sign * (pull - inward) / weight)
-            most = None if outward is None else sign * (pull - outward) / weight
+            least, most = self._span(i)
             if most is not None and most < 0:
-                self.moves[i] = (FREE, slot if place > 0 else slot + 1)
-                continue
-            spans.append((i, least, most))
+                slot = int(self.face.slot[i])
+                self.moves[i] = (FREE, slot if program.breaks[i][slot] > 0 else slot + 1)
+            else:
+                spans.append((i, least, most))
         for i, least, _ in spans:
             rest -= least
             self.share[i] = self.share.get(i, Fraction(0)) + least
@@ -304,6 +360,24 @@ class _Check:
         self.share = {i: s for i, s in self.share.items() if s}
         return rest
 
+    def _span(self, i: int) -> tuple[Fraction, Fraction | None]:
+        """Least and largest share of the ceiling that a held coordinate touching it may carry.
+
+        With share s its own slope is pull - sign w s, which must lie between the slopes before and after its breakpoint.
+        """
+        program, slot = self.program, int(self.face.slot[i])
+        assert program.ceiling is not None
+        place, weight = program.breaks[i][slot], program.ceiling.weights[i]
+        pull = self.pull.exact(i) - program.curvature[i] * place
+        before, after = program.slopes[i][slot], program.slopes[i][slot + 1]
+        over = None if after is None else (pull - after) / weight
+        under = None if before is None else (before - pull) / weight
+        zero = Fraction(0)
+        if place == 0:  # the ceiling is 0 and can pull both ways
+            return max(zero, over or zero, under or zero), None
+        near, far = (over, under) if place > 0 else (under, over)
+        return max(zero, near or zero), None if far is None else -far
+
     def _release(self, rest: Fraction) -> None:
         """The ceiling would rather come down: an owner follows it inwards."""
         if not self.owners:
@@ -315,42 +389,3 @@ class _Check:
         up = self.program.breaks[i][slot] > 0
         self.moves[i] = (TOP if up else BOTTOM, slot if up else slot + 1)
         self.held_t, self.owners = None, []
-
-
-class _Pull:
-    """A.T y: approximately for all coordinates, exactly for those that need it."""
-
-    def __init__(self, program: Pieces, y: Rationals) -> None:
-        self.program, self.y = program, y
-        size = max((abs(v).bit_length() for v in y.nums.tolist()), default=0) - y.den.bit_length()
-        self.shift = max(GUARD_BITS - size, 8)
-        cut = objects([(v << self.shift) // y.den for v in y.nums.tolist()])
-        A = program.A
-        self.values = A.T.apply(cut) if A.shape[0] else zeros(A.shape[1])
-        # every entry of `cut` is off by less than 1
-        self.error = np.abs(A.ints).sum(axis=0) if A.shape[0] else zeros(A.shape[1])
-        self._known: dict[int, Fraction] = {}
-
-    def exact(self, i: int) -> Fraction:
-        if i not in self._known:
-            column = self.program.A.ints[:, i]
-            self._known[i] = Fraction(int((column * self.y.nums).sum()) if column.size else 0, self.y.den)
-        return self._known[i]
-
-    def compare(self, index: list[int], bounds: list[int | None], sign: int) -> list[int]:
-        """The sign of sign * (pull_i - bound_i); 1 where there is no bound."""
-        known = [(i, b) for i, b in zip(index, bounds, strict=True) if b is not None]
-        decided = iter(self.compare_ratios([i for i, _ in known], [(b, 1) for _, b in known], [sign] * len(known)))
-        return [1 if b is None else next(decided) for b in bounds]
-
-    def compare_ratios(self, index: list[int], bounds: list[tuple[int, int]], signs: list[int]) -> list[int]:
-        """The sign of signs_i * (pull_i - numerator_i / denominator_i)."""
-        out = []
-        for i, (num, den), sign in zip(index, bounds, signs, strict=True):
-            difference = self.values[i] - ((num << self.shift) // den)
-            if abs(difference) <= self.error[i] + 1:
-                exact = self.exact(i) - Fraction(num, den)
-                out.append(sign * ((exact > 0) - (exact < 0)))
-            else:
-                out.append(sign if difference > 0 else -sign)
-        return out
