@@ -70,8 +70,9 @@ _PUBLIC = {
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
-# Rooms that are public names themselves. `certify` is also a verb: its module can be called.
-_ROOMS = ("certify", "closed_form")
+# Rooms that are public names themselves. `certify` is also a verb: its module can be called. The two that need torch
+# are not in __all__, which has to work without it.
+_ROOMS = ("algorithms", "certify", "closed_form", "scalable")
 
 if TYPE_CHECKING:
     from exact_unlearn import closed_form
@@ -116,4 +117,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})
