@@ -16,6 +16,7 @@ import pytest
 
 import exact_unlearn as xu
 from exact_unlearn import regularizers
+from exact_unlearn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -64,6 +65,19 @@ def test_readme_commands_exist() -> None:
     named = set(re.findall(r"\bmake (\w+)", (ROOT / "README.md").read_text())) - {"it"}
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_commands_in_the_pages_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every verb and every option that a page shows is one that the command line explains."""
+    shown = [line for path in (ROOT / "README.md", *PAGES) for line in blocks(path, "shell").splitlines()]
+    commands = [line.split("#")[0].split() for line in shown if line.startswith("exact-unlearn")]
+    assert commands
+    for _, verb, *arguments in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([verb, "--help"])
+        assert ended.value.code == 0
+        explained = set(re.findall(r"(?<![\w-])-{1,2}[a-z][\w-]*", capsys.readouterr().out))
+        assert {argument for argument in arguments if argument.startswith("-")} <= explained
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
