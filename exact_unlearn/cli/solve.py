@@ -51,7 +51,6 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: proved (or claimed optimal with --no-certify); 1: not; errors are raised."""
-    from exact_unlearn.certify import certify
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
     from exact_unlearn.reference import solve
     from exact_unlearn.solution import Status
@@ -65,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         say(f"solving: {summary.describe(problem)}")
         solution = solve(problem, solver=options.solver, accuracy=options.accuracy, time_limit=options.time_limit)
         if not options.no_certify:
+            from exact_unlearn.certify import certify
+
             say("certifying")
             began = time.perf_counter()
             try:

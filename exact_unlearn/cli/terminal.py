@@ -25,7 +25,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def progress(quiet: bool, patience: float = 1.0) -> Iterator[Say]:
+def progress(quiet: bool, patience: float = 2.0) -> Iterator[Say]:
     """A function that tells on stderr what happens next, with the seconds since now.
 
     What is over before `patience` seconds have passed is not worth a word; after them every message appears at once.

@@ -19,7 +19,7 @@ from exact_unlearn.report import Finding, small
 LAMBDAS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.0)
 RADII = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
 STEPS, STEP_LAMBDA = 12, 3.0
-LANDING_STEPS, LANDING_LAMBDA = 3, 1e8
+LANDING_STEPS, LANDING_LAMBDA = 4, 1e8
 
 
 @dataclass(frozen=True, eq=False)

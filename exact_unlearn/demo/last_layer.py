@@ -15,8 +15,8 @@ from exact_unlearn.problem import exact_problem, surrogate_problem
 from exact_unlearn.regularizers import L1, L2, ActiveNeurons
 from exact_unlearn.report import Finding, small
 
-MILP_SECONDS = 3.0
-"""For the fewest neurons branch and bound would run for days; a few seconds show what it finds."""
+MILP_SECONDS = 1.0
+"""For the fewest neurons branch and bound would run for days; a moment shows what it finds."""
 
 
 @dataclass(frozen=True, eq=False)
