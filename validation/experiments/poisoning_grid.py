@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from exact_unlearn.sweep import Cell, Result
-from validation.experiments import stacked
-from validation.experiments.poisoning_start import (
+
+from . import stacked
+from .poisoning_start import (
     POISON,
     Recipe,
     generator,
@@ -28,7 +29,7 @@ from validation.experiments.poisoning_start import (
     start_cell,
     sup_error,
 )
-from validation.experiments.stacked_projection import project
+from .stacked_projection import project
 
 METHODS = ("retrain", "minnorm-og", "gd", "ga", "neggrad+", "ngd", "ridge", "l1-sparse")
 BUDGETS = (10, 100, 1000)
@@ -144,7 +145,7 @@ class Run:
         if self.method == "minnorm-og":
             return self._minnorm_og(combinations)
         rate = combinations[0]["learning_rate"]
-        walk = _Walk.begin(self._first(), self._batch(combinations), rate, len(combinations))
+        walk = Walk.begin(self._first(), self.batch(combinations), rate, len(combinations))
         walk.go(0, self.epochs, self._penalty(combinations))
         return walk.stack
 
@@ -154,7 +155,7 @@ class Run:
         width = stacked.width_of(self.theta_star.numel())
         return stacked.initial_theta(width, generator(self.seed, "retrain")).to(self.theta_star.dtype)
 
-    def _batch(self, combinations: Sequence[Setting]) -> stacked.Batch:
+    def batch(self, combinations: Sequence[object]) -> stacked.Batch:
         """The samples with their weights: +1/n_r on the retain set, minus (a multiple of) 1/n_f on the forget set."""
         n, n_retain, n_forget = len(combinations), len(self.x_retain), len(self.x_forget)
         like = self.theta_star
@@ -204,7 +205,7 @@ class Run:
             if len(chosen):
                 theta[chosen] = project(theta[chosen], self.x_retain, now[chosen])
 
-        walk = _Walk.begin(self.theta_star, self._batch(runs), combinations[0]["learning_rate"], len(runs))
+        walk = Walk.begin(self.theta_star, self.batch(runs), combinations[0]["learning_rate"], len(runs))
         results, t = {}, 0
         for end in ends:
             walk.go(t, self.epochs - end, before=step)
@@ -225,7 +226,7 @@ def _shared(setting: Setting) -> tuple[float, float, float, float]:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class Walk:
     """A stack on its way, with AdamW's moments."""
 
     stack: Tensor
@@ -233,19 +234,19 @@ class _Walk:
     optimizer: torch.optim.AdamW
 
     @classmethod
-    def begin(cls, theta: Tensor, batch: stacked.Batch, learning_rate: float, copies: int) -> _Walk:
+    def begin(cls, theta: Tensor, batch: stacked.Batch, learning_rate: float, copies: int) -> Walk:
         stack = theta.expand(copies, -1).clone()
         stack.grad = torch.zeros_like(stack)
         return cls(stack, batch, torch.optim.AdamW([stack], lr=learning_rate, fused=True))
 
-    def copy(self) -> _Walk:
+    def copy(self) -> Walk:
         """The same place and moments; steps of one leave the other alone."""
         stack = self.stack.clone()
         stack.grad = torch.zeros_like(stack)
         optimizer = torch.optim.AdamW([stack], lr=self.optimizer.param_groups[0]["lr"], fused=True)
         for name, value in self.optimizer.state.get(self.stack, {}).items():
             optimizer.state[stack][name] = value.clone()
-        return _Walk(stack, self.batch, optimizer)
+        return Walk(stack, self.batch, optimizer)
 
     def go(
         self,

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from exact_unlearn.sweep import Cell, Result
-from validation.experiments import stacked
+
+from . import stacked
 
 HALF_WIDTH = 5 * math.pi
 """The samples and the test grid lie in [-5 pi, 5 pi]."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from validation.experiments.stacked import Layers, deltas, forward, width_of
+from .stacked import Layers, deltas, forward, predict, width_of
 
 RANK_TOLERANCE = 1e-12
 """Singular values of J below this fraction of the largest are rounding."""
@@ -26,6 +26,17 @@ def project(stack: Tensor, x: Tensor, strength: Tensor) -> Tensor:
     """theta - strength * P_perp(theta) for every copy, P_perp onto the complement of span{grad f(theta, x_i)}.
 
     stack (E, d), x (n,), strength (E,); computed in float64, returned in the dtype of `stack`.
+    """
+    return surrogate_step(stack, x, strength, None)
+
+
+def surrogate_step(
+    stack: Tensor, x: Tensor, strength: Tensor, rhs: Tensor | None, damping: Tensor | None = None
+) -> Tensor:
+    """theta + D with the minimiser D of |theta + D|^2 + lam |D|^2 subject to J D = rhs, strength = 1/(1 + lam).
+
+    rhs (E, n), or None for 0.  D = -strength P_perp(theta) + pinv(J) rhs, whatever lam: pinv(J) rhs lies in row(J).
+    damping (E,): mu of Levenberg and Marquardt, J^T (J J^T + mu I)^-1 rhs instead of pinv(J) rhs.
     """
     theta = stack.double()
     layers = Layers.of(theta)
@@ -48,48 +59,78 @@ def project(stack: Tensor, x: Tensor, strength: Tensor) -> Tensor:
         ],
         dim=1,
     )
-    part = Layers.of(_onto_range(gradients, small).squeeze(2))
-    within = torch.cat(
-        [
-            (q1 @ part.w1).flatten(1),
-            (q1 @ part.b1).flatten(1),
-            (q2 @ part.w2 @ qa.mT).flatten(1),
-            (q2 @ part.b2).flatten(1),
-            (part.w3 @ q3.mT).flatten(1),
-            part.b3.flatten(1),
-        ],
-        dim=1,
-    )
-    return torch.lerp(theta, within, strength.double().unsqueeze(1)).to(stack.dtype)
+
+    def expanded(coordinates: Tensor) -> Tensor:
+        """From the coordinates of the bases back to parameters."""
+        part = Layers.of(coordinates)
+        pieces = (q1 @ part.w1, q1 @ part.b1, q2 @ part.w2 @ qa.mT, q2 @ part.b2, part.w3 @ q3.mT, part.b3)
+        return torch.cat([piece.flatten(1) for piece in pieces], dim=1)
+
+    part, push = _onto_range(gradients, small, rhs, damping)
+    within = expanded(part)
+    moved = torch.lerp(theta, within, strength.double().unsqueeze(1))
+    return (moved if push is None else moved + expanded(push)).to(stack.dtype)
 
 
-def _onto_range(columns: Tensor, v: Tensor) -> Tensor:
-    """Project v (E, p, 1) onto the range of columns (E, p, n), with a decision about the rank."""
+def _onto_range(
+    columns: Tensor, v: Tensor, rhs: Tensor | None, damping: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """v (E, p, 1) projected onto the range of columns (E, p, n), and pinv(columns.T) rhs; the rank is decided first."""
     q, r = torch.linalg.qr(columns)
-    u, s, _ = torch.linalg.svd(r)
+    u, s, vh = torch.linalg.svd(r)
     keep = s > RANK_TOLERANCE * s[:, :1]
     basis = q @ u
-    return basis @ (keep.unsqueeze(2) * (basis.mT @ v))
+    within = basis @ (keep.unsqueeze(2) * (basis.mT @ v))
+    if rhs is None:
+        return within.squeeze(2), None
+    mu = 0.0 if damping is None else damping.double().unsqueeze(1)
+    inverse = torch.where(keep, s / (s.square() + mu), 0.0).unsqueeze(2)
+    return within.squeeze(2), (basis @ (inverse * (vh @ rhs.double().unsqueeze(2)))).squeeze(2)
 
 
-def project_dense(theta: Tensor, x: Tensor, strength: float) -> Tensor:
-    """The same for one copy with J written out and factorised: (d,)."""
+def interpolate(stack: Tensor, x: Tensor, y: Tensor, iterations: int, goal: float = 1e-12) -> Tensor:
+    """Gauss-Newton with Levenberg and Marquardt's damping, copy by copy: f(theta, x_i) = y_i up to `goal`, nearby.
+
+    An iteration is kept by the copies whose residual it lowers; their mu falls by 10, that of the others rises by 10.
+    """
+    theta, still = stack.double(), torch.zeros(len(stack))
+    x, y = x.double(), y.double()
+    residual = y - predict(theta, x)
+    mu = residual.square().mean(1)
+    for _ in range(iterations):
+        if bool((residual.abs().amax(1) <= goal).all()):
+            break
+        trial = surrogate_step(theta, x, still, residual, mu)
+        after = y - predict(trial, x)
+        better = after.norm(dim=1) < residual.norm(dim=1)
+        theta = torch.where(better.unsqueeze(1), trial, theta)
+        residual = torch.where(better.unsqueeze(1), after, residual)
+        mu = torch.where(better, mu / 10, mu * 10).clamp(1e-30, 1e10)
+    return theta
+
+
+def dense_jacobian(theta: Tensor, x: Tensor) -> Tensor:
+    """J of one copy by automatic differentiation, float64 (n, d)."""
     from torch.func import functional_call, jacrev
 
-    from validation.experiments.stacked import network
+    from .stacked import network
 
     module = network(width_of(len(theta))).double()
-    sizes = [(name, p.shape) for name, p in module.named_parameters()]
+    shapes = {name: p.shape for name, p in module.named_parameters()}
 
     def outputs(flat: Tensor) -> Tensor:
-        pieces = flat.split([shape.numel() for _, shape in sizes])
-        parameters = {name: piece.view(shape) for (name, shape), piece in zip(sizes, pieces, strict=True)}
+        pieces = flat.split([shape.numel() for shape in shapes.values()])
+        parameters = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
         out: Tensor = functional_call(module, parameters, (x.double().unsqueeze(1),))
         return out.squeeze(1)
 
+    jacobian: Tensor = jacrev(outputs)(theta.double())
+    return jacobian
+
+
+def project_dense(theta: Tensor, x: Tensor, strength: float) -> Tensor:
+    """`project` of one copy with J written out and factorised: (d,)."""
     flat = theta.double()
-    jacobian = jacrev(outputs)(flat)
-    u, s, vh = torch.linalg.svd(jacobian, full_matrices=False)
-    del u
+    _, s, vh = torch.linalg.svd(dense_jacobian(theta, x), full_matrices=False)
     basis = vh[s > RANK_TOLERANCE * s[0]]
     return (flat - strength * (flat - basis.T @ (basis @ flat))).to(theta.dtype)

@@ -1,0 +1,82 @@
+"""``exact-unlearn experiment``: the experiments of the paper, resumable at any moment."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from exact_unlearn.cli.terminal import add_report_arguments, require_folder, require_report, write_report
+from exact_unlearn.errors import ProblemError
+
+EXPERIMENTS = {
+    "data-poisoning": "Tables 1, 5, 6, 7 and Figures 1, 3, 4, 5: a sine, five poisoned samples, eight methods",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of experiment."""
+    listed = "; ".join(f"{name}: {purpose}" for name, purpose in EXPERIMENTS.items())
+    parser.add_argument("name", metavar="NAME", choices=list(EXPERIMENTS), help=listed)
+    parser.add_argument("--folder", metavar="DIR", default="experiment-output", help="results, one file per cell")
+    parser.add_argument("--output", metavar="DIR", help="tables and figures (default: the folder itself)")
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of an hour; says that it is quick")
+    parser.add_argument("--seeds", metavar="RANGE", help="such as 0-9 (the default) or 0,3,5")
+    parser.add_argument("--budgets", metavar="LIST", help="epochs of unlearning, of 10,100,1000")
+    parser.add_argument("--no-exact-view", action="store_true", help="leave out the exact surrogate solutions")
+    parser.add_argument("--jobs", metavar="N", type=int, default=-1, help="processes; -1 (the default): one per core")
+    parser.add_argument("--backend", metavar="NAME", help="a joblib back end: loky (the default), dask, ray, ...")
+    add_report_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0, or an error is raised."""
+    from exact_unlearn.cli import DONE
+
+    try:
+        data_poisoning = importlib.import_module("exact_unlearn._validation.experiments.data_poisoning")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ProblemError("experiments need torch; install it with: pip install 'exact-unlearn[torch]'") from None
+    folder = require_folder("--folder", Path(options.folder))
+    output = require_folder("--output", Path(options.output or options.folder))
+    require_report(options)
+    plan = _plan(options, data_poisoning)
+
+    def say(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    if plan.quick and not options.quiet:
+        say("quick version: fewer seeds, a shorter training, one setting per method; not the paper's numbers")
+    with data_poisoning.told(options.quiet, say) as progress:
+        outcome = data_poisoning.run(plan, folder, output, options.jobs, options.backend, progress)
+    write_report(options, outcome.text(), outcome.tree())
+    return DONE
+
+
+def _plan(options: argparse.Namespace, data_poisoning: Any) -> Any:
+    from dataclasses import replace
+
+    plan = data_poisoning.quick_plan() if options.quick else data_poisoning.Plan()
+    if options.seeds:
+        plan = replace(plan, seeds=_numbers("--seeds", options.seeds))
+    if options.budgets:
+        plan = replace(plan, budgets=_numbers("--budgets", options.budgets))
+    return replace(plan, exact_view=False) if options.no_exact_view else plan
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """ "0-3,7" -> (0, 1, 2, 3, 7)."""
+    found: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise ProblemError(f"{option}: expected numbers such as 0-9 or 0,3,5, got {text!r}") from None
+    if not found or len(set(found)) != len(found):
+        raise ProblemError(f"{option}: expected different numbers, got {text!r}")
+    return tuple(found)

@@ -1,0 +1,220 @@
+"""Data Poisoning (Tables 1, 5, 6, 7; Figures 1, 3, 4, 5): `exact-unlearn experiment data-poisoning`.
+
+A small network is trained on 50 samples of a sine and 5 poisoned ones; MinNorm-OG and seven others unlearn the five
+within T epochs, over the whole grid of hyper-parameters, for ten seeds; and the surrogate is solved exactly at the same
+networks.
+
+    poisoning_start.py      samples and theta*
+    poisoning_grid.py       the grid as cells: stacks of networks
+    poisoning_exact.py      the exact view
+    poisoning_tables.py     selection and tables
+    poisoning_figures.py    one figure per budget, one of the exact view
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from exact_unlearn import codec, report, sweep
+from exact_unlearn.errors import ProblemError
+
+from . import poisoning_exact, poisoning_figures, poisoning_tables
+from .poisoning_exact import PUBLISHED_BEST
+from .poisoning_grid import BUDGETS, METHODS, grid_cell
+from .poisoning_start import Recipe
+from .poisoning_tables import Choice
+
+Axes = Mapping[tuple[str, int], Mapping[str, Sequence[float]]]
+
+QUICK_EPOCHS = 12_000
+"""Training epochs of the quick version; the paper has 100 000."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.  axes: hyper-parameters to search, by (method, budget); None: the grid of the paper."""
+
+    seeds: tuple[int, ...] = tuple(range(10))
+    budgets: tuple[int, ...] = BUDGETS
+    recipe: Recipe = field(default_factory=Recipe)
+    axes: Axes | None = None
+    exact_view: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ProblemError("seeds: expected at least one")
+        for budget in self.budgets:
+            if budget not in BUDGETS:
+                raise ProblemError(f"budgets: expected some of {', '.join(map(str, BUDGETS))}, got {budget}")
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is not the experiment of the paper."""
+        return self.recipe != Recipe() or self.axes is not None
+
+    def cells(self) -> list[sweep.Cell]:
+        """All cells, seed by seed, so that a run cut short has whole seeds."""
+        found = []
+        for seed in self.seeds:
+            for epochs in self.budgets:
+                for method in METHODS:
+                    own = None if self.axes is None else self.axes[method, epochs]
+                    found.append(grid_cell(method, epochs, seed, self.recipe, own))
+        if self.exact_view:
+            found += [poisoning_exact.exact_cell(seed, self.recipe) for seed in self.seeds]
+        return found
+
+
+def quick_plan() -> Plan:
+    """Three seeds, a shorter training, one setting per method: published best for MinNorm-OG, ours for the others."""
+    axes: dict[tuple[str, int], dict[str, list[float]]] = {}
+    for epochs in BUDGETS:
+        for method in METHODS:
+            setting = PUBLISHED_BEST[epochs] if method == "minnorm-og" else FULL_BEST[epochs][method]
+            axes[method, epochs] = {name: [value] for name, value in setting.items()}
+    return Plan(tuple(range(3)), BUDGETS, Recipe(epochs=QUICK_EPOCHS), axes, exact_view=False)
+
+
+FULL_BEST: dict[int, dict[str, dict[str, float]]] = {
+    10: {
+        "retrain": {"learning_rate": 1e-4},
+    },
+}
+"""Best settings of the full run (docs/results/data_poisoning), by budget and method."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out: Table 5 and 6 under both selections, the exact view, and the files written."""
+
+    plan: Plan
+    computed: int
+    reported: tuple[Choice, ...]
+    held_out: tuple[Choice, ...]
+    exact: Mapping[str, Any] | None
+    files: tuple[Path, ...]
+
+    def text(self) -> str:
+        """For people."""
+        parts = []
+        if self.plan.quick:
+            parts.append(QUICK_NOTE.format(seeds=len(self.plan.seeds), epochs=self.plan.recipe.epochs))
+        parts.append(poisoning_tables.as_text(self.reported))
+        if not self.plan.quick:
+            rows = poisoning_tables.table_5(self.held_out)
+            head = "The same with hyper-parameters chosen on other seeds than those reported:"
+            parts.append(head + "\n\n" + report.table(poisoning_tables.TABLE_5_HEADER, rows, left=2))
+        if self.exact is not None:
+            parts.append(poisoning_exact_text(self.exact))
+        if self.files:
+            parts.append("written: " + ", ".join(str(path) for path in self.files))
+        return "\n\n".join(parts)
+
+    def tree(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "schema": "exact-unlearn/data-poisoning",
+            "version": 1,
+            "quick": self.plan.quick,
+            "seeds": list(self.plan.seeds),
+            "training_epochs": self.plan.recipe.epochs,
+            "reported": poisoning_tables.as_tree(self.reported),
+            "held_out": poisoning_tables.as_tree(self.held_out),
+            "exact_view": self.exact,
+        }
+
+
+QUICK_NOTE = (
+    "QUICK VERSION: {seeds} seeds, {epochs} training epochs instead of 100 000, one setting per method instead of the "
+    "grid.\nIt shows how the experiment works; its numbers are not those of the paper."
+)
+
+
+def poisoning_exact_text(exact: Mapping[str, Any]) -> str:
+    """The exact view as a table."""
+    rows = [[row["what"], row["trained"], row["polished"]] for row in exact["rows"]]
+    head = "The exact surrogate at theta* (medians over the seeds):"
+    return head + "\n\n" + report.table(("", "as trained", "polished"), rows, left=1)
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    output: Path | None = None,
+    jobs: int = 1,
+    backend: str | None = None,
+    progress: Callable[[sweep.Progress], None] | None = None,
+) -> Outcome:
+    """Compute whatever is missing in `folder`, then write tables and figures into `output` (None: write nothing)."""
+    computed = sweep.run(plan.cells(), folder, jobs, backend, progress)
+    errors = poisoning_tables.collect(folder, plan.seeds, plan.budgets, plan.recipe, plan.axes)
+    reported = tuple(one.reported() for one in errors)
+    held_out = tuple(one.held_out() for one in errors) if not plan.quick else ()
+    exact = poisoning_exact.summary(plan.seeds, plan.recipe, folder) if plan.exact_view else None
+    outcome = Outcome(plan, computed, reported, held_out, exact, ())
+    if output is None:
+        return outcome
+    output.mkdir(parents=True, exist_ok=True)
+    files = poisoning_figures.draw_all(reported, plan.seeds, plan.recipe, folder, output, plan.axes)
+    if plan.exact_view:
+        files.append(poisoning_figures.draw_exact(plan.seeds, plan.recipe, folder, output))
+    files += list(_write_tables(outcome, errors, output))
+    return Outcome(plan, computed, reported, held_out, exact, tuple(files))
+
+
+def _write_tables(outcome: Outcome, errors: Sequence[poisoning_tables.Errors], output: Path) -> Iterator[Path]:
+    five, six = output / "table_5.md", output / "table_6.md"
+    headers = poisoning_tables.TABLE_5_HEADER, poisoning_tables.TABLE_6_HEADER
+    note = f"{QUICK_NOTE.format(seeds=len(outcome.plan.seeds), epochs=outcome.plan.recipe.epochs)}\n\n"
+    text = note if outcome.plan.quick else ""
+    text += poisoning_tables.markdown(headers[0], poisoning_tables.table_5(outcome.reported))
+    if outcome.held_out:
+        text += "\n\nHyper-parameters chosen on other seeds than those reported:\n\n"
+        text += poisoning_tables.markdown(headers[0], poisoning_tables.table_5(outcome.held_out))
+    codec.write_atomically(five, (text + "\n").encode())
+    text = poisoning_tables.markdown(headers[1], poisoning_tables.table_6(outcome.reported))
+    codec.write_atomically(six, (text + "\n").encode())
+    yield from (five, six)
+    everything = output / "errors.json"
+    codec.write_atomically(everything, _errors_text(outcome.plan.seeds, errors).encode())
+    yield everything
+
+
+def _errors_text(seeds: Sequence[int], errors: Sequence[poisoning_tables.Errors]) -> str:
+    """Every sup error in four digits, a line per method and budget; the exact values are in the cells."""
+    lines = []
+    for one in errors:
+        values = [[_rounded(value) for value in row] for row in one.values]
+        axes = {name: sorted({setting[name] for setting in one.combinations}) for name in one.combinations[0]}
+        head = {"epochs": one.epochs, "method": one.method, "axes": axes}
+        settings = [list(setting.values()) for setting in one.combinations]
+        lines.append(json.dumps({**head, "settings": settings, "sup_error": values}, separators=(",", ":")))
+    body = ",\n".join(lines)
+    return (
+        f'{{"schema":"exact-unlearn/data-poisoning-errors","version":1,"seeds":{list(seeds)},"grid":[\n{body}\n]}}\n'
+    )
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.4g}") if value < float("inf") else None
+
+
+@contextmanager
+def told(quiet: bool, say: Callable[[str], None], every: float = 10.0) -> Iterator[Callable[[sweep.Progress], None]]:
+    """A progress function that says where the run stands, at most once in `every` seconds and at the end."""
+    last = -every
+
+    def tell(progress: sweep.Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if not quiet and (now - last >= every or progress.done == progress.total):
+            last = now
+            say(str(progress))
+
+    yield tell
