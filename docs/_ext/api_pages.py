@@ -45,8 +45,12 @@ PAGE = """\
 
 def module_names(package: str = "exact_unlearn") -> Iterator[str]:
     """The package and all modules below it; private ones and the command's entry point are left out."""
+
+    def fail(name: str) -> None:  # walk_packages would pass over a package that cannot be imported
+        raise ImportError(f"cannot import {name}")
+
     yield package
-    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.", onerror=fail):
         if not any(part.startswith("_") for part in found.name.split(".")):
             yield found.name
 
