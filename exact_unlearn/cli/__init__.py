@@ -29,6 +29,8 @@ VERBS = {
     "certify": "prove how good a solution is, whoever found it",
     "check": "the independent checker's verdict on a certificate",
     "program": "write the explicit QP, LP, SOCP, SDP or MILP of a problem",
+    "theorems": "verify the results of the paper numerically, with proofs, figures and a report",
+    "experiment": "the experiments of the paper, resumable; data-poisoning in full or --quick",
 }
 
 DONE, NOT_PROVED, USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141

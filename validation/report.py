@@ -1,0 +1,353 @@
+"""The report: one HTML page that needs nothing beside it, and the same in Markdown with its figures as files.
+
+Formulas are written as $LaTeX$ in claims and statements; the page carries them as MathML, figures as embedded SVG,
+and asks no outside host for anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import exact_unlearn
+from exact_unlearn.mathml import MathError, to_mathml
+from exact_unlearn.report import number, small, write_text
+
+from .finding import KINDS, PROOFS, Finding, Result
+from .mutations import MUTANTS
+from .mutations import RESULT as SELF_CHECK
+
+PROOF_WORDS = {
+    "exact": "exact",
+    "enclosure": "enclosed",
+    "repaired": "bounded",
+    "none": "floats",
+}
+PROOF_MEANING = {
+    "exact": "both sides agree over the rationals, or the optimum is proved with gap 0",
+    "enclosure": "a rigorous interval contains the value",
+    "repaired": "a rigorous but loose bound",
+    "none": "compared in floating point, up to rounding",
+}
+KIND_BADGES = {"claim": "", "assumption": "assumption broken", "degenerate": "degenerate", "ours": "ours"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is shown: results with their findings, and a figure (SVG text, or "" for none) per result slug."""
+
+    results: Sequence[Result]
+    findings: Sequence[Finding]
+    figures: Mapping[str, str]
+    full: bool
+
+    def of(self, result: Result) -> list[Finding]:
+        """The findings of a result, in order."""
+        return [finding for finding in self.findings if finding.result == result.name]
+
+    @property
+    def contradicted(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.verdict == "contradicted"]
+
+    @property
+    def headline(self) -> str:
+        """One sentence: what came out."""
+        count, instances = len(self.findings), sum(finding.instances for finding in self.findings)
+        if self.contradicted:
+            outcome = f"{len(self.contradicted)} of {count} claims are contradicted"
+        else:
+            outcome = f"All {count} claims are confirmed" if count > 1 else "The claim is confirmed"
+        exact = sum(finding.proof == "exact" for finding in self.findings)
+        return f"{outcome}, on {instances:,} instances; {exact} of them in exact arithmetic or with a proof of gap 0."
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Write report.html, report.md and figures/*.svg into `folder`; return the two pages."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name, svg in report.figures.items():
+        if svg:
+            write_text(folder / "figures" / f"{name}.svg", svg)
+    pages = folder / "report.html", folder / "report.md"
+    write_text(pages[0], html_page(report))
+    write_text(pages[1], markdown_page(report))
+    return pages
+
+
+def worst(findings: Sequence[Finding]) -> Finding:
+    """The finding to be worried about most: contradicted ones first, then by deviation."""
+    return max(findings, key=lambda f: (f.verdict == "contradicted", f.deviation))
+
+
+def weakest(findings: Sequence[Finding]) -> str:
+    """All proofs that occur, from strong to weak: "exact, floats"."""
+    found = {finding.proof for finding in findings}
+    return ", ".join(PROOF_WORDS[proof] for proof in PROOFS if proof in found)
+
+
+def figures_shown(finding: Finding) -> tuple[str, str]:
+    """Predicted and measured as text with enough digits to tell them apart where they differ by more than rounding."""
+    pair = number(finding.predicted), number(finding.measured)
+    if pair[0] == pair[1] and finding.predicted != finding.measured and finding.deviation > 1e-9:
+        pair = number(finding.predicted, 9), number(finding.measured, 9)
+    return pair
+
+
+# ---------------------------------------------------------------- formulas
+
+
+def formulas(text: str, show: Callable[[str], str], escape: Callable[[str], str]) -> str:
+    """`text` with every $formula$ shown by `show` and the words between them by `escape`."""
+    parts = text.split("$")
+    if len(parts) % 2 == 0:
+        raise MathError(f"an unpaired $ in {text!r}")
+    return "".join(show(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _html(text: str) -> str:
+    """MathML for formulas; their source where the converter is not installed."""
+    try:
+        return formulas(text, to_mathml, html.escape)
+    except ImportError:
+        return formulas(text, lambda latex: f"<code>{html.escape(latex)}</code>", html.escape)
+
+
+def _markdown(text: str, cell: bool = False) -> str:
+    """Formulas between $; inside a table no bar may stand, so norms are spelled out."""
+
+    def show(latex: str) -> str:
+        if cell:
+            latex = re.sub(r"\|(?![A-Za-z])", r"\\vert ", latex.replace(r"\|", r"\Vert "))
+        return f"${latex}$"
+
+    return formulas(text, show, lambda words: words.replace("|", r"\|") if cell else words)
+
+
+# ---------------------------------------------------------------- HTML
+
+_STYLE = """
+:root {
+  --ink: #1c1f23; --soft: #5b6470; --line: #dfe3e8; --pale: #f5f7f9; --good: #00734f; --bad: #b3261e;
+  --accent: #0a5c99;
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; color: var(--ink); background: white;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+}
+main { max-width: 64rem; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .6rem; }
+h2 { font-size: 1.35rem; margin: 3.5rem 0 .2rem; padding-top: 1.2rem; border-top: 1px solid var(--line); }
+h2 small {
+  display: block; font-size: .8rem; font-weight: 600; letter-spacing: .06em; text-transform: uppercase;
+  color: var(--accent);
+}
+p { margin: .6rem 0; }
+.lead { font-size: 1.1rem; }
+.soft { color: var(--soft); font-size: .92rem; }
+figure { margin: 1.4rem 0; }
+figure img { max-width: 100%; height: auto; display: block; }
+figcaption { color: var(--soft); font-size: .92rem; max-width: 48rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .88rem; margin: 1rem 0; }
+th {
+  text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line);
+  padding: .35rem .8rem .35rem 0; vertical-align: bottom;
+}
+td { border-bottom: 1px solid var(--line); padding: .5rem .8rem .5rem 0; vertical-align: top; }
+th:last-child, td:last-child { padding-right: 0; }
+.num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.claims td:first-child { min-width: 20rem; }
+.note { display: block; color: var(--soft); font-size: .84rem; }
+.badge {
+  display: inline-block; font-size: .72rem; line-height: 1.3; padding: .05rem .45rem; border-radius: .7rem;
+  background: var(--pale); border: 1px solid var(--line); color: var(--soft); margin-right: .35rem;
+}
+.confirmed { color: var(--good); font-weight: 600; white-space: nowrap; }
+.contradicted { color: var(--bad); font-weight: 700; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+math { font-size: 1.02em; }
+@media print { h2 { break-before: page; border: 0; } }
+"""
+
+
+def html_page(report: Report) -> str:
+    """The page as one text."""
+    sections = "\n".join(_html_section(report, result) for result in report.results)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Machine unlearning, verified</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>Machine unlearning under overparameterization, verified</h1>
+<p class="lead {"contradicted" if report.contradicted else ""}">{html.escape(report.headline)}</p>
+<p class="soft">{_html(_introduction(report))}</p>
+{_html_overview(report)}
+{sections}
+</main>
+</body>
+</html>
+"""
+
+
+def _introduction(report: Report) -> str:
+    kind = "full" if report.full else "quick"
+    proofs = "; ".join(f"{PROOF_WORDS[proof]}: {PROOF_MEANING[proof]}" for proof in PROOFS)
+    return (
+        "The results of J. L. Block, A. Mokhtari and S. Shakkottai, Machine Unlearning under Overparameterization "
+        f"(NeurIPS 2025), put to the test by exact_unlearn {exact_unlearn.__version__}, {kind} run. Each claim is "
+        "measured on random instances by two routes that share no formula; its deviation is the worst over all "
+        "instances, relative, and 0 only where both sides agree exactly. Where an assumption is broken on purpose, a "
+        f"confirmed claim says that the conclusion fails. Proofs: {proofs}."
+    )
+
+
+def _html_overview(report: Report) -> str:
+    rows = []
+    for result in report.results:
+        found = report.of(result)
+        bad = worst(found)
+        rows.append(
+            f'<tr><td><a href="#{result.slug}">{html.escape(result.name)}</a></td><td>{html.escape(result.title)}</td>'
+            f'<td class="num">{len(found)}</td><td class="num">{sum(f.instances for f in found):,}</td>'
+            f'<td class="num">{small(bad.deviation)}</td><td>{weakest(found)}</td><td>{_verdict(bad)}</td></tr>'
+        )
+    head = (
+        '<tr><th>Result</th><th>What it says</th><th class="num">Claims</th><th class="num">Instances</th>'
+        '<th class="num">Worst deviation</th><th>Proof</th><th>Verdict</th></tr>'
+    )
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _verdict(finding: Finding) -> str:
+    mark = "✓" if finding.verdict == "confirmed" else "✗"
+    return f'<span class="{finding.verdict}">{mark}&nbsp;{finding.verdict}</span>'
+
+
+def _html_section(report: Report, result: Result) -> str:
+    parts = [
+        f'<section id="{result.slug}">',
+        f"<h2><small>{html.escape(result.name)}</small>{html.escape(result.title)}</h2>",
+        f"<p>{_html(result.statement)}</p>",
+        f'<p class="soft"><b>Tried.</b> {_html(result.tried)}</p>',
+    ]
+    svg = report.figures.get(result.slug, "")
+    if svg:
+        data = base64.b64encode(svg.encode()).decode()
+        alt = html.escape(re.sub(r"[$\\{}]", "", result.caption), quote=True)
+        parts.append(
+            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{alt}">'
+            f"<figcaption>{_html(result.caption)}</figcaption></figure>"
+        )
+    rows = "".join(_html_row(finding) for finding in report.of(result))
+    head = (
+        '<tr><th>Claim</th><th class="num">Predicted</th><th class="num">Measured</th><th class="num">Deviation</th>'
+        '<th>Proof</th><th class="num">Instances</th><th>Verdict</th></tr>'
+    )
+    parts.append(f'<div class="scroll"><table class="claims"><thead>{head}</thead><tbody>{rows}</tbody></table></div>')
+    if result is SELF_CHECK:
+        parts.append(_html_mutants())
+    return "\n".join([*parts, "</section>"])
+
+
+def _html_row(finding: Finding) -> str:
+    badge = KIND_BADGES[finding.kind]
+    shown = f'<span class="badge" title="{html.escape(KINDS[finding.kind])}">{badge}</span>' if badge else ""
+    notes = [f"Shown: {_html(finding.quantity)}."]
+    if finding.assumptions:
+        notes.append("Assumptions: " + "; ".join(_html(text) for text in finding.assumptions) + ".")
+    if finding.message:
+        notes.append(f"<b>{html.escape(finding.message)}</b>")
+    numbers = "".join(f'<td class="num">{text}</td>' for text in (*figures_shown(finding), small(finding.deviation)))
+    return (
+        f'<tr><td>{shown}{_html(finding.statement)}<span class="note">{" ".join(notes)}</span></td>{numbers}'
+        f'<td>{PROOF_WORDS[finding.proof]}</td><td class="num">{finding.instances:,}</td>'
+        f"<td>{_verdict(finding)}</td></tr>"
+    )
+
+
+def _html_mutants() -> str:
+    rows = "".join(f"<tr><td>{html.escape(m.result.name)}</td><td>{html.escape(m.what)}</td></tr>" for m in MUTANTS)
+    head = "<tr><th>Result</th><th>Broken on purpose</th></tr>"
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def markdown_page(report: Report) -> str:
+    """The page as Markdown; figures are files beside it."""
+    lines = [
+        "# Machine unlearning under overparameterization, verified",
+        "",
+        f"**{report.headline}**",
+        "",
+        _markdown(_introduction(report)),
+        "",
+        "| Result | What it says | Claims | Instances | Worst deviation | Proof | Verdict |",
+        "|---|---|--:|--:|--:|---|---|",
+    ]
+    for result in report.results:
+        found = report.of(result)
+        bad = worst(found)
+        count = sum(finding.instances for finding in found)
+        cells = [
+            f"[{result.name}](#{result.slug})",
+            result.title,
+            str(len(found)),
+            f"{count:,}",
+            small(bad.deviation),
+            weakest(found),
+            bad.verdict,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    for result in report.results:
+        lines += ["", f'<a id="{result.slug}"></a>', "", *_markdown_section(report, result)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_section(report: Report, result: Result) -> list[str]:
+    lines = [
+        f"## {result.name}: {result.title}",
+        "",
+        _markdown(result.statement),
+        "",
+        f"*Tried.* {_markdown(result.tried)}",
+        "",
+    ]
+    if report.figures.get(result.slug):
+        lines += [f"![{result.title}](figures/{result.slug}.svg)", "", _markdown(result.caption), ""]
+    lines += [
+        "| Claim | Shown | Predicted | Measured | Deviation | Proof | Instances | Verdict |",
+        "|---|---|--:|--:|--:|---|--:|---|",
+    ]
+    for finding in report.of(result):
+        badge = f"*{KIND_BADGES[finding.kind]}:* " if KIND_BADGES[finding.kind] else ""
+        text = badge + _markdown(finding.statement, cell=True)
+        if finding.assumptions:
+            text += " (" + "; ".join(_markdown(assumption, cell=True) for assumption in finding.assumptions) + ")"
+        if finding.message:
+            text += f" **{_markdown(finding.message.replace('$', ''), cell=True)}**"
+        cells = [
+            text,
+            _markdown(finding.quantity, cell=True),
+            *figures_shown(finding),
+            small(finding.deviation),
+            PROOF_WORDS[finding.proof],
+            f"{finding.instances:,}",
+            finding.verdict,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if result is SELF_CHECK:
+        lines += ["", "| Result | Broken on purpose |", "|---|---|"]
+        lines += [f"| {m.result.name} | {_markdown(m.what, cell=True)} |" for m in MUTANTS]
+    return lines

@@ -1,0 +1,101 @@
+"""A whole run: measure, draw, write. What `exact-unlearn theorems` does, as functions."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from exact_unlearn.report import small, table
+
+from . import registry, report, runner
+from .figures import drawing
+from .finding import Finding, Result
+
+Progress = Callable[[int, int, str], None]
+
+
+def measure(
+    results: Sequence[Result], full: bool, folder: Path | None, jobs: int, progress: Progress | None = None
+) -> list[Finding]:
+    """The findings of all claims of the results.
+
+    folder: where the cells of the run are kept, so that it can be interrupted and taken up again.  jobs: processes.
+    """
+    if jobs == 1:
+        return runner.findings(results, full, folder, progress)
+    # spawned, not forked: solvers start threads, and a forked child may inherit a lock that nobody opens again
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+
+        def work(cells: Sequence[runner.Cell]) -> Iterator[runner.CellResult]:
+            folders: Iterable[str | None] = [None if folder is None else str(folder)] * len(cells)
+            return pool.map(_measure_cell, cells, folders)
+
+        try:
+            return runner.findings(results, full, folder, progress, work)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _measure_cell(cell: runner.Cell, folder: str | None) -> runner.CellResult:
+    """One cell in a process of its own, found by its names."""
+    claim = runner.claim_of(registry.RESULTS, cell)
+    return runner.load_or_measure(claim, cell, None if folder is None else Path(folder))
+
+
+def draw(results: Sequence[Result], findings: Sequence[Finding], say: Callable[[str], None]) -> dict[str, str]:
+    """SVG text of each result's figure, by slug."""
+    drawn = {}
+    for result in results:
+        if result.figure:
+            say(f"figure of {result.name}")
+            own = {finding.key: finding for finding in findings if finding.result == result.name}
+            drawn[result.slug] = drawing(result.figure)(own)
+    return drawn
+
+
+def summary(results: Sequence[Result], findings: Sequence[Finding]) -> str:
+    """One line per result."""
+    rows = []
+    for result in results:
+        own = [finding for finding in findings if finding.result == result.name]
+        bad = report.worst(own)
+        count = sum(finding.instances for finding in own)
+        rows.append((result.name, bad.verdict, str(len(own)), f"{count:,}", small(bad.deviation), report.weakest(own)))
+    return table(("result", "verdict", "claims", "instances", "worst deviation", "proof"), rows, left=2)
+
+
+def details(findings: Sequence[Finding]) -> str:
+    """One line per claim."""
+    rows = []
+    for finding in findings:
+        predicted, measured = report.figures_shown(finding)
+        proof = report.PROOF_WORDS[finding.proof]
+        rows.append(
+            (
+                finding.result,
+                finding.key,
+                finding.kind,
+                finding.verdict,
+                predicted,
+                measured,
+                small(finding.deviation),
+                proof,
+                str(finding.instances),
+            )
+        )
+    head = ("result", "claim", "kind", "verdict", "predicted", "measured", "deviation", "proof", "instances")
+    return table(head, rows, left=4)
+
+
+def complaints(findings: Iterable[Finding]) -> str:
+    """What was contradicted, in a few lines; empty if nothing was."""
+    lines = []
+    for finding in findings:
+        if finding.verdict == "contradicted":
+            said = f" ({finding.message})" if finding.message else ""
+            shown = "predicted {}, measured {}".format(*report.figures_shown(finding))
+            lines.append(f"CONTRADICTED  {finding.result}, {finding.key}: {finding.statement} {shown}{said}")
+    return "\n".join(lines)
