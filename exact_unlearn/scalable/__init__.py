@@ -4,6 +4,7 @@
     J = model.jacobian(theta, x_retain)                 J as an operator; three interchangeable routes
     result = project(J, theta)                          P_row(J) theta with multipliers and an error estimate
     write_back(module, result)                          the unlearned parameters into the module
+    solve(problem)                                      every other norm, to a relative gap (solve_path for many)
     stream = RetainStream(J, theta); stream.delete(i)   the same for a retain set that shrinks
 """
 
@@ -13,6 +14,7 @@ from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobi
 from exact_unlearn.scalable.module import ModuleModel, write_back
 from exact_unlearn.scalable.project import project
 from exact_unlearn.scalable.projection import Projection
+from exact_unlearn.scalable.solve import solve, solve_path
 from exact_unlearn.scalable.stream import RetainStream
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "as_torch_jacobian",
     "choleskyqr",
     "project",
+    "solve",
+    "solve_path",
     "tsqr",
     "write_back",
 ]

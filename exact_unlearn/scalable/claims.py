@@ -1,4 +1,5 @@
-"""From what a norm solver holds, theta and multipliers, to a `Solution` with subgradients, measured by code that no solver uses.
+"""From what a norm solver holds, theta and multipliers, to a `Solution` with subgradients, measured by code
+that no solver uses.
 
 The sign convention is that of exact_unlearn.solution: J.T nu = g + sum h_k on the free coordinates.
 """
@@ -19,8 +20,8 @@ from exact_unlearn.solution import Solution, Status
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a solver found: theta, nu, pull = J.T nu as accurately as the solver knows it (d,), g on the free coordinates (or None
-    where g = pull up to scale), a label and its story.
+    """What a solver found: theta, nu, pull = J.T nu as accurately as the solver knows it (d,), g on the free
+    coordinates (or None where g = pull up to scale), a label and its story.
     """
 
     theta: Array
@@ -34,7 +35,9 @@ class Raw:
 
 
 def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, seconds: tuple[float, float]) -> Solution:
-    """The Solution; OPTIMAL only if `primal` (relative residual of J D = b), the dual mismatch and the relative gap are at most `gap`."""
+    """The Solution; OPTIMAL only if `primal` (relative residual of J D = b), the dual mismatch and the relative
+    gap are at most `gap`.
+    """
     free = problem.free
     theta = np.where(free, raw.theta, to_float(problem.theta_star))
     pull, nu = np.where(free, raw.pull, 0.0), raw.nu
@@ -70,7 +73,9 @@ def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, secon
 
 
 def split_drift(problem: UnlearningProblem, held: Array, drift: Array) -> tuple[Array, ...]:
-    """h_k with sum h_k = held: lam_k D for squares, and what is left for the smallest ball (or for the squares, in proportion)."""
+    """h_k with sum h_k = held: lam_k D for squares, and what is left for the smallest ball (or for the squares,
+    in proportion).
+    """
     squares = [float(t.lam) if t.name == "squared_drift" else 0.0 for t in problem.drifts]
     balls = [float(t.radius) if t.name == "trust_region" else math.inf for t in problem.drifts]
     smallest = int(np.argmin(balls)) if balls and min(balls) < math.inf else -1
@@ -97,6 +102,12 @@ def completed(problem: UnlearningProblem, g: Array, theta: Array) -> Array:
         out[frozen] = (w * np.sign(theta))[frozen]
     elif isinstance(R, ElasticNet):
         out[frozen] = (float(R.alpha) * np.sign(theta) + float(R.beta) * theta)[frozen]
+    elif isinstance(R, SquaredL2):
+        out[frozen] = slope(problem, theta)[frozen]
+    elif isinstance(R, L2):
+        inside = 1.0 - float(R.dual_norm(np.where(frozen, 0.0, g))) ** 2
+        still = np.where(frozen, theta, 0.0)
+        out[frozen] = (slope(problem, still) * math.sqrt(max(inside, 0.0)))[frozen]
     elif isinstance(R, GroupL2):
         weights = to_float(R.weights)
         used = R.partition.norms(np.where(frozen, 0.0, g))
@@ -106,9 +117,9 @@ def completed(problem: UnlearningProblem, g: Array, theta: Array) -> Array:
         out[frozen] = (theta * factor[R.labels])[frozen]
     elif isinstance(R, LInf):
         w = np.ones_like(theta) if R.weights is None else to_float(np.asarray(R.weights))
-        used = float(np.sum(np.divide(np.abs(g), w, out=np.zeros_like(w), where=(w > 0) & ~frozen)))
+        shares = np.divide(np.abs(g), w, out=np.zeros_like(w), where=(w > 0) & ~frozen)
         largest = int(np.argmax(np.where(frozen, w * np.abs(theta), -1.0)))
-        out[largest] = max(0.0, 1.0 - used) * w[largest] * np.sign(theta[largest])
+        out[largest] = max(0.0, 1.0 - float(shares.sum())) * w[largest] * np.sign(theta[largest])
     return out
 
 
@@ -141,7 +152,7 @@ def _into_ball(problem: UnlearningProblem, pull: Array, theta: Array) -> tuple[A
 
     On coordinates that cost nothing g is 0; what rounding left there shows as dual residual.
     """
-    R = problem.regularizer
+    R: Any = problem.regularizer
     if not R.is_norm:
         return completed(problem, pull, theta), 1.0
     g = pull - R.prox(pull, math.inf)

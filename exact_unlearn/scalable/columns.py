@@ -1,9 +1,10 @@
 """Column generation: an interior point on the few columns that matter, and proof that the others do not.
 
-At an optimum of a norm with r rows about r coordinates (or groups) are not zero, or, for the largest entry, are not at its level.  The solver
-works on such a set only, and multiplies its multipliers y with all of J once per round: that yields a dual bound for the whole problem
-and names the columns to add.  Rounds end when value and bound agree, so a wrong guess costs time, never accuracy.  With
-curvature q > 0 most columns may matter, and then all of them are taken.
+At an optimum of a norm with r rows about r coordinates (or groups) are not zero, or, for the largest entry, are
+not at its level.  The solver works on such a set only, and multiplies its multipliers y with all of J once per
+round: that yields a dual bound for the whole problem and names the columns to add.  Rounds end when value and
+bound agree, so a wrong guess costs time, never accuracy.  With curvature q > 0 most columns may matter, and
+then all of them are taken.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ FEW = 600
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """x (d,) on the free coordinates (0 elsewhere), y (r,), z (d,) the subgradient of the kinks where it is known to the solver (else
-    nan), relative gap as the solver sees it, rounds and interior-point iterations.
+    """x (d,) on the free coordinates (0 elsewhere), y (r,), z (d,) the subgradient of the kinks where it is
+    known to the solver (else nan), relative gap as the solver sees it, rounds and interior-point iterations.
     """
 
     x: Tensor
@@ -92,16 +93,15 @@ def tightness(task: Composite, pull: Tensor) -> Tensor:
 
 
 def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor | None = None) -> Answer:
-    """Sums of kinks: l1 and group norms, with or without curvature.  hint: mask of atoms expected to matter; y: multipliers to start from."""
+    """Sums of kinks: l1 and group norms, with or without curvature.  hint: mask of atoms expected to matter; y:
+    multipliers to start from.
+    """
     space, team = task.space, task.space.team
     extra, right = task.extra()
     equations = Equations(right, extra, team)
     working, live = start_working(task), atoms_of(task)
-    y = right.clone() if y is None else y
-    tight = tightness(task, space.pull(y))
+    y, tight = _first_multipliers(task, right, y)
     spare = _choose_first(task, working, live, tight, hint)
-    seen = largest(team, tight)
-    y = y * (0.5 / seen) if seen > 0.5 else y
     x = task.theta_star.new_zeros(working.index.numel() + spare.count)
     goal, iterations, rounds = (0.3 * gap if spare.everything else 3e-2), 0, 0
     width = None
@@ -122,7 +122,7 @@ def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor
         before = working.index.numel()
         working.add(task, added)
         n_added = working.index.numel() - before
-        x = torch.cat([x[: before], x.new_zeros(n_added), x[before:]])
+        x = torch.cat([x[:before], x.new_zeros(n_added), x[before:]])
         few = total(team, working.index.new_tensor(n_added).to(torch.float64)) <= 0.05 * task.space.team.size * before
         goal = 0.3 * gap if few else max(0.3 * gap, min(goal, 0.1 * seen))
         peak = largest(team, tight)
@@ -131,9 +131,28 @@ def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor
     return _sum_answer(task, working, spare, model, pull, tight, y, seen, rounds, iterations)
 
 
+def _first_multipliers(task: Composite, right: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Where y starts, and how tight it is: what the squares alone would ask for, or c itself well inside the
+    dual ball.
+    """
+    space, team = task.space, task.space.team
+    if task.curvature > 0:
+        if y is None:
+            y = task.curvature * right - space.product(torch.where(task.kinked, task.anchor, 0.0))
+        tight = tightness(task, space.pull(y))
+        if largest(team, tight) > 0.5:
+            return y, tight
+    y = right if y is None else y
+    tight = tightness(task, space.pull(y))
+    peak = largest(team, tight)
+    return (y * (0.5 / peak) if peak > 0.5 else y), tight
+
+
 @dataclass(eq=False)
 class Spare:
-    """One artificial column, the shortest feasible point, that keeps every restricted problem feasible (q = 0 only)."""
+    """One artificial column, the shortest feasible point, that keeps every restricted problem feasible (q = 0
+    only).
+    """
 
     count: int
     point: Tensor
@@ -191,7 +210,7 @@ def _run(
     center = task.anchor[index] / q if q else x.new_zeros(index.numel())
     center = torch.cat([center, x.new_zeros(spare.count)])
     pull = columns @ y
-    if width is None:
+    if width is None and q == 0:
         gram = team.sum(columns.T @ columns)
         gram.diagonal().add_(1e-12 * float(gram.diagonal().max()))
         lower, _ = torch.linalg.cholesky_ex(gram)
@@ -202,7 +221,8 @@ def _run(
     if task.labels is None:
         weights = torch.cat([weights, tail])
         z = pull + q * center
-        z = z / (z.abs() / (0.9 * weights)).clamp_min(1.0)
+        v, z = z, z / (z.abs() / (0.9 * weights)).clamp_min(1.0)
+        x = (v - z) / q if q else x
         model: Absolute | Groups = Absolute(columns, weights, q, center, x, z, lift)
     else:
         labels = torch.cat([task.labels[index], task.labels.new_full((spare.count,), task.weights.numel())])
@@ -212,7 +232,8 @@ def _run(
         frozen = x.new_zeros(1) if task.frozen is None else task.frozen
         frozen = torch.cat([frozen, x.new_zeros(spare.count)])[groups]
         z = pull + q * center
-        z = z / segments.spread((segments.sum(z.square()).sqrt() / (0.9 * weights)).clamp_min(1.0))
+        v, z = z, z / segments.spread((segments.sum(z.square()).sqrt() / (0.9 * weights)).clamp_min(1.0))
+        x = (v - z) / q if q else x
         size = max(1.0, x.numel() / max(groups.numel(), 1)) ** 0.5
         model = Groups(columns, segments, weights, frozen, q, center, x, z, lift * size)
     return model, interior_point(model, equations, y, goal)
@@ -228,7 +249,9 @@ def _sum_bound(
     y: Tensor,
     right: Tensor,
 ) -> float:
-    """A lower bound on the whole problem from y: Fenchel duality with subgradients scaled or clipped into their domain."""
+    """A lower bound on the whole problem from y: Fenchel duality with subgradients scaled or clipped into their
+    domain.
+    """
     team, q = task.space.team, task.curvature
     peak = max(1.0, largest(team, tight))
     if q == 0:
@@ -265,7 +288,9 @@ def _sum_answer(
     point = model.point()
     x[working.index] = point[:n]
     if not spare.everything:
-        share = task.space.team.sum(point[n:].sum()) if point.numel() > n or task.space.team.size > 1 else point.sum() * 0
+        share = (
+            task.space.team.sum(point[n:].sum()) if point.numel() > n or task.space.team.size > 1 else point.sum() * 0
+        )
         x = x + float(share) * spare.point
     z = torch.where(task.kinked, pull + task.anchor, 0.0)
     z[working.index] = model.multipliers()[:n]
@@ -276,18 +301,19 @@ def _sum_answer(
 
 
 def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor | None = None) -> Answer:
-    """The largest entry: columns whose sign is settled are one column together, and the others are the working set."""
+    """The largest entry: columns whose sign is settled are one column together, and the others are the working
+    set.
+    """
     space, team = task.space, task.space.team
     extra, right = task.extra()
     equations = Equations(right, extra, team)
-    live, weights = task.kinked, task.weights.clamp_min(1e-300)
+    live = task.kinked
     y = right.clone() if y is None else y
     pull = torch.where(live, space.pull(y), 0.0)
     n_live = total(team, live.to(torch.float64))
     least = (FIRST + 1) * space.rank
     working, signs = _partition(task, pull, right, n_live, least, hint)
     goal, rounds, iterations = (0.3 * gap if working.index.numel() == n_live else 1e-3), 0, 0
-    width: float | None = None
     while True:
         rounds += 1
         settled = live & ~working.chosen
@@ -316,7 +342,10 @@ def _partition(
 ) -> tuple[Working, Tensor]:
     """Working set and signs from multipliers: the further c is from Q (signs), the more signs are unsure."""
     space, team, working = task.space, task.space.team, start_working(task)
-    signs, scores = torch.sign(pull), torch.where(task.kinked, -(pull.abs() / task.weights.clamp_min(1e-300)), -torch.inf)
+    signs, scores = (
+        torch.sign(pull),
+        torch.where(task.kinked, -(pull.abs() / task.weights.clamp_min(1e-300)), -torch.inf),
+    )
     if task.curvature > 0 or n_live <= max(FEW, 2 * least):
         working.add(task, task.kinked.nonzero()[:, 0])
         return working, signs
@@ -381,9 +410,7 @@ def _run_largest(
     return model, interior_point(model, equations, y * model.start_scale, goal)
 
 
-def _largest_bound(
-    task: Composite, working: Working, model: Largest, pull: Tensor, y: Tensor, right: Tensor
-) -> float:
+def _largest_bound(task: Composite, working: Working, model: Largest, pull: Tensor, y: Tensor, right: Tensor) -> float:
     team, q = task.space.team, task.curvature
     if q == 0:
         used = total(team, torch.where(task.kinked, pull.abs() / task.weights.clamp_min(1e-300), 0.0))

@@ -2,9 +2,9 @@
 
     minimise  sum of kinks(x) + q/2 |x - center|^2   subject to   Q x = c,   x = theta on the free coordinates
 
-The elastic net's square (beta), the squared drift (lam) and the multiplier of a trust region (mu) are one curvature
-q = beta + lam + mu around center = (lam + mu) theta* / q.  Frozen coordinates enter as constants: a length per group for group norms,
-a floor for the largest entry, nothing for sums over coordinates.
+The elastic net's square (beta), the squared drift (lam) and the multiplier of a trust region (mu) are one
+curvature q = beta + lam + mu around center = (lam + mu) theta* / q.  Frozen coordinates enter as constants: a
+length per group for group norms, a floor for the largest entry, nothing for sums over coordinates.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ Kind = Literal["absolute", "groups", "largest"]
 class Composite:
     """One norm problem on this shard of the parameters.
 
-    weights: (d,) of coordinates, or (G,) of groups.  labels: (d,) group of each coordinate, for groups only.  frozen: (G,) lengths of the
-    frozen parts.  floor: the largest w |theta*| over frozen coordinates.  kinked: (d,) free coordinates with a positive weight; smooth:
-    free ones without.  beta, pull_back: the two parts of the curvature q; the second belongs to the drift.
+    weights: (d,) of coordinates, or (G,) of groups.  labels: (d,) group of each coordinate, for groups only.
+    frozen: (G,) lengths of the frozen parts.  floor: the largest w |theta*| over frozen coordinates.  kinked:
+    (d,) free coordinates with a positive weight; smooth: free ones without.  beta, pull_back: the two parts of
+    the curvature q; the second belongs to the drift.
     """
 
     space: Space
@@ -63,8 +64,8 @@ class Composite:
     def eliminated(self) -> tuple[Composite, Tensor | None]:
         """Without the coordinates that cost nothing, by combinations of rows that do not see them.
 
-        Returns the smaller problem and those combinations M (r', r) of the rows of Q, None if there was nothing to do.  Multipliers of
-        the larger problem are M.T y.
+        Returns the smaller problem and those combinations M (r', r) of the rows of Q, None if there was nothing
+        to do.  Multipliers of the larger problem are M.T y.
         """
         if self.curvature > 0 or not self.n_smooth or not self.space.rank:
             return self, None
@@ -93,8 +94,8 @@ class Composite:
 def composite(regularizer: Any, space: Space, theta_star: Tensor, labels: Tensor | None = None) -> Composite:
     """The kinks of L1, LInf, GroupL2 or ElasticNet (alpha > 0) on this shard.
 
-    theta_star (d,) float64 and, for groups, labels (d,) of this shard; weights of the regularizer must be those of the shard too.
-    Raises ProblemError for any other regularizer.
+    theta_star (d,) float64 and, for groups, labels (d,) of this shard; weights of the regularizer must be those
+    of the shard too. Raises ProblemError for any other regularizer.
     """
     d, device, free = theta_star.numel(), theta_star.device, space.free
 
@@ -112,9 +113,7 @@ def composite(regularizer: Any, space: Space, theta_star: Tensor, labels: Tensor
         frozen = torch.where(free, 0.0, theta_star)
         peak = float(frozen.abs().max()) if d else 0.0
         squares = torch.zeros_like(weights).index_add_(0, index, (frozen / (peak or 1.0)).square())
-        return Composite(
-            space, "groups", theta_star, weights, kinked, free & ~kinked, index, peak * squares.sqrt()
-        )
+        return Composite(space, "groups", theta_star, weights, kinked, free & ~kinked, index, peak * squares.sqrt())
     if isinstance(regularizer, L1 | LInf):
         given = regularizer.weights
         weights = torch.ones_like(theta_star) if given is None else tensor(given)

@@ -23,8 +23,8 @@ class Step:
 class Absolute:
     """The kinks w_j |x_j| with curvature q_j around center_j.
 
-    columns: A.T (n, m).  weights: w > 0, (n,).  curvature: q >= 0, a number.  center, start: (n,).  multipliers: z to start
-    from, well inside |z| < w.  width: how far u + v starts above |x|, (n,) or a number.
+    columns: A.T (n, m).  weights: w > 0, (n,).  curvature: q >= 0, a number.  center, start: (n,).
+    multipliers: z to start from, well inside |z| < w.  width: how far u + v starts above |x|, (n,) or a number.
     """
 
     def __init__(
@@ -65,7 +65,8 @@ class Absolute:
     def dual_error(self, pull: Tensor) -> Tensor:
         if not pull.numel():
             return self.u.new_zeros(())
-        return (self.residual(pull).abs() / self.weights).max()
+        size = self.weights + pull.abs() + self.curvature * self.center.abs()
+        return (self.residual(pull).abs() / size).max()
 
     def prepare(self, pull: Tensor) -> Tensor:
         self.rd = self.residual(pull)

@@ -1,6 +1,7 @@
 """sum_g w_g |(x_g, a_g)|: second-order cones, scaled by Nesterov and Todd, with a constant coordinate a_g per group.
 
-a_g is the length of what is frozen in group g (0 if nothing is): its multiplier is free, and is eliminated group by group.
+a_g is the length of what is frozen in group g (0 if nothing is): its multiplier is free, and is eliminated
+group by group.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """n coordinates, sorted by group: index (n,) of the group of each; count G; width if all groups have one size, else 0."""
+    """n coordinates, sorted by group: index (n,) of the group of each; count G; width if all groups have one
+    size, else 0.
+    """
 
     index: Tensor
     count: int
@@ -50,8 +53,9 @@ class Step:
 class Groups:
     """The kinks w_g |(x_g, a_g)| with curvature q around center.
 
-    columns: A.T (n, m), sorted by group.  weights, frozen: w > 0 and a >= 0, (G,).  curvature: a number.  center, start: (n,).
-    multipliers: z to start from, |z_g| well below w_g.  width: how far t starts above |x_g|, (G,) or a number.
+    columns: A.T (n, m), sorted by group.  weights, frozen: w > 0 and a >= 0, (G,).  curvature: a number.
+    center, start: (n,). multipliers: z to start from, |z_g| well below w_g.  width: how far t starts above
+    |x_g|, (G,) or a number.
     """
 
     def __init__(
@@ -74,7 +78,8 @@ class Groups:
         self.xi = 0.5 * slack * (frozen > 0)
         empty = columns.new_zeros(0)
         self.rd = self.eta = self.w0 = self.w1 = self.wa = self.length = empty
-        self.px = self.pt = self.pa = self.ready = empty
+        self.px = self.pt = self.pa = self.ready = self.reduced = empty
+        self.unit = self.s0 = self.s1 = self.k0 = self.k1 = empty
 
     def _dot(self, a: Tensor, b: Tensor) -> Tensor:
         return self.segments.sum(a * b)
@@ -100,13 +105,18 @@ class Groups:
     def dual_error(self, pull: Tensor) -> Tensor:
         if not pull.numel():
             return self.x.new_zeros(())
-        return (self._dot(self.residual(pull), self.residual(pull)).sqrt() / self.w).max()
+        residual, anchor = self.residual(pull), self.q * self.center
+        size = self.w + self._dot(pull, pull).sqrt() + self._dot(anchor, anchor).sqrt()
+        return (self._dot(residual, residual).sqrt() / size).max()
 
     def prepare(self, pull: Tensor) -> Tensor:
-        """The scaling W^2 = eta^2 (2 w w.T - J) and the matrix K = (I + q H)^-1 H, H = eta^2 (I + beta w1 w1.T)."""
+        """The scaling W^2 = eta^2 (2 w w.T - J) and K = (I + q H)^-1 H, H = eta^2 (I + 2 w1 w1.T / (1 + 2 wa^2))."""
         self.rd = self.residual(pull)
         seg = self.segments
-        size, dual = (self._dot(self.x, self.x) + self.a.square()).sqrt(), (self._dot(self.z, self.z) + self.xi.square()).sqrt()
+        size, dual = (
+            (self._dot(self.x, self.x) + self.a.square()).sqrt(),
+            (self._dot(self.z, self.z) + self.xi.square()).sqrt(),
+        )
         det = ((self.t - size) * (self.t + size)).clamp_min(1e-300)
         detz = ((self.w - dual) * (self.w + dual)).clamp_min(1e-300)
         rs, rz = det.rsqrt(), detz.rsqrt()
@@ -116,28 +126,24 @@ class Groups:
         self.w1 = seg.spread(g * rs) * self.x + seg.spread(g * rz) * self.z
         self.wa = g * (self.a * rs + self.xi * rz)
         self.eta = (det / detz) ** 0.25
-        self.length = self._dot(self.w1, self.w1)
+        self.length = self._dot(self.w1, self.w1).sqrt()
+        self.unit = self.w1 / seg.spread(self.length.clamp_min(1e-300))
         e2 = self.eta.square()
-        self.beta = 2.0 * e2 / (1.0 + 2.0 * self.wa.square())
-        plain = e2 / (1.0 + self.q * e2)
-        along = e2 + self.beta * self.length
-        extra = (along / (1.0 + self.q * along) - plain) / self.length.clamp_min(1e-300)
-        combined = seg.sum(self.columns * self.w1[:, None])
-        left = self.columns.T @ (self.columns * seg.spread(plain)[:, None])
-        return left + combined.T @ (combined * extra[:, None])
+        along = e2 * (1.0 + 2.0 * self.length.square() / (1.0 + 2.0 * self.wa.square()))
+        self.s0, self.s1 = (1.0 + self.q * e2).reciprocal(), (1.0 + self.q * along).reciprocal()
+        self.k0, self.k1 = e2 * self.s0, along * self.s1
+        combined = seg.sum(self.columns * self.unit[:, None])
+        left = self.columns.T @ (self.columns * seg.spread(self.k0)[:, None])
+        return left + combined.T @ (combined * (self.k1 - self.k0)[:, None])
 
-    def _shrunk(self, r: Tensor) -> Tensor:
-        """(I + q H)^-1 r."""
-        if not self.q:
-            return r
-        plain = 1.0 + self.q * self.eta.square()
-        inner = self.q * self.beta * self._dot(self.w1, r) / (plain + self.q * self.beta * self.length)
-        return (r - self.segments.spread(inner) * self.w1) / self.segments.spread(plain)
+    def _split(self, across: Tensor, along: Tensor, v: Tensor) -> Tensor:
+        """across * v, but along * v in the direction of w1, group by group: (I + q H)^-1 with s0, s1 and K with
+        k0, k1.
 
-    def _stretched(self, e: Tensor) -> Tensor:
-        """H e."""
-        e2 = self.eta.square()
-        return self.segments.spread(e2) * e + self.segments.spread(self.beta * self._dot(self.w1, e)) * self.w1
+        In this form nothing large is subtracted, however flat a cone has become.
+        """
+        spread = self.segments.spread
+        return spread(across) * v + spread((along - across) * self._dot(self.unit, v)) * self.unit
 
     def _scaled(self, v0: Tensor, v1: Tensor, va: Tensor, inverse: bool) -> tuple[Tensor, Tensor, Tensor]:
         """W v, or W^-1 v."""
@@ -154,8 +160,8 @@ class Groups:
         if before is not None:
             self._correct(target, before)
         ratio = self.pa / (1.0 + 2.0 * self.wa.square())
-        reduced = self.px - self.segments.spread(2.0 * self.wa * ratio) * self.w1
-        self.ready = self._shrunk(reduced + self._stretched(self.rd))
+        self.reduced = self.px - self.segments.spread(2.0 * self.wa * ratio) * self.w1
+        self.ready = self._split(self.s0, self.s1, self.reduced) + self._split(self.k0, self.k1, self.rd)
         return self.columns.T @ self.ready
 
     def _correct(self, target: float, before: Step) -> None:
@@ -176,10 +182,11 @@ class Groups:
         self.pt, self.px, self.pa = self.pt + c0, self.px + c1, self.pa + ca
 
     def direction(self, push: Tensor) -> Step:
-        dx = self.ready + self._shrunk(self._stretched(push))
-        dz = push - self.q * dx + self.rd
+        dx = self.ready + self._split(self.k0, self.k1, push)
+        free = push + self.rd - self.q * self.reduced
+        dz = self._split(self.s0, self.s1, free)
         e2 = self.eta.square()
-        inner = self._dot(self.w1, dz)
+        inner = self.length * self.s1 * self._dot(self.unit, free)
         dxi = -(self.pa / e2 + 2.0 * self.wa * inner) / (1.0 + 2.0 * self.wa.square())
         dt = self.pt + 2.0 * e2 * self.w0 * (inner + self.wa * dxi)
         return Step(dt, dx, dz, dxi)

@@ -30,7 +30,8 @@ class Step:
 class Largest:
     """The kink max(floor, max_j |x_j|) with curvatures q_j (n,) around center_j.
 
-    The level t, its slack t - floor and their multiplier are the same on every shard of the team; shard 0 accounts for them.
+    The level t, its slack t - floor and their multiplier are the same on every shard of the team; shard 0
+    accounts for them.
     """
 
     def __init__(

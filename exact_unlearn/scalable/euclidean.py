@@ -1,8 +1,8 @@
 """l2 norms at scale: everything is a projection with the right curvature.
 
-At an optimum of sqrt(sum w theta^2) + (lam + mu)/2 |D|^2 with value tau of the norm, multiplying by tau gives the optimum of
-1/2 sum w theta^2 + tau (lam + mu)/2 |D|^2, and that is a projection (project.py).  tau and the multiplier mu of a trust region
-are roots of functions of one variable.
+At an optimum of sqrt(sum w theta^2) + (lam + mu)/2 |D|^2 with value tau of the norm, multiplying by tau gives
+the optimum of 1/2 sum w theta^2 + tau (lam + mu)/2 |D|^2, and that is a projection (project.py).  tau and the
+multiplier mu of a trust region are roots of functions of one variable.
 """
 
 from __future__ import annotations
@@ -54,15 +54,21 @@ class Euclidean:
         )
 
 
+Line = tuple[Tensor, Tensor, float, float, Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
-    """theta, nu with J.T nu = g + (lam + mu) D, mu, and the norm tau that g = w theta / tau was divided by (1 for squares)."""
+    """theta, nu with J.T nu = g + (lam + mu) D, mu, and the norm tau that g = w theta / tau was divided by (1
+    for squares).
+    """
 
     theta: Tensor
     nu: Tensor
     mu: float
     tau: float
     inconsistency: float
+    error: float
     rank: Any
 
 
@@ -79,42 +85,45 @@ def solve_euclidean(task: Euclidean, lam: float, radius: float) -> Found:
         (projection, tau), _length = run(0.0, None)
         mu = 0.0
     else:
-        found = on_radius(run, radius, max(lam, 1.0))
+        found = on_radius(run, radius, max(lam, 1.0), 1e-14)
         (projection, tau), mu = found.state, found.mu
-    theta, nu, inconsistency, rank = projection
+    theta, nu, inconsistency, error, rank = projection
     if not task.square and tau == 0.0:  # theta = 0 where w > 0: any subgradient that fits will do
         drift = torch.where(task.free, theta - task.theta_star, 0.0)
         nu = project(task.jacobian, (lam + mu) * drift, free=None if bool(task.free.all()) else task.free).nu
     else:
         nu = nu / tau
-    return Found(theta, nu, mu, tau, inconsistency, rank)
+    return Found(theta, nu, mu, tau, inconsistency, error, rank)
 
 
-def _path(task: Euclidean) -> Callable[[float], tuple[Tensor, Tensor, float, Any]]:
-    """lam -> (theta, nu, inconsistency, rank); for weights 1 all of them are on one line, and two projections fix it."""
+def _path(task: Euclidean) -> Callable[[float], Line]:
+    """lam -> (theta, nu, inconsistency, error estimate, rank); for weights 1 all of them are on one line, and
+    two projections fix it.
+    """
 
-    def one(lam: float) -> tuple[Tensor, Tensor, float, Any]:
+    def one(lam: float) -> Line:
         result = task.at(lam)
         rank = None if result.factor is None else result.factor.report(task.theta_star.numel())
-        return result.theta, result.nu, result.inconsistency, rank
+        theta = result.theta
+        if task.weights is not None and lam == 0.0:  # coordinates that cost nothing know their drift only
+            theta = torch.where(task.weights > 0, theta, task.theta_star + result.drift)
+        return theta, result.nu, result.inconsistency, result.error_estimate, rank
 
     if task.weights is not None:
         return one
-    theta0, nu0, inconsistency, rank = one(0.0)
+    theta0, nu0, inconsistency, error, rank = one(0.0)
     if task.rhs is None or not bool(task.rhs.any()):
 
-        def scaled(lam: float) -> tuple[Tensor, Tensor, float, Any]:
+        def scaled(lam: float) -> Line:
             share = lam / (1.0 + lam)
             theta = theta0 if lam == 0 else torch.where(task.free, theta0 + share * (task.theta_star - theta0), theta0)
-            return theta, nu0, inconsistency, rank
+            return theta, nu0, inconsistency, error, rank
 
         return scaled
     return one
 
 
-def _with_norm(
-    task: Euclidean, path: Callable[[float], tuple[Tensor, Tensor, float, Any]], lam: float
-) -> tuple[tuple[Tensor, Tensor, float, Any], float]:
+def _with_norm(task: Euclidean, path: Callable[[float], Line], lam: float) -> tuple[Line, float]:
     """The projection with curvature tau lam where tau is the norm of its theta; tau = 1 for the square."""
     if task.square:
         return path(lam), 1.0
@@ -124,7 +133,7 @@ def _with_norm(
     if lam == 0.0 or high <= low:
         return first, low if low > 1e-14 * high else 0.0
 
-    def excess(tau: float) -> tuple[float, tuple[Tensor, Tensor, float, Any]]:
+    def excess(tau: float) -> tuple[float, Line]:
         state = path(lam * tau)
         return task.norm(state[0]) - tau, state
 
@@ -132,7 +141,9 @@ def _with_norm(
 
 
 def _root(excess: Callable[[float], tuple[float, Any]], low: float, high: float, first: Any) -> tuple[Any, float]:
-    """tau in [low, high] with norm(theta(tau)) = tau: the largest root, by the Illinois rule; tau = 0 if nothing else is."""
+    """tau in [low, high] with norm(theta(tau)) = tau: the largest root, by the Illinois rule; tau = 0 if
+    nothing else is.
+    """
     f_low, f_high = excess(low)[0], excess(high)[0]
     if low <= 1e-14 * high:  # the norm may vanish: is there a root above 0?
         probe = 1e-12 * high

@@ -1,19 +1,20 @@
 """Primal-dual interior point in the dimension of the rows, whatever the norm.
 
-    minimise  sum of kinks + 1/2 sum_j q_j (x_j - center_j)^2   subject to   A x + E y = c   (y the multipliers of the equation)
+    minimise  sum of kinks + 1/2 sum_j q_j (x_j - center_j)^2   subject to   A x + E y = c
 
-with A (m, n) whose rows are nearly orthonormal.  A `ConeModel` knows one kind of kink (absolute values, group norms, the
-largest absolute value): its slacks, its multipliers and how to eliminate all of them from Newton's equations, so that what
-is left is m x m.  E = 0 unless some coordinates cost a square only and were eliminated: y then pulls them along.
+with A (m, n) whose rows are nearly orthonormal.  A `ConeModel` knows one kind of kink (absolute values, group
+norms, the largest absolute value): its slacks, its multipliers and how to eliminate all of them from Newton's
+equations, so that what is left is m x m.  E = 0 unless some coordinates cost a square only and were eliminated:
+y then pulls them along.
 
-Mehrotra's predictor and corrector; primal and dual steps differ where nothing couples them (q = 0).  Parameters may be spread
-over a team: models sum over their own shard, and this file reduces.
+Mehrotra's predictor and corrector; primal and dual steps differ where nothing couples them (q = 0).  Parameters
+may be spread over a team: models sum over their own shard, and this file reduces.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -50,7 +51,9 @@ class ConeModel(Protocol):
         ...
 
     def right_side(self, target: float, before: Any) -> Tensor:
-        """This shard's part of what A dx is without dy.  target: slack times multiplier aimed at; before: the affine direction."""
+        """This shard's part of what A dx is without dy.  target: slack times multiplier aimed at; before: the
+        affine direction.
+        """
         ...
 
     def direction(self, push: Tensor) -> Any:
@@ -114,7 +117,8 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
     """
     team, size = equations.team, None
     scale = float(torch.linalg.vector_norm(equations.right)) or 1.0
-    best, stalled = math.inf, 0
+    best, stalled = [math.inf] * 3, 0
+    kept: tuple[Progress, dict[str, Any]] | None = None
     progress = Progress(y, math.inf, math.inf, math.inf, 0)
     for iteration in range(limit + 1):
         pull = model.columns @ y
@@ -125,10 +129,13 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         progress = Progress(
             y, comp / max(abs(value), 1e-300), float(torch.linalg.vector_norm(residual)) / scale, dual, iteration
         )
+        if math.isfinite(progress.error) and (kept is None or progress.error <= kept[0].error):
+            kept = progress, dict(model.__dict__)  # tensors are replaced, never written to, so this is a snapshot
         if not math.isfinite(progress.error) or progress.error <= goal or iteration == limit:
             break
-        stalled = 0 if progress.error < 0.9 * best else stalled + 1
-        best = min(best, progress.error)
+        parts = [progress.gap, max(progress.primal, 0.1 * goal), max(progress.dual, 0.1 * goal)]
+        stalled = 0 if any(part < 0.9 * least for part, least in zip(parts, best, strict=True)) else stalled + 1
+        best = [min(pair) for pair in zip(parts, best, strict=True)]
         if stalled >= 6:
             break
         solver = _Normal(team.sum(model.prepare(pull)), equations.extra)
@@ -142,7 +149,10 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
             break
         model.move(direction, primal, dual_step)
         y = y + dual_step * step
-    return progress
+    if kept is None:
+        return progress
+    model.__dict__.update(kept[1])
+    return replace(kept[0], iterations=progress.iterations)
 
 
 def _newton(
@@ -159,7 +169,9 @@ def _reach(model: ConeModel, team: Team, direction: Any) -> tuple[float, float]:
 
 
 class _Normal:
-    """A factorisation of the normal matrix, regularised just enough to exist, with refinement against the matrix itself."""
+    """A factorisation of the normal matrix, regularised just enough to exist, with refinement against the
+    matrix itself.
+    """
 
     def __init__(self, matrix: Tensor, extra: Tensor | None) -> None:
         self.matrix = matrix if extra is None else matrix + extra

@@ -2,9 +2,10 @@
 
     x <- prox(x + tau Q.T y),   y <- y + sigma (c - Q (2 x_new - x)),   tau sigma |Q|^2 < 1
 
-Q has orthonormal rows (T from the Gram matrix, by products), so |Q| = 1 and a feasible point is one product away.  Averages restart the
-iteration whenever the gap has fallen enough, and the ratio sigma / tau follows the distances travelled (the rules of PDLP, Applegate
-et al., NeurIPS 2021).  Ten to fifty times slower than column generation where both are possible.
+Q has orthonormal rows (T from the Gram matrix, by products), so |Q| = 1 and a feasible point is one product
+away.  Averages restart the iteration whenever the gap has fallen enough, and the ratio sigma / tau follows the
+distances travelled (the rules of PDLP, Applegate et al., NeurIPS 2021).  Ten to fifty times slower than column
+generation where both are possible.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ CHECK = 40
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """A Jacobian of which only products are used, whatever else it could do.  Follows `TorchJacobian` as far as this solver needs."""
+    """A Jacobian of which only products are used, whatever else it could do.  Follows `TorchJacobian` as far as
+    this solver needs.
+    """
 
     inner: TorchJacobian
 

@@ -1,7 +1,8 @@
 """The predictor norm of a linear network, in closed form up to one root (Lemma 1, Theorem 3, with drift penalties).
 
-With V = U S R.T (thin, rank r) and B = U.T A_1, shape (r, m), the norm is sqrt(sum_i s_i^2 |B_i|^2) and the constraint says that
-X moves no B_i (or moves them by what b demands).  So B_i splits into a part that X sees, which is fixed, and a part k_i in ker X,
+With V = U S R.T (thin, rank r) and B = U.T A_1, shape (r, m), the norm is sqrt(sum_i s_i^2 |B_i|^2) and the
+constraint says that X moves no B_i (or moves them by what b demands).  So B_i splits into a part that X sees,
+which is fixed, and a part k_i in ker X,
 
     k_i = k*_i kappa tau / (s_i^2 + kappa tau),   kappa = lam + mu,
 
@@ -27,7 +28,9 @@ from exact_unlearn.scalable.radius import on_radius
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """B = seen + k with k in ker X; moved: the part of `seen` that b demands.  U, s, Rt: the thin SVD of V; rows: of X."""
+    """B = seen + k with k in ker X; moved: the part of `seen` that b demands.  U, s, Rt: the thin SVD of V;
+    rows: of X.
+    """
 
     U: Array
     s: Array
@@ -68,7 +71,8 @@ def solve_predictor(problem: UnlearningProblem, lam: float, radius: float) -> tu
         raise ProblemError("regularizer: expected PredictorNorm with a ProductJacobian")
     if int(problem.free.sum()) != R.shape[0] * R.shape[1]:
         raise ProblemError(
-            "free: scalable.solve moves the whole first layer under the predictor norm; for a part of it use exact_unlearn.solve"
+            "free: scalable.solve moves the whole first layer under the predictor norm; for a part of it use "
+            "exact_unlearn.solve"
         )
     theta_star = to_float(problem.theta_star)
     split = _split(problem, R, J, theta_star)
@@ -80,16 +84,13 @@ def solve_predictor(problem: UnlearningProblem, lam: float, radius: float) -> tu
     if math.isinf(radius):
         (hidden, tau), mu = run(0.0, None)[0], 0.0
     else:
-        found = on_radius(run, radius, max(lam, 1.0))
+        found = on_radius(run, radius, max(lam, 1.0), 1e-14)
         (hidden, tau), mu = found.state, found.mu
     change = split.moved + hidden - split.hidden
     theta = theta_star.copy()
     theta[R.block] += (split.U @ change).reshape(-1)
     kappa = lam + mu
-    if tau > 0:
-        slope = np.square(split.s)[:, None] * (split.seen + hidden) / tau
-    else:
-        slope = -kappa * change
+    slope = np.square(split.s)[:, None] * (split.seen + hidden) / tau if tau > 0 else -kappa * change
     pulled = slope + kappa * change
     pulled = (pulled @ split.rows.Q.T) @ split.rows.Q
     weights = split.rows.multipliers(np.ascontiguousarray(pulled.T)) / split.s  # (n, r)

@@ -103,7 +103,7 @@ def clip_level(task: Composite, v: Tensor, step: float) -> float:
         above = size > level * u
         sums = team.sum(torch.stack([(size * u)[above].sum(), u[above].square().sum()]))
         mass, slope = sums.tolist()
-        if slope == 0 or mass <= step and level == 0:
+        if slope == 0 or (mass <= step and level == 0):
             return 0.0 if level == 0 else level
         before, level = level, (mass - step) / slope
         if level <= before:
@@ -112,7 +112,9 @@ def clip_level(task: Composite, v: Tensor, step: float) -> float:
 
 
 def _group_prox(task: Composite, v: Tensor, step: float) -> Tensor:
-    """v_g scaled by 1 / (1 + step w / rho) with rho = |(x_g, a_g)|, or 0 where nothing is frozen and |v_g| <= step w."""
+    """v_g scaled by 1 / (1 + step w / rho) with rho = |(x_g, a_g)|, or 0 where nothing is frozen and |v_g| <=
+    step w.
+    """
     assert task.labels is not None
     moved = torch.where(task.kinked, v, 0.0)
     length = torch.zeros_like(task.weights).index_add_(0, task.labels, moved.square()).sqrt()

@@ -1,6 +1,6 @@
 """Trust regions: the multiplier mu of |D| <= radius is one more curvature, found by a root of one variable.
 
-|D(mu)| falls as mu grows.  The bound that a slightly wrong mu proves is wrong in second order only, so a few steps suffice.
+|D(mu)| falls as mu grows.  Bracketing and the Illinois rule need about ten steps.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 State = TypeVar("State")
-
-CLOSE = 1e-8
-"""How exactly |D| meets the radius before the last correction, relatively."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +23,19 @@ class Found(Generic[State]):
 
 
 def on_radius(
-    run: Callable[[float, State | None], tuple[State, float]], radius: float, first: float, limit: int = 60
+    run: Callable[[float, State | None], tuple[State, float]],
+    radius: float,
+    first: float,
+    close: float,
+    limit: int = 60,
 ) -> Found[State]:
-    """The smallest mu >= 0 with |D(mu)| <= radius (up to CLOSE), by bracketing and the Illinois rule on 1/|D| - 1/radius.
+    """The smallest mu >= 0 with |D(mu)| <= radius (up to `close`, relatively), by bracketing and the Illinois
+    rule on 1/|D| - 1/radius.
 
     run(mu, previous state) -> (state, |D|).  first: a positive guess of mu.
     """
     state, length = run(0.0, None)
-    if length <= radius * (1.0 + CLOSE):
+    if length <= radius * (1.0 + close):
         return Found(0.0, state, length)
     low, f_low = 0.0, 1.0 / length - 1.0 / radius
     mu, high, f_high = first, math.inf, math.inf
@@ -41,7 +43,7 @@ def on_radius(
     for _ in range(limit):
         state, length = run(mu, state)
         value = (1.0 / length if length else math.inf) - 1.0 / radius
-        if abs(length - radius) <= CLOSE * radius:
+        if abs(length - radius) <= close * radius:
             break
         if value > 0:
             if side == 1:

@@ -4,11 +4,11 @@
 
     squared_l2, l2                     projections (euclidean.py)
     predictor_norm                     closed form up to one root (predictor.py)
-    l1, group_l2, linf, elastic_net    interior point in the dimension of the rows on a working set of columns (columns.py),
-                                       or restarted PDHG where only products with J exist (pdhg.py)
+    l1, group_l2, linf, elastic_net    interior point in the dimension of the rows on a working set of columns
+                                       (columns.py), or restarted PDHG where only products with J exist (pdhg.py)
 
-Everything ends in the same `Solution` as the reference solver, with multipliers and subgradients, measured by code that the
-solver does not use (claims.py).
+Everything ends in the same `Solution` as the reference solver, with multipliers and subgradients, measured by
+code that the solver does not use (claims.py).
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def solve(
 ) -> Solution:
     """Solve the problem on `device` to a relative gap, and measure the answer.
 
-    device: where to work; None for where the Jacobian is (the CPU for arrays).  dtype: precision in which J is stored; None for its
-    own.  float32 halves the memory, and the answer is then that of the rounded J: ask for a gap of 1e-5.  Arithmetic on the working set is
-    float64 in either case.
-    gap: bound on the primal residual, the dual mismatch and the relative gap of an answer with Status.OPTIMAL.
-    start: the solution of a similar problem (another lam, fewer retained rows): its support is tried first.
-    route: "columns" needs J entry by entry, "products" only J D and J.T nu; "auto" decides.
+    device: where to work; None for where the Jacobian is (the CPU for arrays).  dtype: precision in which J is
+    stored; None for its own.  float32 halves the memory, and the answer is then that of the rounded J: ask for
+    a gap of 1e-5.  Arithmetic on the working set is float64 in either case. gap: bound on the primal residual,
+    the dual mismatch and the relative gap of an answer with Status.OPTIMAL. start: the solution of a similar
+    problem (another lam, fewer retained rows): its support is tried first. route: "columns" needs J entry by
+    entry, "products" only J D and J.T nu; "auto" decides.
 
-    Takes squared drifts and Euclidean trust regions with every regularizer named in this module.  Raises ProblemError, with the way
-    out, for other combinations; gap outside (0, 1); unknown routes.
+    Takes squared drifts and Euclidean trust regions with every regularizer named in this module.  Raises
+    ProblemError, with the way out, for other combinations; gap outside (0, 1); unknown routes.
     """
     began = time.perf_counter()
     if not isinstance(problem, UnlearningProblem):
@@ -94,14 +94,16 @@ def solve(
         raw = _resting(problem)
         return _claimed(problem, raw, operator, gap, (0.0, time.perf_counter() - began))
     if isinstance(R, SquaredL2 | L2) or (isinstance(R, ElasticNet) and float(R.alpha) == 0):
-        raw = _euclidean(problem, operator, theta_star, free, rhs, lam, radius)
+        raw = _euclidean(problem, operator, theta_star, free, rhs, lam, radius, gap)
         return _claimed(problem, raw, operator, gap, (0.0, time.perf_counter() - began))
     space = build_space(operator, theta_star, free, rhs)
     task = composite(R, space, theta_star)
     compiled = time.perf_counter()
     if space.inconsistency > INCONSISTENT:
         return _infeasible(problem, space, time.perf_counter() - began)
-    answer, mu = minimise(task, lam, radius, gap, _hint(task, start), isinstance(operator, Products))
+    answer, mu = minimise(
+        task, lam, radius, gap, _hint(task, start), isinstance(operator, Products), _carried(task, start)
+    )
     raw = _raw(task, answer, lam + mu)
     return _claimed(problem, raw, operator, gap, (compiled - began, time.perf_counter() - compiled))
 
@@ -109,7 +111,9 @@ def solve(
 def solve_path(
     problems: Iterable[UnlearningProblem], device: Any = None, dtype: torch.dtype | None = None, gap: float = GAP
 ) -> Iterator[Solution]:
-    """Solve problems one after the other, each started from the answer before: a path of lambda, or a shrinking retain set."""
+    """Solve problems one after the other, each started from the answer before: a path of lambda, or a shrinking
+    retain set.
+    """
     before: Solution | None = None
     for problem in problems:
         same = before is not None and before.problem.n_parameters == problem.n_parameters
@@ -121,7 +125,8 @@ def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
     """(lam, radius) of the drift penalties; ProblemError for those that have no torch solver."""
     if getattr(problem.regularizer, "integer", False) or problem.regularizer.name not in _KNOWN:
         raise ProblemError(
-            f"regularizer: scalable.solve takes {', '.join(_KNOWN)}, got {problem.regularizer.name}; use exact_unlearn.solve"
+            f"regularizer: scalable.solve takes {', '.join(_KNOWN)}, got {problem.regularizer.name}; "
+            "use exact_unlearn.solve"
         )
     lam, radius = 0.0, math.inf
     for term in problem.drifts:
@@ -132,7 +137,8 @@ def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
         else:
             kind = "a box" if term.name == "trust_region" else term.name
             raise ProblemError(
-                f"drift_penalty: scalable.solve takes squared drifts and Euclidean balls, got {kind}; use exact_unlearn.solve"
+                f"drift_penalty: scalable.solve takes squared drifts and Euclidean balls, got {kind}; "
+                "use exact_unlearn.solve"
             )
     return lam, radius
 
@@ -141,29 +147,43 @@ _KNOWN = ("squared_l2", "l2", "l1", "linf", "group_l2", "elastic_net", "predicto
 
 
 def minimise(
-    task: Composite, lam: float, radius: float, gap: float, hint: Tensor | None = None, products: bool = False
+    task: Composite,
+    lam: float,
+    radius: float,
+    gap: float,
+    hint: Tensor | None = None,
+    products: bool = False,
+    y: Tensor | None = None,
 ) -> tuple[Answer, float]:
-    """The composite problem with squared drift and trust region, on all shards: answer and multiplier mu of the ball."""
+    """The composite problem with squared drift and trust region, on all shards: answer and multiplier mu of the
+    ball.
+    """
+
+    ball = math.isfinite(radius)
+    tight = (
+        gap if not ball or products else max(1e-13, 1e-4 * gap)
+    )  # |D| is known no better than the square root of a gap
 
     def run(mu: float, before: Answer | None) -> tuple[Answer, float]:
         part = task.with_drift(lam + mu)
-        y = None if before is None else before.y
-        answer = _one(part, 0.3 * gap if math.isfinite(radius) else gap, hint, y, products)
+        answer = _one(part, tight, hint, y if before is None else before.y, products)
         moved = torch.where(task.kinked | task.smooth, answer.x - task.theta_star, 0.0)
         return answer, math.sqrt(total(task.space.team, moved.square()))
 
     if math.isinf(radius):
         return run(0.0, None)[0], 0.0
     size = math.sqrt(total(task.space.team, torch.where(task.space.free, task.theta_star, 0.0).square()))
-    found = on_radius(run, radius, 1.0 / max(size, radius))
-    return _within(task, found.state, radius), found.mu
+    found = on_radius(run, radius, 1.0 / max(size, radius), 0.01 * gap)
+    return _within(task, found.state, radius) if found.mu > 0 else found.state, found.mu
 
 
 def _one(task: Composite, gap: float, hint: Tensor | None, y: Tensor | None, products: bool) -> Answer:
     """The composite problem without a trust region, on all shards."""
     if products:
         if task.curvature == 0 and task.n_smooth:
-            raise ProblemError("weights: zero weights need the entries of J; use route='columns', or exact_unlearn.solve")
+            raise ProblemError(
+                "weights: zero weights need the entries of J; use route='columns', or exact_unlearn.solve"
+            )
         return solve_products(task, gap, y)
     reduced, mix = task.eliminated()
     extra, right = reduced.extra()
@@ -182,7 +202,9 @@ def _without_kinks(task: Composite, extra: Tensor | None, right: Tensor) -> Answ
     if extra is None:
         y = torch.zeros_like(right)
     else:
-        y = torch.linalg.lstsq(extra, right[:, None], driver="gelsd" if extra.device.type == "cpu" else None).solution[:, 0]
+        y = torch.linalg.lstsq(extra, right[:, None], driver="gelsd" if extra.device.type == "cpu" else None).solution[
+            :, 0
+        ]
     pull, q, x = task.space.pull(y), task.curvature, torch.zeros_like(task.theta_star)
     if q > 0:
         v = torch.where(task.kinked | task.smooth, pull + task.anchor, 0.0)
@@ -192,7 +214,9 @@ def _without_kinks(task: Composite, extra: Tensor | None, right: Tensor) -> Answ
 
 
 def _filled(task: Composite, mix: Tensor, answer: Answer) -> Answer:
-    """Coordinates that cost nothing take the shortest move from theta* that meets the rows they were eliminated from."""
+    """Coordinates that cost nothing take the shortest move from theta* that meets the rows they were eliminated
+    from.
+    """
     start = torch.where(task.smooth, task.theta_star, 0.0)
     x = torch.where(task.kinked, answer.x, start)
     left = task.space.right - task.space.product(x)
@@ -204,13 +228,12 @@ def _filled(task: Composite, mix: Tensor, answer: Answer) -> Answer:
 
 
 def _within(task: Composite, answer: Answer, radius: float) -> Answer:
-    """The answer moved into the ball: D shrinks towards the shortest feasible drift, which keeps J D = b."""
+    """The answer put onto the sphere: D moves along its difference from the shortest feasible drift, which
+    keeps J D = b.
+    """
     space, team, movable = task.space, task.space.team, task.kinked | task.smooth
     start = torch.where(movable, task.theta_star, 0.0)
     moved = torch.where(movable, answer.x, 0.0) - start
-    length = math.sqrt(total(team, moved.square()))
-    if length <= radius:
-        return answer
     base = torch.zeros_like(moved)
     residual = space.right - space.product(start)
     if float(torch.linalg.vector_norm(residual)) > 1e-12 * float(torch.linalg.vector_norm(space.right)):
@@ -218,7 +241,7 @@ def _within(task: Composite, answer: Answer, radius: float) -> Answer:
     rest = moved - base
     b2, r2, cross = (total(team, part) for part in (base.square(), rest.square(), base * rest))
     inner = max(cross * cross - r2 * (b2 - radius * radius), 0.0)
-    share = min(1.0, max(0.0, (-cross + math.sqrt(inner)) / r2)) if r2 else 0.0
+    share = max(0.0, (-cross + math.sqrt(inner)) / r2) * (1.0 - 1e-15) if r2 else 0.0
     return replace(answer, x=start + base + share * rest)
 
 
@@ -245,7 +268,14 @@ def _resting(problem: UnlearningProblem) -> Raw:
 
 
 def _euclidean(
-    problem: UnlearningProblem, operator: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: Tensor, lam: float, radius: float
+    problem: UnlearningProblem,
+    operator: TorchJacobian,
+    theta_star: Tensor,
+    free: Tensor,
+    rhs: Tensor,
+    lam: float,
+    radius: float,
+    gap: float,
 ) -> Raw:
     R = problem.regularizer
     weights = getattr(R, "weights", None)
@@ -253,16 +283,59 @@ def _euclidean(
         weights = np.full(theta_star.numel(), float(R.beta))
     w = None if weights is None else torch.from_numpy(np.array(to_float(np.asarray(weights)))).to(theta_star.device)
     b = rhs if bool(rhs.any()) else None
+    if w is not None and lam == 0 and bool((free & (w == 0)).any()):
+        raw = _seminorm(problem, operator, theta_star, free, rhs, w)
+        if float(np.linalg.norm(raw.theta - to_float(problem.theta_star))) <= radius:
+            return raw
     task = Euclidean(operator, theta_star, w, free, b, square=not isinstance(R, L2))
     found = solve_euclidean(task, lam, radius)
-    theta = _numpy(found.theta)
-    pull = _numpy(operator.rmatvec(found.nu))
+    nu, pull = found.nu, operator.rmatvec(found.nu)
+    if found.error > 0.1 * gap and isinstance(operator, DenseTorchJacobian):
+        space = build_space(
+            operator, theta_star, free, rhs
+        )  # ill-conditioned rows: project in an orthonormal basis of theirs
+        if space.T is None:
+            demanded = space.right - space.product(torch.where(free, theta_star, 0.0))
+            task = replace(task, jacobian=space.operator, rhs=demanded if b is not None else None)
+            found = solve_euclidean(task, lam, radius)
+            nu, pull = space.nu(found.nu), space.pull(found.nu)
+    theta, pull = _numpy(found.theta), _numpy(pull)
     if task.square or found.tau > 0:
         g = slope(problem, theta)
     else:
         g = pull - (lam + found.mu) * (theta - to_float(problem.theta_star))
     story = f"projection; multiplier of the ball {found.mu:.3g}" if math.isfinite(radius) else "projection"
-    return Raw(theta, _numpy(found.nu), pull, g, "scalable (projection)", story, found.rank)
+    return Raw(theta, _numpy(nu), pull, g, "scalable (projection)", story, found.rank)
+
+
+def _seminorm(
+    problem: UnlearningProblem, operator: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: Tensor, w: Tensor
+) -> Raw:
+    """l2 norms with coordinates that cost nothing: the others first, in combinations of rows that do not see those."""
+    space = build_space(operator, theta_star, free, rhs)
+    task = Composite(space, "absolute", theta_star, w, free & (w > 0), free & (w == 0))
+    reduced, mix = task.eliminated()
+    if mix is None:  # no rows
+        theta = torch.where(task.kinked, 0.0, theta_star)
+        return _projected(problem, theta, space, torch.zeros_like(space.right))
+    start = torch.where(task.kinked, theta_star, 0.0)
+    rows = torch.zeros(mix.shape[0], theta_star.numel(), dtype=torch.float64, device=theta_star.device)
+    index = task.kinked.nonzero()[:, 0]
+    rows[:, index] = reduced.space.columns(index).T
+    demanded = reduced.space.right - rows @ start
+    inner = Euclidean(DenseTorchJacobian(rows), start, torch.where(w > 0, w, 1.0), task.kinked, demanded, square=True)
+    found = solve_euclidean(inner, 0.0, math.inf)
+    answer = _filled(task, mix, Answer(found.theta, found.nu, found.theta, 0.0, 0, 0, 0))
+    return _projected(problem, torch.where(free, answer.x, theta_star), space, answer.y)
+
+
+def _projected(problem: UnlearningProblem, theta: Tensor, space: Space, y: Tensor) -> Raw:
+    """Multipliers y of 1/2 sum w theta^2 as those of the regularizer: divided by the norm where R is its root."""
+    point = _numpy(theta)
+    size = float(problem.regularizer.value(point)) if isinstance(problem.regularizer, L2) else 1.0
+    y = y / size if size > 0 else torch.zeros_like(y)
+    nu, pull, g = _numpy(space.nu(y)), _numpy(space.pull(y)), slope(problem, point)
+    return Raw(point, nu, pull, g, "scalable (projection)", "projection", space.report)
 
 
 def _hint(task: Composite, start: Solution | None) -> Tensor | None:
@@ -280,16 +353,25 @@ def _hint(task: Composite, start: Solution | None) -> Tensor | None:
     return torch.zeros_like(task.weights, dtype=torch.bool).index_fill_(0, task.labels[alive], True) & atoms_of(task)
 
 
+def _carried(task: Composite, start: Solution | None) -> Tensor | None:
+    """Multipliers of an earlier solution in the rows of this one: what the new row space sees of its J.T nu."""
+    if start is None or start.theta.size != task.theta_star.numel():
+        return None
+    pull = to_float(np.asarray(start.problem.jacobian.rmatvec(to_float(start.nu))))
+    seen = torch.from_numpy(np.array(pull)).to(task.theta_star.device)
+    return task.space.product(torch.where(task.space.free, seen, 0.0))
+
+
 def _raw(task: Composite, answer: Answer, kappa: float) -> Raw:
-    """The answer in the words of the problem: g is known to the solver where a drift penalty acts, else it is J.T nu itself."""
+    """The answer in the words of the problem: g is known to the solver where a drift penalty acts, else it is
+    J.T nu itself.
+    """
     space = task.space
     theta = torch.where(space.free, answer.x, task.theta_star)
     g = None if kappa == 0 else _numpy(torch.where(space.free, answer.z + task.beta * theta, 0.0))
     story = f"{answer.rounds} rounds, {answer.iterations} iterations, {answer.columns} columns"
     solver = "scalable (columns)" if answer.rounds != 1 or answer.columns else "scalable (closed form)"
-    return Raw(
-        _numpy(theta), _numpy(space.nu(answer.y)), _numpy(space.pull(answer.y)), g, solver, story, space.report
-    )
+    return Raw(_numpy(theta), _numpy(space.nu(answer.y)), _numpy(space.pull(answer.y)), g, solver, story, space.report)
 
 
 def _claimed(
@@ -331,7 +413,7 @@ def _infeasible(problem: UnlearningProblem, space: Space, seconds: float) -> Sol
         solver="scalable (row space)",
         rank=space.report,
         solve_seconds=seconds,
-        message=f"No drift reaches {space.inconsistency:.1e} of the right-hand side: dependent rows contradict each other.",
+        message=f"No drift reaches {space.inconsistency:.1e} of the right-hand side: dependent rows contradict.",
     )
 
 

@@ -1,14 +1,16 @@
 """J seen through nearly orthonormal rows: what the norm solvers work in.
 
-Q = T J on the free coordinates, with T from a factorisation of the rows (factor.py).  For well-conditioned rows Q is never
-formed: products with J and a small T do, and T only has to be good enough for a preconditioner, since {x : Q x = c} is the same
-set for every invertible T.  For ill-conditioned rows products through T would drown in rounding, and Q is stored.
+Q = T J on the free coordinates, with T from a factorisation of the rows (factor.py).  For well-conditioned rows
+Q is never formed: products with J and a small T do, and T only has to be good enough for a preconditioner,
+since {x : Q x = c} is the same set for every invertible T.  For ill-conditioned rows products through T would
+drown in rounding, and Q is stored.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,11 +30,12 @@ REFINED_ENTRIES = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Q = T J (or J itself when T is None) on the columns of this shard; J is `operator`, its rows scaled by powers of two.
+    """Q = T J (or J itself when T is None) on the columns of this shard; J is `operator`, its rows scaled by
+    powers of two.
 
-    T: (r, k).  back: (k, r), multipliers nu = back @ y of the caller's rows from y of Q.  right: c (r,), with Q x = c for every feasible
-    x on the free coordinates.  inconsistency: how much of b no drift reaches, relatively; farkas: (k,) the combination of rows
-    that says so.
+    T: (r, k).  back: (k, r), multipliers nu = back @ y of the caller's rows from y of Q.  right: c (r,), with Q
+    x = c for every feasible x on the free coordinates.  inconsistency: how much of b no drift reaches,
+    relatively; farkas: (k,) the combination of rows that says so.
     """
 
     operator: TorchJacobian
@@ -90,7 +93,8 @@ class Space:
 def build_space(jacobian: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: Tensor) -> Space:
     """The row space of J on the free coordinates; any rank, conditioning and scale.
 
-    jacobian: dense, or with products only.  theta_star (d,) float64, free (d,) bool: of this shard.  rhs: (k,) float64.
+    jacobian: dense, or with products only.  theta_star (d,) float64, free (d,) bool: of this shard.  rhs: (k,)
+    float64.
     """
     team = team_of(jacobian)
     start = torch.where(free, theta_star, 0.0)
@@ -134,7 +138,9 @@ def _by_products(
     gram = jacobian.reduce(jacobian.gram(weights))
     factor = gram_factor(gram, max(tolerance, 1e-6), 2.0**-53, "products")
     if factor is None:
-        raise ProblemError("jacobian: its rows are too dependent for products alone; use route='columns', or exact_unlearn.solve")
+        raise ProblemError(
+            "jacobian: its rows are too dependent for products alone; use route='columns', or exact_unlearn.solve"
+        )
     T = factor.whiten * factor.scale
     miss, farkas = _missed(factor, rhs)
     right = T @ (team.sum(jacobian.matvec(start)) + rhs)
@@ -163,7 +169,9 @@ class ShardedRows(DenseTorchJacobian):
 
 
 def _scaled_rows(matrix: Tensor, team: Team) -> tuple[Tensor, Tensor]:
-    """Rows divided by a power of two near their largest entry where their squares would leave the range of floats, and the factors."""
+    """Rows divided by a power of two near their largest entry where their squares would leave the range of
+    floats, and the factors.
+    """
     k = matrix.shape[0]
     powers = torch.ones(k, dtype=torch.float64, device=matrix.device)
     if not k:
@@ -189,9 +197,7 @@ def _missed(factor: RowFactor, rhs: Tensor) -> tuple[float, Tensor | None]:
     return float(torch.linalg.vector_norm(missed)) / size, lengths * (factor.null.T @ missed)
 
 
-def _refined(
-    matrix: Tensor, powers: Tensor, start: Tensor, free: Tensor, rhs: Tensor, team: Team
-) -> Space:
+def _refined(matrix: Tensor, powers: Tensor, start: Tensor, free: Tensor, rhs: Tensor, team: Team) -> Space:
     """The space from the decomposition that the reference solver uses, accurate at every conditioning."""
     index = free.nonzero()[:, 0]
     rows = row_space(np.ascontiguousarray(matrix.double()[:, index].numpy()))

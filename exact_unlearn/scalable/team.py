@@ -84,8 +84,8 @@ def total(team: Team, values: Tensor) -> float:
 def leading(team: Team, scores: Tensor, count: int) -> Tensor:
     """Indices of this shard's members of the `count` largest scores of all shards; -inf never belongs.
 
-    Every shard offers its own best, all of them find the same threshold, so the choice does not depend on the sharding
-    (up to ties).
+    Every shard offers its own best, all of them find the same threshold, so the choice does not depend on the
+    sharding (up to ties).
     """
     local = torch.topk(scores, min(count, scores.numel())).values
     offer = scores.new_full((count,), -torch.inf)
