@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> int:
         began = time.perf_counter()
         certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
         seconds = time.perf_counter() - began
-    copies: list[tuple[Path, Any]] = [(output, certificate)]
-    if loaded.is_raw:  # says too little for a checker
+    copies: list[tuple[Path, Any]] = [(output, certificate)] if certificate.proof != "none" else []
+    if loaded.is_raw and copies:  # it says too little for a checker
         suffix = ".json" if problem.is_rational else ".npz"
         complete = output.with_name(f"{output.stem.removesuffix('.certificate')}.problem{suffix}")
         copies.append((require_writable("--output", complete), problem))

@@ -50,7 +50,7 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0: proved (or claimed optimal with --no-certify); 1: not; errors are raised."""
+    """0: bounds are proved (or claimed optimal with --no-certify); 1: not, or no parameters fit; errors are raised."""
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
     from exact_unlearn.reference import solve
     from exact_unlearn.solution import Status
@@ -87,7 +87,8 @@ def run(options: argparse.Namespace) -> int:
     write_report(options, summary.as_text(lines), tree)
     if options.no_certify:
         return DONE if solution.status is Status.OPTIMAL else NOT_PROVED
-    return DONE if certificate is not None and certificate.proof != "none" else NOT_PROVED
+    proved = certificate is not None and certificate.proof not in ("none", "infeasible")
+    return DONE if proved else NOT_PROVED
 
 
 class _Places:
@@ -112,7 +113,7 @@ class _Places:
         copies: list[tuple[Path, Any]] = [(self.solution, solution)]
         if self.source.resolve() != self.problem.resolve():
             copies.append((self.problem, problem))
-        if certificate is not None:
+        if certificate is not None and certificate.proof != "none":
             copies.append((self.certificate, certificate))
         paths = [path for path, _ in copies]
         with written_together(paths) as temporary:

@@ -57,17 +57,15 @@ def solution_lines(solution: Solution) -> Lines:
 
 
 def certificate_lines(certificate: Certificate) -> Lines:
-    """What is proved."""
-    lines = [("proof", certificate.proof)]
-    if certificate.lower is not None and certificate.upper is not None:
-        lower, upper = report.rounded_down(certificate.lower), report.rounded_up(certificate.upper)
-        inside = f"{lower:.12g}" if lower == upper else f"{lower:.17g} to {upper:.17g}"
-        lines.append(("optimum within", inside))
+    """What is proved, and why no more."""
+    lines = [("proof", f"{certificate.proof}. {certificate.claim}")]
+    if certificate.message and certificate.proof not in ("exact", "none"):
+        lines.append(("", certificate.message))
+    if certificate.gap is not None and certificate.proof != "infeasible":
         lines.append(("proved gap", report.small(certificate.gap)))
-    if certificate.distance is not None:
-        lines.append(("distance", f"at most {report.small(certificate.distance)} from every minimiser"))
-    if certificate.unique:
-        lines.append(("unique", "proved"))
+    rows = certificate.rows
+    if rows is not None and rows.kept is not None and rows.residual is not None:
+        lines.append(("proved for", f"{len(rows.kept)} rows; the others hold to within {report.small(rows.residual)}"))
     return lines
 
 
@@ -115,6 +113,8 @@ def certificate_tree(certificate: Certificate) -> dict[str, Any]:
     """The proof for machines, bounds rounded outwards."""
     return {
         "proof": certificate.proof,
+        "claim": certificate.claim,
+        "message": certificate.message,
         "lower": report.rounded_down(certificate.lower),
         "upper": report.rounded_up(certificate.upper),
         "gap": report.rounded_up(certificate.gap),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exact_unlearn.demo.measure import ACTIVE
+from exact_unlearn.demo.measure import ACTIVE, bounds
 from exact_unlearn.demo.path_figures import draw_lambda_path, draw_steps, draw_trust_region
 from exact_unlearn.demo.scene import CLASSES
 from exact_unlearn.demo.story import Story
@@ -132,7 +132,7 @@ def _draw_weights(story: Story, axes: Sequence[Axes]) -> None:
 
 def _draw_counts(story: Story, ax: Axes) -> None:
     part, width = story.last_layer, story.scene.model.width
-    lower, upper = float(part.neurons.certificate.lower), float(part.neurons.certificate.upper)
+    lower, upper = bounds(part.neurons)
     answers = ((story.scene.theta_star, INK), (part.l2.theta, BLUE), (part.l1.theta, VERMILLION))
     for y, (theta, colour) in enumerate(answers):
         used = int(np.count_nonzero(_weights(story, theta)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exact_unlearn import closed_form
-from exact_unlearn.demo.measure import Proved, Row, active_neurons, prove, row
+from exact_unlearn.demo.measure import Proved, Row, active_neurons, bounds, prove, row
 from exact_unlearn.demo.scene import Scene
 from exact_unlearn.jacobian import Array
 from exact_unlearn.problem import exact_problem, surrogate_problem
@@ -73,7 +73,7 @@ def _findings(
     sparse = theta_star.copy()
     sparse[model.blocks["c"]] += closed_form.lemma_6_sparse_drift(model.split(theta_star)["c"][0], features)
     built, kept = active_neurons(scene, sparse), active_neurons(scene, l1.theta)
-    lower, upper = float(neurons.certificate.lower), float(neurons.certificate.upper)
+    lower, upper = bounds(neurons)
     return [
         Finding("moving c alone keeps the retained labels", "affine in c", "0", small(error), error < 1e-9),
         Finding("the surrogate is the exact problem: same ℓ1 value", "affine in c", "0", small(apart), apart < 1e-9),

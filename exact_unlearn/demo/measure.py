@@ -13,13 +13,14 @@ from exact_unlearn.demo.scene import Digits, Scene
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.reference import solve
+from exact_unlearn.report import rounded_down, rounded_up
 from exact_unlearn.solution import Solution
 
 ACTIVE = 1e-9
 """A weight counts as zero below this share of the largest one of its layer."""
 
 
-PROOFS = ("exact", "enclosure", "repaired", "none")
+PROOFS = ("exact", "enclosure", "repaired", "infeasible", "none")
 """What a certificate may prove, strongest first."""
 
 
@@ -37,6 +38,12 @@ class Proved:
     def theta(self) -> Array:
         """The claimed minimiser, floats."""
         return to_float(self.solution.theta)
+
+
+def bounds(proved: Proved) -> tuple[float, float]:
+    """The proved interval, rounded outwards; infinite where nothing is known."""
+    low, high = rounded_down(proved.certificate.lower), rounded_up(proved.certificate.upper)
+    return -np.inf if low is None else low, np.inf if high is None else high
 
 
 def prove(problem: UnlearningProblem, solver: str | None = None, time_limit: float | None = None) -> Proved:
@@ -131,7 +138,7 @@ def _row(name: str, digits: Digits, model: Any, proved: Proved, neurons: int | N
         value=proved.solution.value,
         lower=certificate.lower,
         upper=certificate.upper,
-        gap=float(certificate.gap),
+        gap=None if certificate.gap is None else float(certificate.gap),
         proof=certificate.proof,
         status=proved.solution.status.value,
         solver=proved.solution.solver,
