@@ -65,7 +65,7 @@ def save_object(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     path = Path(path)
     suffix = _suffix(path)
     if suffix == ".json":
-        write_atomically(path, (json.dumps(_to_json(tree), indent=1) + "\n").encode())
+        write_atomically(path, (json.dumps(to_json(tree), indent=1) + "\n").encode())
         return
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     spec = _extract_arrays(tree, "", arrays)
@@ -92,7 +92,7 @@ def load_object(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     """Read a tree whose "schema" is `schema`; FileFormatError (one sentence) on anything else."""
     path = Path(path)
     if _suffix(path) == ".json":
-        tree = _from_json(_parse_json(path, _read(path)))
+        tree = from_json(_parse_json(path, _read(path)))
     else:
         arrays = load_arrays(path)
         if "spec" not in arrays:
@@ -180,7 +180,7 @@ def _map(tree: Any, leaf: Callable[[Any], Any]) -> Any:
     return leaf(tree)
 
 
-def _to_json(tree: Any) -> Any:
+def to_json(tree: Any) -> Any:
     def leaf(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return {"shape": list(value.shape), "data": [rational_text(entry) for entry in value.reshape(-1).tolist()]}
@@ -189,13 +189,13 @@ def _to_json(tree: Any) -> Any:
     return _map(tree, leaf)
 
 
-def _from_json(tree: Any) -> Any:
+def from_json(tree: Any) -> Any:
     if isinstance(tree, dict) and set(tree) == {"shape", "data"}:
         return _json_array(tree)
     if isinstance(tree, dict):
-        return {key: _from_json(value) for key, value in tree.items()}
+        return {key: from_json(value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_from_json(value) for value in tree]
+        return [from_json(value) for value in tree]
     return tree
 
 

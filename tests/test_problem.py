@@ -165,7 +165,7 @@ def test_surrogate_and_exact_problem_coincide_when_theta_star_interpolates() -> 
 
 def same(first: UnlearningProblem, second: UnlearningProblem) -> bool:
     """Equality of everything, bit for bit, through the logical object."""
-    return json.dumps(codec._to_json(first.to_tree())) == json.dumps(codec._to_json(second.to_tree()))
+    return json.dumps(codec.to_json(first.to_tree())) == json.dumps(codec.to_json(second.to_tree()))
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".json"])

@@ -18,28 +18,35 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exact_unlearn.certify.certificate import Certificate, certify
+    from exact_unlearn.certify.certificate import Certificate
+    from exact_unlearn.certify.ladder import certify
     from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
+
+_HOME = {"Certificate": "certificate", "certify": "ladder"}
 
 __all__ = ["Certificate", "certify"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the producer on first use; checking alone never needs it."""
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.certificate"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 class _CallableModule(ModuleType):
     """A module that can be called like the function it is named after."""
 
     def __call__(
-        self, problem: UnlearningProblem, solution: Solution, rows: str | None = None, tau: float | None = None
+        self,
+        problem: UnlearningProblem,
+        solution: Solution | None = None,
+        rows: str | None = None,
+        tau: float | None = None,
     ) -> Certificate:
-        """Certify ``solution``; see :func:`exact_unlearn.certify.certificate.certify`."""
-        from exact_unlearn.certify.certificate import certify
+        """Certify ``problem``; see :func:`exact_unlearn.certify.ladder.certify`."""
+        from exact_unlearn.certify.ladder import certify
 
         return certify(problem, solution, rows=rows, tau=tau)
 

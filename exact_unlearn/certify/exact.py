@@ -34,9 +34,9 @@ ATTEMPTS = 25
 class ExactOptimum:
     """A minimiser and multipliers with every slack exactly 0, in the integer units of the program.
 
-    face: where every coordinate lies.  ties (n,): coordinates held with multiplier 0 to spare, or free at the end of
-    their piece; other minimisers may move them.  ceiling_share: {i: rho_i > 0}, the subgradient of the ceiling,
-    and floor_share, what the floor carries; sum w_i rho_i... both over the cost of t.
+    face: where every coordinate lies.  ties (n,): coordinates whose inequality is tight by chance: held with multiplier 0
+    to spare, or free at the end of their piece.  ceiling_share: signed multipliers of w_i |x_i| <= t for held coordinates
+    that touch the ceiling; floor_share: that of t >= floor.  All multipliers of t together make up its cost.
     """
 
     point: Point
@@ -105,7 +105,7 @@ def _confirmed(program: Pieces, point: Point) -> ExactOptimum:
     check = _Check(program, face, point)
     if check.violated or not check.stationary():
         raise FaceError("exact pivoting ended on a face that is not optimal")
-    return ExactOptimum(point, face, check.ties, check.share, check.floor_share)
+    return check.optimum()
 
 
 def _climb(program: Pieces, face: Face, guess: Guess, seen: set[tuple[object, ...]]) -> ExactOptimum:
@@ -117,7 +117,7 @@ def _climb(program: Pieces, face: Face, guess: Guess, seen: set[tuple[object, ..
         point = solve_face(program, face, guess)
         check = _Check(program, face, point)
         if not check.violated:
-            return ExactOptimum(point, face, check.ties, check.share, check.floor_share)
+            return check.optimum()
         face = check.next_face()
     raise FaceError("the float solution does not identify an optimal face")
 
@@ -205,6 +205,17 @@ class _Check:
         for i, (where, slot) in self.moves.items():
             face.where[i], face.slot[i] = where, slot
         return face
+
+    def optimum(self) -> ExactOptimum:
+        signed = {i: share * self._sign(i) for i, share in self.share.items() if share}
+        return ExactOptimum(self.point, self.face, self.ties, signed, self.floor_share)
+
+    def _sign(self, i: int) -> int:
+        """The side on which a held coordinate touches the ceiling; where t = 0 it touches both, and its pull decides."""
+        slot = int(self.face.slot[i])
+        place = self.program.breaks[i][slot]
+        after = self.program.slopes[i][slot + 1]
+        return (place > 0) - (place < 0) or (1 if after is not None and self.pull.exact(i) > after else -1)
 
     def stationary(self) -> bool:
         """The equations of the face, for points that were not found by solving them."""

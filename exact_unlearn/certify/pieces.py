@@ -29,17 +29,19 @@ from exact_unlearn.jacobian import Array
 
 @dataclass(frozen=True)
 class Separable:
-    """The data of the objective as rationals, on the free coordinates.
+    """The objective as rationals, one entry per column of A:
 
-    quadratic (n,): sum of w_i and beta; lam, mu: squared and l1 drift; kink (n,): weight of |x_i|; box: radius or None;
-    ceiling: weights (n,) of linf or None; floor: max w_i |theta*_i| over frozen coordinates.
+    quadratic x^2/2 + kink |x| + lam/2 (x - theta)^2 + mu |x - theta|,  |x - theta| <= box (None: no box).
+
+    ceiling: the weights of linf, or None; floor: what t must reach anyway (max w |theta*| over frozen coordinates).
     """
 
+    theta: list[Fraction]
     quadratic: list[Fraction]
     kink: list[Fraction]
-    lam: Fraction
-    mu: Fraction
-    box: Fraction | None
+    lam: list[Fraction]
+    mu: list[Fraction]
+    box: list[Fraction | None]
     ceiling: list[Fraction] | None = None
     floor: Fraction = Fraction(0)
 
@@ -82,25 +84,21 @@ class Pieces:
 
 def pieces(image: Image, terms: Separable) -> Pieces:
     """Choose units in which everything is an integer."""
-    theta = image.theta_free
-    kept = image.rows
-    q = [image.q[i] for i in kept]
-    box = [] if terms.box is None else [terms.box]
-    x_den = math.lcm(1, *(v.denominator for v in (*theta, *q, *box)))
+    q = [image.q[i] for i in image.rows]
+    boxes = [b for b in terms.box if b is not None]
+    x_den = math.lcm(1, *(v.denominator for v in (*terms.theta, *q, *boxes)))
     weights = terms.ceiling or []
     w_den = math.lcm(1, *(w.denominator for w in weights))
     x_unit = Fraction(1, x_den)
-    curvature = [k + terms.lam for k in terms.quadratic]
-    tilt = [-terms.lam * v for v in theta]
-    numbers = [k * x_unit for k in curvature] + tilt + terms.kink + [terms.mu, Fraction(1, w_den)]
+    curvature = [k + lam for k, lam in zip(terms.quadratic, terms.lam, strict=True)]
+    tilt = [-lam * v for lam, v in zip(terms.lam, terms.theta, strict=True)]
+    numbers = [k * x_unit for k in curvature] + tilt + terms.kink + terms.mu + [Fraction(1, w_den)]
     y_den = math.lcm(1, *(v.denominator for v in numbers))
-    rows = [
-        _coordinate(*row, terms.mu, terms.box) for row in zip(theta, tilt, terms.kink, strict=True)
-    ]
+    rows = [_coordinate(*row) for row in zip(terms.theta, tilt, terms.kink, terms.mu, terms.box, strict=True)]
     ceiling = None
     if terms.ceiling is not None:
         # t_true = t / (x_den w_den); the stationarity of t is multiplied by y_den like every slope
-        whole = [int(w * w_den) for w in weights]
+        whole = [_whole(w * w_den) for w in weights]
         ceiling = Ceiling(whole, y_den // w_den, _whole(terms.floor * x_den * w_den))
     return Pieces(
         A=image.basis,
@@ -110,7 +108,7 @@ def pieces(image: Image, terms: Separable) -> Pieces:
         slopes=[tuple(None if s is None else _whole(s * y_den) for s in slopes) for _, slopes in rows],
         ceiling=ceiling,
         x_unit=x_unit,
-        y_units=[1 / (y_den * image.scales[i]) for i in kept],
+        y_units=[1 / (y_den * image.scales[i]) for i in image.rows],
         t_unit=Fraction(1, x_den * w_den),
     )
 

@@ -1,0 +1,37 @@
+"""Numbers and vectors as certificates write them (docs/certificate_format.md, section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from exact_unlearn.certify.exactlin import common_denominator
+from exact_unlearn.codec import rational_text
+
+Tree = dict[str, Any]
+
+
+def vector(entries: Mapping[int, Fraction] | Iterable[tuple[int, Fraction]]) -> list[Tree]:
+    """A VEC: the entries grouped by the size of their denominator, so that short numbers stay short."""
+    pairs = sorted(entries.items() if isinstance(entries, Mapping) else entries)
+    short = [(i, v) for i, v in pairs if v.denominator.bit_length() <= SHORT]
+    long = [(i, v) for i, v in pairs if v.denominator.bit_length() > SHORT]
+    return [part([i for i, _ in group], [v for _, v in group]) for group in (short, long) if group]
+
+
+def part(indices: list[int], values: list[Fraction]) -> Tree:
+    """One part over a common denominator."""
+    nums, den = common_denominator(values)
+    return {"indices": indices, "nums": [format(n, "x") for n in nums], "den": format(den, "x")}
+
+
+def whole_part(indices: list[int], nums: list[int], den: int) -> Tree:
+    """One part whose denominator is known."""
+    return {"indices": indices, "nums": [format(n, "x") for n in nums], "den": format(den, "x")}
+
+
+SHORT = 2200
+"""Bits: denominators of floats are shorter (2^1074)."""
+
+__all__ = ["Tree", "part", "rational_text", "vector", "whole_part"]

@@ -1,0 +1,185 @@
+"""`certify`: exact, enclosure, repaired, none; down the ladder, and why.
+
+The proof needs the problem only.  A solution helps where no proof of optimality is attainable from scratch; what is
+proved never depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify import checker
+from exact_unlearn.certify.certificate import SCHEMA, Certificate
+from exact_unlearn.certify.encode import Tree, rational_text, vector
+from exact_unlearn.certify.exactlin import Rationals, solve, zeros
+from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
+from exact_unlearn.certify.image import Image, image
+from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
+from exact_unlearn.certify.pivot import InfeasibleError
+from exact_unlearn.certify.rows import RowReport, check_rows, numerical_rank
+from exact_unlearn.certify.terms import drift_of, nearest_floats
+from exact_unlearn.certify.whiten import Whitened, whiten
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array
+from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.solution import Solution
+
+STEPS_DOWN = (NotExactError, FaceError, TooManyDigitsError, ZeroDivisionError, np.linalg.LinAlgError)
+"""What makes the ladder take the next rung; everything else is an error in the program and is raised."""
+
+
+def certify(
+    problem: UnlearningProblem, solution: Solution | None = None, rows: str | None = None, tau: Any = None
+) -> Certificate:
+    """Prove what the optimum of `problem` is.
+
+    solution: anybody's; it may help, and is never trusted.  rows, tau: where the rows of J as written have another rank than they
+    have up to rounding, RankAmbiguityError asks which problem is meant: rows="literal" takes every row as it is written; tau keeps
+    a well-conditioned subset of the rows, proves *its* optimum, and reports the residual on the dropped rows and a lower bound
+    that holds for every theta with |J D - b| <= tau entrywise.
+
+    Exact (gap 0) for {1/2 sum w x^2, elastic net, weighted l1, linf} with any sum of squared, l1 and box drifts, and for the
+    2-norm and the predictor norm without drift or in a box; enclosed to more than 60 digits for group norms, for roots
+    with a drift, and in an active 2-ball; counted exhaustively for l0 and active neurons.
+    """
+    if not isinstance(problem, UnlearningProblem):
+        raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    if solution is not None and not isinstance(solution, Solution):
+        raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
+    return _Attempt(problem, solution, rows, tau).run()
+
+
+class _Attempt:
+    """One call of `certify`."""
+
+    def __init__(self, problem: UnlearningProblem, solution: Solution | None, rows: str | None, tau: Any) -> None:
+        self.problem, self.solution = problem, solution
+        self.drift = drift_of(problem)
+        full = image(problem)
+        self.report = check_rows(problem, rows, tau, len(full.rows))
+        self.kept: list[int] | None = None
+        self.image = full
+        if tau is not None:
+            self._keep(Fraction(tau))
+        self.reasons: list[str] = []
+
+    def _keep(self, tau: Fraction) -> None:
+        """Prove the optimum of a well-conditioned subset of the rows."""
+        if self.report.ambiguous:
+            _, _, self.kept = numerical_rank(self.problem)
+            self.image = image(self.problem, self.kept)
+        else:
+            self.kept = list(range(self.problem.n_constraints))
+        self.report = replace(self.report, kept=tuple(self.kept), tau=tau)
+
+    def run(self) -> Certificate:
+        conflict = self.image.conflict()
+        if conflict is not None:
+            return self._infeasible(conflict, "the rows of the jacobian contradict each other")
+        if self.drift.ball is not None and not self.drift.pinned:
+            apart = _beyond(self.image, self.drift.ball)
+            if apart is not None:
+                return self._infeasible(apart, "every solution lies outside the trust region")
+        for rung in self._rungs():
+            try:
+                return rung()
+            except InfeasibleError as error:
+                return self._infeasible(self._farkas(error.farkas), "no solution lies within the trust region")
+            except STEPS_DOWN as error:
+                self.reasons.append(str(error) or type(error).__name__)
+        return self._nothing()
+
+    def _rungs(self) -> list[Callable[[], Certificate]]:
+        name = self.problem.regularizer.name
+        return [self._exact] if name in EXACT else []
+
+    # ------------------------------------------------------------ rungs
+
+    def _exact(self) -> Certificate:
+        return self._from_proof(prove(self.problem, self.image, self.whitened), "exact")
+
+    @property
+    def whitened(self) -> Whitened:
+        return whiten(self.image.basis)
+
+    # ------------------------------------------------------------ certificates
+
+    def _from_proof(self, proof: Proof, level: str) -> Certificate:
+        claims: Tree = {
+            "proof": level,
+            "lower": rational_text(proof.lower),
+            "upper": rational_text(proof.upper),
+            "gap": "0",
+            "unique": True if proof.unique else None,
+            "distance": "0" if proof.unique else None,
+        }
+        if proof.square is not None:
+            claims["square"] = rational_text(proof.square)
+        zero = Fraction(0)
+        return self._certificate(
+            {"kind": "bounds", "primal": proof.primal, "dual": self._dual(proof.dual), "claims": claims},
+            proof=level,
+            lower=proof.lower,
+            upper=proof.upper,
+            gap=zero,
+            distance=zero if proof.unique else None,
+            unique=True if proof.unique else None,
+            square=proof.square,
+            theta=nearest_floats(proof.theta),
+        )
+
+    def _certificate(self, parts: Tree, **fields: Any) -> Certificate:
+        tree: Tree = {"schema": SCHEMA, "version": 1, **parts}
+        if self.kept is not None and self.report.tau is not None:
+            tree["rows"] = {"kept": self.kept, "tau": rational_text(self.report.tau)}
+        defaults = {name: None for name in ("lower", "upper", "gap", "distance", "unique")}
+        message = "; ".join(self.reasons)
+        return Certificate(**{"problem": self.problem, "rows": self.report, "message": message, "tree": tree, **defaults, **fields})
+
+    def _dual(self, tree: Tree) -> Tree:
+        """Rows of the image as rows of J."""
+        if self.kept is None:
+            return tree
+        nu = [{**part, "indices": [self.kept[i] for i in part["indices"]]} for part in tree["nu"]]
+        return {**tree, "nu": nu}
+
+    def _infeasible(self, nu: list[Fraction], why: str) -> Certificate:
+        dual = self._dual({"nu": vector({i: v for i, v in enumerate(nu) if v})})
+        self.reasons.append(why)
+        return self._certificate(
+            {"kind": "infeasible", "dual": dual, "claims": {"proof": "infeasible"}}, proof="infeasible"
+        )
+
+    def _farkas(self, y: Rationals) -> list[Fraction]:
+        """Multipliers of the integer rows as multipliers of J."""
+        nu = [Fraction(0)] * len(self.image.q)
+        for k, row in enumerate(self.image.rows):
+            nu[row] = y[k] / self.image.scales[row]
+        return nu
+
+    def _nothing(self) -> Certificate:
+        defaults = {name: None for name in ("lower", "upper", "gap", "distance", "unique")}
+        return Certificate(
+            problem=self.problem, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
+        )
+
+
+def _beyond(image: Image, radius: Fraction) -> list[Fraction] | None:
+    """Multipliers that prove |D| > radius for every solution: those of the shortest one; None if it is no longer than that."""
+    theta = image.theta_free
+    shift = [image.q[i] - image_row(image, i, theta) for i in image.rows]
+    if not any(shift):
+        return None
+    return None
+
+
+def image_row(image: Image, i: int, theta: list[Fraction]) -> Fraction:
+    return sum((int(a) * t for a, t in zip(image.A.ints[i], theta, strict=True)), Fraction(0))
+
+
+__all__ = ["Array", "RowReport", "certify", "checker", "solve", "zeros"]

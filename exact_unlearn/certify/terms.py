@@ -1,0 +1,125 @@
+"""The summands of a problem in exact numbers, and exact values of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify.exactlin import Rationals, common_denominator, objects
+from exact_unlearn.jacobian import Array
+from exact_unlearn.problem import UnlearningProblem
+
+ROOT_BITS = 400
+"""Square roots are enclosed to 2^-400 relatively, as the checker does."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The sum of all drift penalties: lam/2 |D|^2 + mu |D|_1, |D|_2 <= ball, |D|_inf <= box (None: everywhere)."""
+
+    lam: Fraction
+    mu: Fraction
+    ball: Fraction | None
+    box: Fraction | None
+
+    @property
+    def pinned(self) -> bool:
+        """Nothing may move."""
+        return 0 in (self.ball, self.box)
+
+    @property
+    def cone(self) -> bool:
+        """lam = mu = 0: only an indicator, or nothing."""
+        return not self.lam and not self.mu
+
+    def value(self, drift: Rationals) -> Fraction:
+        """lam/2 |D|^2 + mu |D|_1."""
+        total = Fraction(0)
+        if self.lam:
+            total += self.lam / 2 * sum_squares(drift)
+        if self.mu:
+            total += self.mu * Fraction(sum(abs(v) for v in drift.nums.tolist()), drift.den)
+        return total
+
+
+def drift_of(problem: UnlearningProblem) -> Drift:
+    """The normal form of the drift penalties."""
+    lam = sum((Fraction(t.lam) for t in problem.drifts if t.name == "squared_drift"), Fraction(0))
+    mu = sum((Fraction(t.lam) for t in problem.drifts if t.name == "l1_drift"), Fraction(0))
+    regions = [(t.norm, Fraction(t.radius)) for t in problem.drifts if t.name == "trust_region"]
+    ball = min((r for norm, r in regions if norm != math.inf), default=None)
+    box = min((r for norm, r in regions if norm == math.inf), default=None)
+    return Drift(lam, mu, ball, box)
+
+
+def weights_of(regularizer: Any, size: int) -> list[Fraction]:
+    """The weights of a weighted norm or square, 1 by default."""
+    if regularizer.weights is None:
+        return [Fraction(1)] * size
+    return [Fraction(w) for w in regularizer.weights.tolist()]
+
+
+def sum_squares(x: Rationals, weights: list[Fraction] | None = None) -> Fraction:
+    """sum w_i x_i^2."""
+    squares = [v * v for v in x.nums.tolist()]
+    if weights is None:
+        return Fraction(sum(squares), x.den**2)
+    w, den = common_denominator(weights)
+    return Fraction(sum(a * b for a, b in zip(w, squares, strict=True)), den * x.den**2)
+
+
+def value_of(regularizer: Any, theta: Rationals) -> Fraction:
+    """R(theta) for the regularizers whose value is rational."""
+    size, name = len(theta), regularizer.name
+    if name == "elastic_net":
+        alpha, beta = Fraction(regularizer.alpha), Fraction(regularizer.beta)
+        total = Fraction(sum(abs(v) for v in theta.nums.tolist()), theta.den)
+        return alpha * total + (beta / 2 * sum_squares(theta) if beta else 0)
+    weights = weights_of(regularizer, size)
+    if name == "squared_l2":
+        return sum_squares(theta, weights) / 2
+    w, den = common_denominator(weights)
+    sizes = [a * abs(v) for a, v in zip(w, theta.nums.tolist(), strict=True)]
+    return Fraction(sum(sizes) if name == "l1" else max(sizes, default=0), den * theta.den)
+
+
+def roots(square: Fraction) -> tuple[Fraction, Fraction]:
+    """lower <= sqrt(square) <= upper, equal for squares of rationals."""
+    n, d = square.numerator, square.denominator
+    a, b = math.isqrt(n), math.isqrt(d)
+    if a * a == n and b * b == d:
+        return Fraction(a, b), Fraction(a, b)
+    shift = max(0, ROOT_BITS + (d.bit_length() - n.bit_length()) // 2)
+    root = math.isqrt((n << 2 * shift) // d)
+    return Fraction(root, 1 << shift), Fraction(root + 1, 1 << shift)
+
+
+def everywhere(theta_star: Array, free: Array, x: Rationals) -> Rationals:
+    """theta with x on the free coordinates and theta* elsewhere, over one denominator."""
+    nums, den = common_denominator(theta_star.tolist())
+    common = math.lcm(den, x.den)
+    out = objects(nums) * (common // den)
+    if free.size:
+        out[free] = x.nums * (common // x.den)
+    return Rationals(out, common)
+
+
+def difference(theta: Rationals, theta_star: Array) -> Rationals:
+    """theta - theta*."""
+    nums, den = common_denominator(theta_star.tolist())
+    common = math.lcm(den, theta.den)
+    return Rationals(theta.nums * (common // theta.den) - objects(nums) * (common // den), common)
+
+
+def scaled(x: Rationals, unit: Fraction) -> Rationals:
+    """x * unit."""
+    return Rationals(x.nums * unit.numerator, x.den * unit.denominator).reduced()
+
+
+def nearest_floats(x: Rationals) -> Array:
+    """Every entry rounded to the nearest float."""
+    return np.asarray(x.floats(), dtype=np.float64)
