@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exact_unlearn.algorithms.losses import heads, kl, log_probabilities, zero
+from exact_unlearn.algorithms.projection import evaluation_mode
 from exact_unlearn.algorithms.run import PlainSteps, Run, check, require_labels
 from exact_unlearn.algorithms.samples import Batch
 from exact_unlearn.errors import ProblemError
@@ -123,11 +124,9 @@ class SalUn:
 
 def _classes(run: Run) -> tuple[int, ...]:
     """Number of classes of each head."""
-    training = run.module.training
     source = run.forget if len(run.forget) else run.retain
-    with torch.no_grad():
-        outputs = heads(run.module.eval()(source.take(torch.tensor([0])).x))
-    run.module.train(training)
+    with torch.no_grad(), evaluation_mode(run.module):
+        outputs = heads(run.module(source.take(torch.tensor([0])).x))
     for head in outputs:
         if head.shape[1] < 2:
             raise ProblemError("method 'salun': a head with one class has no wrong labels")
@@ -138,16 +137,14 @@ def salient(run: Run) -> dict[str, Tensor]:
     """Masks of the free coordinates whose |grad J(theta*; D_f)| is at least the median of them all."""
     sizes: dict[str, Tensor] = {name: torch.zeros_like(p) for name, p in run.parameters()}
     everything, chunk = torch.arange(len(run.forget)), 256
-    training = run.module.training
-    run.module.eval()
-    for part in torch.split(everything, chunk):
-        batch = run.forget.take(part)
-        named = dict(run.parameters())
-        pieces = torch.autograd.grad(run.loss(batch) * len(batch), list(named.values()), allow_unused=True)
-        for name, piece in zip(named, pieces, strict=True):
-            if piece is not None:
-                sizes[name] += piece / len(run.forget)
-    run.module.train(training)
+    named = dict(run.parameters())
+    with evaluation_mode(run.module):
+        for part in torch.split(everything, chunk):
+            batch = run.forget.take(part)
+            pieces = torch.autograd.grad(run.loss(batch) * len(batch), list(named.values()), allow_unused=True)
+            for name, piece in zip(named, pieces, strict=True):
+                if piece is not None:
+                    sizes[name] += piece / len(run.forget)
     magnitudes = torch.cat([sizes[name].abs()[mask] for name, mask in run.masks.items()])
     threshold = magnitudes.quantile(0.5) if len(magnitudes) < 1 << 24 else magnitudes.median()
     return {name: mask & (sizes[name].abs() >= threshold) for name, mask in run.masks.items()}

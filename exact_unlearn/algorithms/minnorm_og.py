@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from exact_unlearn.algorithms.losses import Rows, is_label
-from exact_unlearn.algorithms.projection import project_step
+from exact_unlearn.algorithms.projection import Projector
 from exact_unlearn.algorithms.run import PlainSteps, Run, check
 from exact_unlearn.algorithms.samples import Batch, subset
 
@@ -43,7 +43,7 @@ class MinNormOG:
 
     def begin(self, run: Run) -> MinNormSteps:
         """Start."""
-        return MinNormSteps(run, self, self.strength)
+        return MinNormSteps(run, self, self.strength, Projector(run))
 
 
 @dataclass
@@ -52,6 +52,7 @@ class MinNormSteps(PlainSteps):
 
     method: MinNormOG
     strength: float
+    projector: Projector
     records: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
 
@@ -62,7 +63,7 @@ class MinNormSteps(PlainSteps):
             labels = tuple(is_label(target) for target in retain.targets)
             rows: tuple[Rows, ...] = tuple(method.rows or ("largest" if label else "all") for label in labels)
             chosen = subset(retain, method.n_perturb, labels[0], run.generator)
-            distance = project_step(run, chosen.x, self.strength, rows)
+            distance = self.projector.step(chosen.x, self.strength, rows)
             record = {"step": self.step, "epoch": t, "strength": self.strength, "distance": distance}
             self.records.append(record)
             self.strength *= method.decay

@@ -224,3 +224,52 @@ def test_an_empty_set_is_no_accident(method: str) -> None:
         unlearned, history = unlearn(net().eval(), retain, forget, method, epochs=2)
         assert all(bool(torch.isfinite(p).all()) for p in unlearned.parameters())
         assert len(history.loss) == 2
+
+
+class ClassAndValue(nn.Module):
+    """A head of three classes and a head of two numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.label, self.value = nn.Linear(4, 5), nn.Linear(5, 3), nn.Linear(5, 2)
+        draws = torch.Generator().manual_seed(9)
+        self.double()
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=draws))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.tanh(self.body(x))
+        return self.label(hidden), self.value(hidden)
+
+
+@pytest.mark.parametrize("free", [None, ["body"], "mask"])
+@pytest.mark.parametrize("rows", [None, "all", "largest"])
+def test_rows_of_the_projection_head_by_head(rows: Any, free: Any) -> None:
+    """Class heads give their largest logit and value heads every output, unless told otherwise."""
+    module = ClassAndValue()
+    x, labels = RETAIN[0][:2].double(), RETAIN[1][:2]
+    targets = (labels, torch.zeros(2, 2).double())
+    size = sum(p.numel() for p in module.parameters())
+    mask = torch.ones(size, dtype=torch.bool)
+    if free == "mask":
+        mask = free = torch.rand(size, generator=torch.Generator().manual_seed(1)) < 0.7
+    elif free:
+        mask[25:] = False
+    data = (x, targets)
+    moved, _ = unlearn(module, data, data, free=free, epochs=1, learning_rate=0.0, strength=1.0, rows=rows)
+    gradients = []
+    for sample in x:
+        label, value = module(sample.unsqueeze(0))
+        scalars = [label.max()] if rows in (None, "largest") else list(label[0])
+        scalars += [value.max()] if rows == "largest" else list(value[0])
+        for scalar in scalars:
+            pieces = torch.autograd.grad(
+                scalar, list(module.parameters()), retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            gradients.append(torch.cat([piece.reshape(-1) for piece in pieces])[mask])
+    jacobian = torch.stack(gradients)
+    theta, found = (torch.nn.utils.parameters_to_vector(m.parameters()).detach() for m in (module, moved))
+    assert torch.equal(found[~mask], theta[~mask])
+    expected = torch.linalg.pinv(jacobian) @ (jacobian @ theta[mask])
+    torch.testing.assert_close(found[mask], expected, rtol=1e-8, atol=1e-9)
