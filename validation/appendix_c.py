@@ -103,7 +103,7 @@ RESULT = Result(
             _stationary,
             "squared change",
             cases=SHAPES,
-            quick=4,
+            quick=21,
             assumptions=(r"$\theta^*$ interpolates",),
         ),
         Claim(
@@ -115,7 +115,7 @@ RESULT = Result(
             _leaks,
             "squared norm of the leak",
             cases=SHAPES,
-            quick=6,
+            quick=21,
             assumptions=("the retain data do not imply the forget labels",),
         ),
         Claim(
@@ -124,7 +124,7 @@ RESULT = Result(
             _reveals,
             r"forget output ($\theta_r^*$, $\theta^*$)",
             cases=SHAPES,
-            quick=6,
+            quick=21,
             assumptions=("the retain data do not imply the forget labels",),
         ),
         Claim(
@@ -134,7 +134,7 @@ RESULT = Result(
             "squared norm of the leak",
             kind="assumption",
             cases=SHAPES,
-            quick=4,
+            quick=21,
             assumptions=("broken: the retain data imply the forget labels",),
         ),
         Claim(
@@ -144,7 +144,7 @@ RESULT = Result(
             "squared norm of the leak",
             kind="assumption",
             cases=SHAPES[:2],
-            quick=4,
+            quick=24,
             assumptions=("broken: the forget inputs have a direction of their own",),
         ),
     ),

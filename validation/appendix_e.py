@@ -150,7 +150,7 @@ RESULT = Result(
             _closed_form,
             r"largest entry of $\tilde\Delta$",
             cases=tuple((kind, lam) for kind in MODELS for lam in LAMBDAS),
-            quick=2,
+            quick=4,
             full=40,
         ),
         Claim(
@@ -168,7 +168,7 @@ RESULT = Result(
             _activations,
             r"largest entry of $\tilde\Delta$",
             cases=naive.ACTIVATIONS,
-            quick=2,
+            quick=7,
             full=50,
         ),
         Claim(
@@ -187,7 +187,7 @@ RESULT = Result(
             _many_rows,
             r"largest entry of $\tilde\Delta$",
             kind="degenerate",
-            quick=6,
+            quick=24,
         ),
         Claim(
             "nothing-retained",
@@ -196,7 +196,7 @@ RESULT = Result(
             r"largest entry of $\tilde\Delta$",
             kind="degenerate",
             cases=LAMBDAS,
-            quick=3,
+            quick=16,
         ),
         Claim(
             "not-squared",

@@ -281,7 +281,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$",
             kind="ours",
             cases=(6, 8),
-            quick=5,
+            quick=24,
             assumptions=(
                 "linear model",
                 r"$\hat R = 0$",
@@ -308,7 +308,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$",
             kind="ours",
             cases=(6, 8),
-            quick=5,
+            quick=24,
             assumptions=(
                 "linear model",
                 r"$\hat R = 0$",
@@ -324,7 +324,7 @@ RESULT = Result(
             "squared distance",
             kind="ours",
             cases=(6, 8),
-            quick=4,
+            quick=24,
             assumptions=(r"broken: $\hat R = 0$",),
         ),
         Claim(
@@ -334,7 +334,7 @@ RESULT = Result(
             "squared distance",
             kind="ours",
             cases=(6, 8),
-            quick=4,
+            quick=24,
             assumptions=(r"broken: $\hat R = 0$",),
         ),
         Claim(
@@ -347,7 +347,7 @@ RESULT = Result(
             r"largest entry of $\theta$",
             kind="ours",
             cases=((6, 2), (6, 5), (8, 12)),
-            quick=4,
+            quick=21,
             assumptions=("linear model",),
         ),
         Claim(
@@ -405,7 +405,7 @@ RESULT = Result(
                 "softplus",
                 "square",
             ),
-            quick=3,
+            quick=11,
         ),
         Claim(
             "error-depth",
@@ -424,7 +424,7 @@ RESULT = Result(
             "largest output",
             kind="ours",
             cases=((2, 1), (3, 1), (5, 1), (2, 2), (3, 3)),
-            quick=3,
+            quick=13,
             full=50,
             assumptions=(r"no $\hat R$, nothing frozen",),
         ),
@@ -435,7 +435,7 @@ RESULT = Result(
             "neurons (at most)",
             kind="ours",
             cases=(("relu", None), ("square", None), ("leaky_relu", None), ("relu", 1), ("square", 2), ("relu", 3)),
-            quick=8,
+            quick=11,
             full=100,
         ),
         Claim(
@@ -449,7 +449,7 @@ RESULT = Result(
                 "square",
                 "leaky_relu",
             ),
-            quick=3,
+            quick=21,
             full=60,
         ),
     ),

@@ -118,7 +118,7 @@ RESULT = Result(
             _end_to_end,
             "non-zero rows (at most)",
             cases=tuple((name, 1) for name in RATIONAL),
-            quick=4,
+            quick=16,
             assumptions=("$A$ does not move",),
         ),
         Claim(
@@ -128,7 +128,7 @@ RESULT = Result(
             "non-zero rows (at most)",
             kind="ours",
             cases=(("relu", 2), ("square", 3)),
-            quick=4,
+            quick=24,
             assumptions=("$A$ does not move",),
         ),
         Claim(
@@ -137,7 +137,7 @@ RESULT = Result(
             _every_activation,
             "non-zero rows (at most)",
             cases=naive.ACTIVATIONS,
-            quick=3,
+            quick=7,
             assumptions=(
                 "$A$ does not move",
                 r"no $a_i = 0$ in $\theta^*$",
@@ -153,7 +153,7 @@ RESULT = Result(
             "output",
             kind="degenerate",
             cases=BIASED,
-            quick=4,
+            quick=24,
         ),
         Claim(
             "bias-dropped",
@@ -163,7 +163,7 @@ RESULT = Result(
             kind="assumption",
             cases=BIASED,
             assumptions=(r"broken: $\varphi(0) = 0$",),
-            quick=4,
+            quick=24,
         ),
         Claim(
             "nothing-retained",
@@ -175,7 +175,7 @@ RESULT = Result(
                 "relu",
                 "square",
             ),
-            quick=3,
+            quick=24,
         ),
     ),
     figure="corollary_1",

@@ -144,7 +144,7 @@ RESULT = Result(
                 r"$\theta^*$ interpolates $\mathcal{D}$",
                 r"$v \neq 0$",
             ),
-            quick=4,
+            quick=11,
         ),
         Claim(
             "bottleneck",
@@ -152,7 +152,7 @@ RESULT = Result(
             _bottleneck,
             r"$\|w\|_2^2$",
             cases=DEPTHS[1:],
-            quick=2,
+            quick=13,
             assumptions=(
                 r"$\theta^*$ interpolates $\mathcal{D}$",
                 r"$v \neq 0$",
@@ -164,7 +164,7 @@ RESULT = Result(
             _floats,
             "largest entry of $w$",
             cases=DEPTHS,
-            quick=2,
+            quick=11,
         ),
         Claim(
             "jacobian",
@@ -185,7 +185,7 @@ RESULT = Result(
             r"$\|W\|_F^2$",
             kind="ours",
             cases=((1, 2), (2, 2), (3, 3), (4, 2)),
-            quick=3,
+            quick=16,
         ),
         Claim(
             "dead-network",
@@ -194,7 +194,7 @@ RESULT = Result(
             "drift",
             kind="degenerate",
             cases=(2, 3, 5),
-            quick=2,
+            quick=21,
         ),
         Claim(
             "not-interpolating",
@@ -204,7 +204,7 @@ RESULT = Result(
             kind="assumption",
             cases=(2, 4),
             assumptions=(r"broken: $\theta^*$ does not interpolate",),
-            quick=3,
+            quick=24,
         ),
         Claim(
             "all-layers",
@@ -214,7 +214,7 @@ RESULT = Result(
             kind="assumption",
             cases=(2, 3, 4),
             assumptions=("broken: all layers move",),
-            quick=3,
+            quick=21,
         ),
     ),
     figure="lemma_1",

@@ -123,7 +123,7 @@ RESULT = Result(
             _feasible_interpolates,
             "largest output",
             cases=(*((name, 1) for name in RATIONAL), ("relu", 2)),
-            quick=5,
+            quick=13,
             assumptions=(
                 "only $c$ moves",
                 r"$\theta^*$ interpolates $\mathcal{D}$",
@@ -135,7 +135,7 @@ RESULT = Result(
             _only_those,
             "an output",
             cases=RATIONAL,
-            quick=5,
+            quick=16,
             assumptions=(
                 "only $c$ moves",
                 r"$\theta^*$ interpolates $\mathcal{D}$",
@@ -169,7 +169,7 @@ RESULT = Result(
             _jacobian_floats,
             "largest derivative",
             cases=naive.ACTIVATIONS,
-            quick=3,
+            quick=7,
         ),
         Claim(
             "first-layer-moves",
@@ -181,7 +181,7 @@ RESULT = Result(
             "retain output (wanted, found)",
             kind="assumption",
             cases=RATIONAL,
-            quick=4,
+            quick=16,
             assumptions=("broken: $A$ does not move",),
         ),
     ),

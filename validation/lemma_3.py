@@ -116,7 +116,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$",
             cases=SHAPES,
             assumptions=(r"$X\theta = y$ has a solution",),
-            quick=6,
+            quick=16,
         ),
         Claim(
             "uniqueness",
@@ -125,7 +125,7 @@ RESULT = Result(
             "rank of the row space with the point, minus without",
             cases=SHAPES,
             assumptions=(r"$X\theta = y$ has a solution",),
-            quick=6,
+            quick=16,
         ),
         Claim(
             "optimality",
@@ -143,7 +143,7 @@ RESULT = Result(
             _floats,
             r"$\|\theta\|_2^2$",
             cases=((6, 4), (12, 8)),
-            quick=4,
+            quick=24,
         ),
         Claim(
             "other-norm",
@@ -169,7 +169,7 @@ RESULT = Result(
             kind="assumption",
             cases=((6, 3), (3, 3)),
             assumptions=(r"broken: $X\theta = y$ has no solution",),
-            quick=4,
+            quick=24,
         ),
     ),
     figure="lemma_3",

@@ -88,7 +88,7 @@ RESULT = Result(
             "largest output",
             cases=SHAPES,
             assumptions=(r"$X\theta = y$ has a solution",),
-            quick=6,
+            quick=13,
         ),
         Claim(
             "nothing-else",
@@ -97,7 +97,7 @@ RESULT = Result(
             "inner products",
             cases=SHAPES,
             assumptions=(r"$X\theta = y$ has a solution",),
-            quick=6,
+            quick=13,
         ),
         Claim(
             "dimension",
@@ -105,7 +105,7 @@ RESULT = Result(
             _dimension,
             "dimension",
             cases=SHAPES,
-            quick=4,
+            quick=13,
         ),
         Claim(
             "other-direction",
@@ -115,7 +115,7 @@ RESULT = Result(
             kind="assumption",
             cases=SHAPES[:2],
             assumptions=(r"broken: $z \notin \ker X$",),
-            quick=4,
+            quick=24,
         ),
         Claim(
             "inconsistent",
@@ -125,7 +125,7 @@ RESULT = Result(
             kind="assumption",
             cases=SHAPES[:2],
             assumptions=(r"broken: $X\theta = y$ has no solution",),
-            quick=4,
+            quick=24,
         ),
     ),
     figure="lemma_4",

@@ -83,7 +83,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$",
             cases=SHAPES,
             assumptions=(r"$\theta$ fits $\mathcal{D}$",),
-            quick=6,
+            quick=11,
         ),
         Claim(
             "floats",
@@ -91,7 +91,7 @@ RESULT = Result(
             _floats,
             r"largest entry of $\theta$",
             cases=((8, 3, 3), (20, 8, 4)),
-            quick=3,
+            quick=24,
             assumptions=(r"$\theta$ fits $\mathcal{D}$",),
         ),
         Claim(
@@ -101,7 +101,7 @@ RESULT = Result(
             r"largest entry of $\theta$",
             kind="degenerate",
             cases=((6, 3, 2), (5, 4, 1)),
-            quick=4,
+            quick=24,
             assumptions=(r"$\theta$ fits $\mathcal{D}$",),
         ),
         Claim(
@@ -112,7 +112,7 @@ RESULT = Result(
             kind="assumption",
             cases=((6, 2, 2), (9, 3, 3)),
             assumptions=(r"broken: $\theta$ does not fit $\mathcal{D}_r$",),
-            quick=4,
+            quick=24,
         ),
     ),
     figure="lemma_5",

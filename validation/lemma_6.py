@@ -82,7 +82,7 @@ RESULT = Result(
             "non-zero entries (at most)",
             cases=SHAPES,
             assumptions=(r"$\mathcal{G}$ has dimension $s$",),
-            quick=6,
+            quick=11,
         ),
         Claim(
             "floats",
@@ -90,7 +90,7 @@ RESULT = Result(
             _floats,
             "inner product with a row",
             cases=((8, 3), (40, 12), (6, 6)),
-            quick=4,
+            quick=21,
         ),
         Claim(
             "dependent-rows",
@@ -99,7 +99,7 @@ RESULT = Result(
             "non-zero entries (at most)",
             kind="degenerate",
             cases=((7, 5, 2), (6, 6, 3)),
-            quick=4,
+            quick=24,
         ),
         Claim(
             "several-outputs",
@@ -108,7 +108,7 @@ RESULT = Result(
             "non-zero columns (at most)",
             kind="ours",
             cases=((8, 3, 2), (7, 4, 3)),
-            quick=4,
+            quick=24,
         ),
         Claim(
             "sharp",
@@ -121,7 +121,7 @@ RESULT = Result(
             kind="assumption",
             cases=((6, 3), (7, 4)),
             assumptions=("broken: at most $s - 1$ entries allowed",),
-            quick=3,
+            quick=24,
             full=40,
         ),
     ),

@@ -14,8 +14,14 @@ WIDTH = 1e-9
 
 
 def prove(problem: xu.UnlearningProblem) -> Any:
-    """The certificate of the reference solver's answer; rows are taken as they are written."""
-    return xu.certify(problem, xu.solve(problem), rows="literal")
+    """The certificate of the reference solver's answer; rows are taken as they are written.
+
+    Raises SolverError when nothing was proved, with the reason: a claim is neither confirmed nor contradicted by that.
+    """
+    certificate = xu.certify(problem, xu.solve(problem), rows="literal")
+    if certificate.lower is None or certificate.upper is None:
+        raise xu.SolverError(f"certify proved nothing about this problem: {certificate.message or certificate.proof}")
+    return certificate
 
 
 def optimum(certificate: Any, predicted: Fraction) -> Measurement:

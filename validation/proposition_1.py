@@ -89,7 +89,7 @@ RESULT = Result(
             _function,
             "largest output",
             cases=RATIONAL,
-            quick=10,
+            quick=16,
         ),
         Claim(
             "counts",
@@ -97,7 +97,7 @@ RESULT = Result(
             _counts,
             "rows of A",
             cases=(1, 2),
-            quick=15,
+            quick=24,
         ),
         Claim(
             "every-activation",
@@ -105,7 +105,7 @@ RESULT = Result(
             _floats,
             "largest output",
             cases=naive.ACTIVATIONS,
-            quick=3,
+            quick=7,
         ),
         Claim(
             "active-row",
@@ -115,7 +115,7 @@ RESULT = Result(
             kind="assumption",
             cases=RATIONAL,
             assumptions=(r"broken: $c_i \neq 0$",),
-            quick=4,
+            quick=16,
         ),
     ),
     figure="proposition_1",

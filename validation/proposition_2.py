@@ -159,7 +159,7 @@ RESULT = Result(
             _row_space,
             "rank gained",
             cases=SHAPES,
-            quick=3,
+            quick=16,
             assumptions=("start at 0",),
         ),
         Claim(
@@ -171,7 +171,7 @@ RESULT = Result(
             _error_shrinks,
             r"$\|\theta_k - \theta_{\min}\|_2^2$ (at most)",
             cases=((4, 2), (3, 3), (5, 2)),
-            quick=2,
+            quick=21,
             full=40,
             assumptions=(
                 "start at 0",
@@ -185,7 +185,7 @@ RESULT = Result(
             _limit,
             r"largest entry of $\theta$",
             cases=FLOATS,
-            quick=3,
+            quick=24,
             full=50,
             assumptions=(
                 "start at 0",
@@ -200,7 +200,7 @@ RESULT = Result(
             r"largest entry of $\theta$",
             kind="degenerate",
             cases=FLOATS,
-            quick=2,
+            quick=24,
             full=50,
         ),
         Claim(
@@ -209,7 +209,7 @@ RESULT = Result(
             _large_step,
             "growth of the squared error in 8 steps",
             kind="assumption",
-            quick=5,
+            quick=24,
             assumptions=(r"broken: step above $2/\lambda_{\max}$",),
         ),
         Claim(
@@ -222,7 +222,7 @@ RESULT = Result(
             r"$\|\theta\|_2$ (min-norm, limit)",
             kind="assumption",
             cases=FLOATS,
-            quick=2,
+            quick=24,
             full=50,
             assumptions=("broken: start outside the row space",),
         ),
@@ -232,7 +232,7 @@ RESULT = Result(
             _inconsistent,
             "output",
             kind="assumption",
-            quick=5,
+            quick=24,
             assumptions=(r"broken: $X\theta = y$ has no solution",),
         ),
     ),

@@ -175,7 +175,7 @@ RESULT = Result(
             _projection,
             r"$\|\theta\|_2^2$",
             cases=SHAPES,
-            quick=10,
+            quick=16,
             assumptions=INTERPOLATES,
         ),
         Claim(
@@ -223,7 +223,7 @@ RESULT = Result(
             _nothing_forgotten,
             r"$\|\theta\|_2^2$ (before, after)",
             kind="degenerate",
-            quick=4,
+            quick=24,
         ),
         Claim(
             "dependent-rows",
@@ -262,7 +262,7 @@ RESULT = Result(
             "retain output (wanted, found)",
             kind="assumption",
             cases=SHAPES[:3],
-            quick=4,
+            quick=21,
             assumptions=(r"broken: $\theta^*$ interpolates $\mathcal{D}$",),
         ),
         Claim(
@@ -275,7 +275,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$ (exact solution, surrogate)",
             kind="assumption",
             cases=SHAPES[:2],
-            quick=4,
+            quick=24,
             assumptions=(r"broken: $\hat R = 0$",),
         ),
     ),

@@ -203,7 +203,7 @@ RESULT = Result(
             _other_minimisers,
             r"$\|w\|_2^2$",
             cases=((2, 1), (3, 1), (5, 1), (3, 2)),
-            quick=4,
+            quick=16,
             assumptions=(r"$h_1 > \operatorname{rank} V$",),
         ),
         Claim(
@@ -266,7 +266,7 @@ RESULT = Result(
             r"$\|w\|_2^2$ (exact solution, relaxed problem)",
             kind="assumption",
             cases=(2, 3, 4, 5, 6),
-            quick=3,
+            quick=13,
             assumptions=("broken: only $A_1$ moves",),
         ),
         Claim(

@@ -273,7 +273,7 @@ RESULT = Result(
             _exact,
             r"$\|\theta\|_2^2$",
             cases=DEPTHS,
-            quick=5,
+            quick=11,
             assumptions=FEASIBLE,
         ),
         Claim(
@@ -282,7 +282,7 @@ RESULT = Result(
             _closed_form,
             r"$\|\theta\|_2^2$",
             cases=DEPTHS,
-            quick=5,
+            quick=11,
             assumptions=FEASIBLE,
         ),
         Claim(
@@ -294,7 +294,7 @@ RESULT = Result(
             _submultiplicative,
             "a lower side, an upper side",
             cases=DEPTHS,
-            quick=6,
+            quick=11,
         ),
         Claim(
             "semidefinite",
@@ -305,7 +305,7 @@ RESULT = Result(
             _semidefinite,
             r"$\|\theta\|_2^2$",
             cases=(1, 2, 3),
-            quick=1,
+            quick=21,
             full=30,
             assumptions=FEASIBLE,
         ),
@@ -315,7 +315,7 @@ RESULT = Result(
             _geometric,
             r"$\|\theta\|_2^2$",
             cases=DEPTHS[1:],
-            quick=1,
+            quick=13,
             full=20,
             assumptions=FEASIBLE,
         ),
@@ -346,7 +346,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$",
             kind="ours",
             cases=((1, 2), (2, 2), (3, 2), (4, 3)),
-            quick=4,
+            quick=16,
         ),
         Claim(
             "several-outputs-descent",
@@ -367,7 +367,7 @@ RESULT = Result(
             _nuclear,
             r"$\|\theta\|_2^2$",
             kind="assumption",
-            quick=5,
+            quick=24,
             assumptions=("broken: one output",),
         ),
         Claim(
@@ -377,7 +377,7 @@ RESULT = Result(
             r"$\|w\|_2^2$ (min-norm, other)",
             kind="assumption",
             cases=(2, 3, 5),
-            quick=3,
+            quick=21,
             assumptions=("broken: $w_r$ is the min-norm predictor",),
         ),
         Claim(
@@ -387,7 +387,7 @@ RESULT = Result(
             "retain output (wanted, found)",
             kind="assumption",
             cases=(2, 3),
-            quick=3,
+            quick=24,
             assumptions=(r"broken: $v_\ell$ are unit vectors",),
         ),
         Claim(
@@ -397,7 +397,7 @@ RESULT = Result(
             r"$\|\theta\|_2^2$",
             kind="degenerate",
             cases=DEPTHS,
-            quick=1,
+            quick=11,
             full=5,
         ),
         Claim(
@@ -406,7 +406,7 @@ RESULT = Result(
             _one_layer,
             r"largest entry of $\theta$",
             kind="degenerate",
-            quick=4,
+            quick=24,
         ),
     ),
     figure="theorem_4",

@@ -195,7 +195,7 @@ RESULT = Result(
             _construction,
             "active neurons (at most)",
             cases=tuple((name, n) for name in RATIONAL for n in (2, 4)),
-            quick=3,
+            quick=8,
             assumptions=("$A$ does not move",),
         ),
         Claim(
@@ -245,7 +245,7 @@ RESULT = Result(
             "active neurons (at most)",
             kind="ours",
             cases=(("relu", 2), ("square", 3), ("leaky_relu", 2)),
-            quick=4,
+            quick=21,
             assumptions=("$A$ does not move",),
         ),
         Claim(
@@ -258,7 +258,7 @@ RESULT = Result(
                 "relu",
                 "square",
             ),
-            quick=4,
+            quick=24,
         ),
         Claim(
             "nothing-retained",
@@ -296,7 +296,7 @@ RESULT = Result(
             "retain output (wanted, found)",
             kind="assumption",
             cases=RATIONAL,
-            quick=4,
+            quick=16,
             assumptions=("broken: $A$ does not move",),
         ),
         Claim(
@@ -309,7 +309,7 @@ RESULT = Result(
                 "relu",
                 "square",
             ),
-            quick=3,
+            quick=24,
             full=40,
             assumptions=("broken: at most $s - 1$ neurons allowed",),
         ),
