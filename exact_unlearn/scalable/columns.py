@@ -313,7 +313,8 @@ def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Te
     n_live = total(team, live.to(torch.float64))
     least = (FIRST + 1) * space.rank
     working, signs = _partition(task, pull, right, n_live, least, hint)
-    goal, rounds, iterations = (0.3 * gap if working.index.numel() == n_live else 1e-3), 0, 0
+    everything = total(team, working.chosen.to(torch.float64)) == n_live
+    goal, rounds, iterations = (0.3 * gap if everything else 1e-3), 0, 0
     while True:
         rounds += 1
         settled = live & ~working.chosen

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.interior import ratio_step
+from exact_unlearn.scalable.interior import far_products, ratio_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +74,20 @@ class Absolute:
         self.shrink = (1.0 + self.curvature * self.slope).reciprocal()
         return self.columns.T @ (self.columns * (self.slope * self.shrink)[:, None])
 
-    def right_side(self, target: float, before: Step | None) -> Tensor:
+    def right_side(self, target: float, before: Step | None, wanted: tuple[Tensor, Tensor] | None = None) -> Tensor:
         self.cu, self.cv = target - self.u * self.zu, target - self.v * self.zv
         if before is not None:
             self.cu, self.cv = self.cu - before.u * before.zu, self.cv - before.v * before.zv
+        if wanted is not None:
+            self.cu, self.cv = self.cu + wanted[0], self.cv + wanted[1]
         self.e = self.cu / self.zu - self.cv / self.zv + self.slope * self.rd
         return self.columns.T @ (self.shrink * self.e)
+
+    def centring(self, direction: Step, primal: float, dual: float, target: float) -> tuple[Tensor, Tensor]:
+        d = direction
+        left = (self.u + primal * d.u) * (self.zu + dual * d.zu)
+        right = (self.v + primal * d.v) * (self.zv + dual * d.zv)
+        return far_products(left, target), far_products(right, target)
 
     def direction(self, push: Tensor) -> Step:
         dx = self.shrink * (self.e + self.slope * push)

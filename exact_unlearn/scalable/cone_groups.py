@@ -155,7 +155,7 @@ class Groups:
         spread = self.segments.spread
         return factor * top, spread(factor) * (v1 + spread(along) * self.w1), factor * (va + along * self.wa)
 
-    def right_side(self, target: float, before: Step | None) -> Tensor:
+    def right_side(self, target: float, before: Step | None, wanted: None = None) -> Tensor:
         self.pt, self.px, self.pa = -self.t, -self.x, -self.a
         if before is not None:
             self._correct(target, before)
@@ -180,6 +180,9 @@ class Groups:
         v1, va = (r1 - spread(v0) * l1) / spread(l0), (ra - v0 * la) / l0
         c0, c1, ca = self._scaled(v0, v1, va, False)
         self.pt, self.px, self.pa = self.pt + c0, self.px + c1, self.pa + ca
+
+    def centring(self, direction: Step, primal: float, dual: float, target: float) -> None:
+        """None: the scaled corrector of `_correct` keeps cones central enough."""
 
     def direction(self, push: Tensor) -> Step:
         dx = self.ready + self._split(self.k0, self.k1, push)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.interior import ratio_step
+from exact_unlearn.scalable.interior import far_products, ratio_step
 from exact_unlearn.scalable.team import Team
 
 
@@ -93,7 +93,7 @@ class Largest:
         self.h, self.ka = reduced[:m], reduced[m] + self.z0 / (self.t - self.floor)
         return self.columns.T @ weighted + self._own(torch.outer(self.h, self.h) / self.ka)
 
-    def right_side(self, target: float, before: Step | None) -> Tensor:
+    def right_side(self, target: float, before: Step | None, wanted: tuple[Tensor, Tensor] | None = None) -> Tensor:
         s0 = self.t - self.floor
         self.c1 = target - (self.t - self.x) * self.z1
         self.c2 = target - (self.t + self.x) * self.z2
@@ -102,11 +102,19 @@ class Largest:
             self.c1 = self.c1 - before.s1 * before.z1
             self.c2 = self.c2 - before.s2 * before.z2
             self.c0 = self.c0 - before.t * before.z0
+        if wanted is not None:
+            self.c1, self.c2 = self.c1 + wanted[0], self.c2 + wanted[1]
         a, b = self.c1 / (self.t - self.x), self.c2 / (self.t + self.x)
         self.e = self.rd - (a - b)
         local = (self.de * self.wt) @ self.e + (a + b).sum()
         self.pending = self.team.sum(local) + self.c0 / s0 - self.rt
         return self.columns.T @ (self.wt * self.e) + self._own(self.h * (self.pending / self.ka))
+
+    def centring(self, direction: Step, primal: float, dual: float, target: float) -> tuple[Tensor, Tensor]:
+        d = direction
+        left = (self.t - self.x + primal * d.s1) * (self.z1 + dual * d.z1)
+        right = (self.t + self.x + primal * d.s2) * (self.z2 + dual * d.z2)
+        return far_products(left, target), far_products(right, target)
 
     def direction(self, push: Tensor) -> Step:
         pushed = self.team.sum((self.de * self.wt) @ push)

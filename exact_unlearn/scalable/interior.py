@@ -22,6 +22,12 @@ from torch import Tensor
 
 from exact_unlearn.scalable.team import Team
 
+CORRECTORS = 2
+"""Centrality correctors per iteration, at most."""
+
+PATIENCE = 15
+"""Iterations without progress in gap or residuals before giving up."""
+
 STEP = 0.995
 """How far to go towards the boundary of the cones."""
 
@@ -136,7 +142,7 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         parts = [progress.gap, max(progress.primal, 0.1 * goal), max(progress.dual, 0.1 * goal)]
         stalled = 0 if any(part < 0.9 * least for part, least in zip(parts, best, strict=True)) else stalled + 1
         best = [min(pair) for pair in zip(parts, best, strict=True)]
-        if stalled >= 6:
+        if stalled >= PATIENCE:
             break
         solver = _Normal(team.sum(model.prepare(pull)), equations.extra)
         affine = _newton(model, team, solver, residual, 0.0, None)[1]
@@ -145,6 +151,9 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         target = (max(after, 0.0) / comp) ** 3 * comp / size if comp > 0 else 0.0
         step, direction = _newton(model, team, solver, residual, target, affine)
         primal, dual_step = _reach(model, team, direction)
+        step, direction, primal, dual_step = _centred(
+            model, team, solver, residual, target, affine, (step, direction, primal, dual_step)
+        )
         if max(primal, dual_step) < 1e-9:
             break
         model.move(direction, primal, dual_step)
@@ -156,10 +165,35 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
 
 
 def _newton(
-    model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any
+    model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any, wanted: Any = None
 ) -> tuple[Tensor, Any]:
-    step = solver.solve(residual - team.sum(model.right_side(target, before)))
+    step = solver.solve(residual - team.sum(model.right_side(target, before, wanted)))
     return step, model.direction(model.columns @ step)
+
+
+Move = tuple[Tensor, Any, float, float]
+
+
+def _centred(
+    model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any, move: Move
+) -> Move:
+    """Gondzio's correctors: while steps are short, aim the worst products at the target again with the same factor."""
+    wanted: Any = None
+    for _ in range(CORRECTORS):
+        primal, dual = move[2:]
+        if min(primal, dual) > 0.8:
+            break
+        wider = min(1.0, 1.5 * primal + 0.1), min(1.0, 1.5 * dual + 0.1)
+        more = model.centring(move[1], *wider, target)
+        if more is None:
+            break
+        wanted = more if wanted is None else tuple(a + b for a, b in zip(wanted, more, strict=True))
+        step, direction = _newton(model, team, solver, residual, target, before, wanted)
+        trial = (step, direction, *_reach(model, team, direction))
+        if trial[2] + trial[3] < 1.05 * (primal + dual):
+            break
+        move = trial
+    return move
 
 
 def _reach(model: ConeModel, team: Team, direction: Any) -> tuple[float, float]:
@@ -197,6 +231,11 @@ class _Normal:
 
     def _once(self, right: Tensor) -> Tensor:
         return self.scale * torch.cholesky_solve((self.scale * right)[:, None], self.lower)[:, 0]
+
+
+def far_products(product: Tensor, target: float) -> Tensor:
+    """What brings products into [target / 10, 10 target], never by less than -10 target."""
+    return (product.clamp(0.1 * target, 10.0 * target) - product).clamp_min(-10.0 * target)
 
 
 def ratio_step(value: Tensor, change: Tensor) -> Tensor:

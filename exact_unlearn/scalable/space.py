@@ -17,7 +17,7 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.rowspace import RankReport, row_space
-from exact_unlearn.scalable.factor import RowFactor, choleskyqr, default_tolerance, factors, gram_factor
+from exact_unlearn.scalable.factor import RowFactor, default_tolerance, factors, gram_factor, triangular_factor
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, Rows, TorchJacobian
 from exact_unlearn.scalable.team import Team, team_of
 
@@ -113,21 +113,40 @@ def build_space(jacobian: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: 
     ill = factor.size > ILL_CONDITIONED
     if ill and team.size == 1 and matrix.device.type == "cpu" and matrix.numel() <= REFINED_ENTRIES:
         return _refined(matrix, powers, start, free, rhs, team)
-    if ill and factor.route != "choleskyqr":
-        factor = choleskyqr(shared, weights, tolerance)
+    if ill:
+        return _orthonormal(matrix, powers, start, free, rhs, tolerance, team)
     T = factor.whiten * factor.scale
     miss, farkas = _missed(factor, rhs)
+    right = T @ (team.sum(shared.matvec(start)) + rhs)
     report = factor.report(matrix.shape[1])
-    back = (T * powers).T
-    if not ill:
-        right = T @ (team.sum(shared.matvec(start)) + rhs)
-        return Space(shared, T, back, free, right, team, report, miss, farkas)
-    Q = _formed(matrix, T, free)
-    lower = torch.linalg.cholesky(team.sum(Q @ Q.T))
-    Q = torch.linalg.solve_triangular(lower, Q, upper=False)
-    inverse = torch.linalg.solve_triangular(lower, torch.eye(T.shape[0], dtype=T.dtype, device=T.device), upper=False)
-    right = team.sum(Q @ start) + inverse @ (T @ rhs)
-    return Space(ShardedRows(Q, team), None, back @ inverse.T, free, right, team, report, miss, farkas)
+    return Space(shared, T, (T * powers).T, free, right, team, report, miss, farkas)
+
+
+def _orthonormal(
+    matrix: Tensor, powers: Tensor, start: Tensor, free: Tensor, rhs: Tensor, tolerance: float, team: Team
+) -> Space:
+    """Q by TSQR: Householder QR on every shard, QR of the stacked triangles, and the row space read off the last one.
+
+    J D is then as small as rounding allows for every D orthogonal to Q, at any conditioning: QR is backward stable.
+    """
+    local, upper = torch.linalg.qr((matrix.to(torch.float64) * free).T)
+    k, small = matrix.shape[0], upper.shape[0]
+    padded = upper.new_zeros(k, k)
+    padded[:small] = upper
+    stacked = team.gather(padded).reshape(-1, k)
+    outer, top = torch.linalg.qr(stacked)
+    local = local @ outer[team.rank * k : team.rank * k + small]
+    lengths = torch.linalg.vector_norm(top, dim=0)
+    scale = torch.where(lengths > 0, 1.0 / lengths, 0.0)
+    left, sigma, right_vectors = torch.linalg.svd(top * scale)
+    rank = int((sigma > tolerance).sum())
+    Q = (local @ left[:, :rank]).T.contiguous()
+    combine = scale[:, None] * right_vectors[:rank].T / sigma[:rank]  # J.T combine = Q.T, so nu = combine @ y
+    factor = triangular_factor(top, tolerance)
+    miss, farkas = _missed(factor, rhs)
+    right = team.sum(Q @ start) + combine.T @ rhs
+    back = combine * powers[:, None]
+    return Space(ShardedRows(Q, team), None, back, free, right, team, factor.report(matrix.shape[1]), miss, farkas)
 
 
 def _by_products(
@@ -145,14 +164,6 @@ def _by_products(
     miss, farkas = _missed(factor, rhs)
     right = T @ (team.sum(jacobian.matvec(start)) + rhs)
     return Space(jacobian, T, T.T, free, right, team, factor.report(jacobian.shape[1]), miss, farkas)
-
-
-def _formed(matrix: Tensor, T: Tensor, free: Tensor) -> Tensor:
-    """T matrix in float64, zero on frozen columns, block by block."""
-    Q = T.new_empty(T.shape[0], matrix.shape[1])
-    for columns, block in DenseTorchJacobian(matrix).column_blocks(torch.float64):
-        Q[:, columns] = T @ block
-    return Q.mul_(free) if not bool(free.all()) else Q
 
 
 @dataclass(frozen=True, eq=False)
