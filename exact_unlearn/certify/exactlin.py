@@ -216,7 +216,7 @@ def row_basis(A: IntMatrix) -> list[int]:
         width = min(A.shape) + 8
         if A.shape[1] > width:  # random combinations of columns keep the rank, and are cheaper to eliminate
             mixer = np.random.default_rng(p).integers(-(p // 2), p // 2, (A.shape[1], width)).astype(np.float64)
-            residues = _chunked_mod_product(residues, mixer, p)
+            residues = mod_product(residues, mixer, p)
         found = _independent_rows_mod(residues, p)
         if len(found) > len(best):
             best = found
@@ -225,7 +225,8 @@ def row_basis(A: IntMatrix) -> list[int]:
     return best
 
 
-def _chunked_mod_product(A: Array, B: Array, p: int) -> Array:
+def mod_product(A: Array, B: Array, p: int) -> Array:
+    """A @ B modulo p for float64 residues."""
     total = np.zeros((A.shape[0], B.shape[1]))
     step = max(1, (1 << 54) // (p * p))
     for start in range(0, A.shape[1], step):

@@ -15,8 +15,16 @@ from functools import cached_property
 
 import numpy as np
 
-from exact_unlearn.certify.exactlin import IntMatrix, Rationals, common_denominator, integer_rows, row_basis, solve
-from exact_unlearn.jacobian import Array, to_rational
+from exact_unlearn.certify.exactlin import (
+    IntMatrix,
+    Rationals,
+    common_denominator,
+    integer_rows,
+    row_basis,
+    solve,
+    zeros,
+)
+from exact_unlearn.jacobian import Array, ProductJacobian, to_rational
 from exact_unlearn.problem import UnlearningProblem
 
 
@@ -77,18 +85,33 @@ class Image:
 
 
 def image(problem: UnlearningProblem, rows: list[int] | None = None) -> Image:
-    """The exact image of a problem with an explicit J; `rows` keeps some of its constraints only."""
-    matrix = problem.free_matrix()
+    """The exact image of a problem; `rows` keeps some of its constraints only."""
     rhs = to_rational(problem.rhs)
-    if rows is not None:
-        matrix, rhs = matrix[rows], rhs[rows]
-    theta = to_rational(problem.theta_star)
+    chosen = list(range(rhs.size)) if rows is None else rows
     free = np.flatnonzero(problem.free)
-    A, scales = integer_rows(np.asarray(matrix))
-    return Image(theta, free, A, scales, _right_side(A, scales, theta[free], list(rhs)))
+    if isinstance(problem.jacobian, ProductJacobian):
+        A, scales = product_rows(problem.jacobian, free, chosen)
+    else:
+        A, scales = integer_rows(np.asarray(problem.free_matrix())[chosen])
+    theta = to_rational(problem.theta_star)
+    return Image(theta, free, A, scales, right_side(A, scales, theta[free], list(rhs[chosen])))
 
 
-def _right_side(A: IntMatrix, scales: list[Fraction], theta: Array, rhs: list[Fraction]) -> list[Fraction]:
+def product_rows(jacobian: ProductJacobian, free: Array, rows: list[int]) -> tuple[IntMatrix, list[Fraction]]:
+    """Rows V[:, o] x X[i] of a product, multiplied out without rounding."""
+    outputs = jacobian.V.shape[1]
+    V, v_scales = integer_rows(np.ascontiguousarray(jacobian.V.T))
+    X, x_scales = integer_rows(jacobian.X)
+    within = (free >= jacobian.block.start) & (free < jacobian.block.stop)
+    unit, entry = np.divmod(np.where(within, free - jacobian.block.start, 0), jacobian.X.shape[1])
+    ints = zeros((len(rows), free.size))
+    for k, row in enumerate(rows):
+        i, o = divmod(row, outputs)
+        ints[k] = np.where(within, V.ints[o, unit] * X.ints[i, entry], 0)
+    return IntMatrix(ints), [x_scales[row // outputs] * v_scales[row % outputs] for row in rows]
+
+
+def right_side(A: IntMatrix, scales: list[Fraction], theta: Array, rhs: list[Fraction]) -> list[Fraction]:
     """q = A theta* + rhs / s."""
     nums, den = common_denominator(list(theta))
     values = A.apply(nums).tolist() if nums else [0] * A.shape[0]

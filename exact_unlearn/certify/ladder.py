@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from exact_unlearn.certify import checker
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
+from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.encode import Tree, rational_text, vector
-from exact_unlearn.certify.exactlin import Rationals, solve, zeros
+from exact_unlearn.certify.exactlin import Rationals, product, solve
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
 from exact_unlearn.certify.pivot import InfeasibleError
-from exact_unlearn.certify.rows import RowReport, check_rows, numerical_rank
+from exact_unlearn.certify.predictor import prove_predictor
+from exact_unlearn.certify.rows import check_rows, numerical_rank
 from exact_unlearn.certify.terms import drift_of, nearest_floats
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
 
@@ -96,6 +97,10 @@ class _Attempt:
 
     def _rungs(self) -> list[Callable[[], Certificate]]:
         name = self.problem.regularizer.name
+        if name in ("l0", "active_neurons"):
+            return [self._count]
+        if name == "predictor_norm":
+            return [self._predictor]
         return [self._exact] if name in EXACT else []
 
     # ------------------------------------------------------------ rungs
@@ -103,7 +108,25 @@ class _Attempt:
     def _exact(self) -> Certificate:
         return self._from_proof(prove(self.problem, self.image, self.whitened), "exact")
 
-    @property
+    def _predictor(self) -> Certificate:
+        return self._from_proof(prove_predictor(self.problem, self.drift, self.kept), "exact")
+
+    def _count(self) -> Certificate:
+        suggestion = None if self.solution is None else self.solution.theta
+        found = count(self.problem, self.image, self.drift, suggestion, self.whitened)
+        gap = (found.upper - found.lower) / found.upper if found.upper else Fraction(0)
+        level = "exact" if found.upper == found.lower else "repaired"
+        if level != "exact":
+            self.reasons.append("there are too many sets of groups to try them all")
+        claims = {"proof": level, **{name: rational_text(v) for name, v in _numbers(found.lower, found.upper, gap).items()}}
+        tree: Tree = {"kind": "bounds", "primal": primal(self.problem, found), "claims": claims}
+        if found.exhausted >= 0:
+            tree["count"] = found.tree
+        return self._certificate(
+            tree, proof=level, theta=nearest_floats(found.theta), **_numbers(found.lower, found.upper, gap)
+        )
+
+    @cached_property
     def whitened(self) -> Whitened:
         return whiten(self.image.basis)
 
@@ -169,17 +192,22 @@ class _Attempt:
         )
 
 
+def _numbers(lower: Fraction, upper: Fraction, gap: Fraction) -> dict[str, Fraction]:
+    return {"lower": lower, "upper": upper, "gap": gap}
+
+
 def _beyond(image: Image, radius: Fraction) -> list[Fraction] | None:
     """Multipliers that prove |D| > radius for every solution: those of the shortest one; None if it is no longer than that."""
-    theta = image.theta_free
-    shift = [image.q[i] - image_row(image, i, theta) for i in image.rows]
+    start = Rationals.of(image.theta_free)
+    shift = [-v for v in image.residuals(start, image.rows)]
     if not any(shift):
         return None
-    return None
-
-
-def image_row(image: Image, i: int, theta: list[Fraction]) -> Fraction:
-    return sum((int(a) * t for a, t in zip(image.A.ints[i], theta, strict=True)), Fraction(0))
-
-
-__all__ = ["Array", "RowReport", "certify", "checker", "solve", "zeros"]
+    right = Rationals.of(shift)
+    weights = solve(product(image.basis, image.basis.T), right.nums)[0]
+    square = sum((a * Fraction(int(b), weights.den) for a, b in zip(shift, weights.nums, strict=True)), Fraction(0)) / right.den
+    if square <= radius**2:
+        return None
+    nu = [Fraction(0)] * len(image.q)
+    for k, row in enumerate(image.rows):
+        nu[row] = weights[k] / image.scales[row]
+    return nu
