@@ -67,6 +67,11 @@ class RowFactor:
         return math.hypot(float(torch.linalg.vector_norm(self.whiten)), self.unseen * math.sqrt(missing))
 
     @cached_property
+    def lengths(self) -> Tensor:
+        """|row_i| = 1 / D_ii, 0 for zero rows."""
+        return torch.where(self.scale > 0, self.scale.reciprocal(), 0.0)
+
+    @cached_property
     def singular_values(self) -> Tensor:
         """Singular values of the unit-length rows on the kept space, descending, (r,)."""
         return torch.linalg.svdvals(self.coordinates) if self.rank else self.scale.new_zeros(0)
@@ -184,13 +189,13 @@ def gram_factor(gram: Tensor, tolerance: float, unit: float, route: str) -> RowF
     if tolerance**2 < 16.0 * k * unit:
         return None
     values, vectors = torch.linalg.eigh(unit_gram)
-    kept = values >= tolerance**2
-    root = values[kept].sqrt()
-    whiten = vectors[:, kept].T / root[:, None]
+    first = int((values < tolerance**2).sum())  # eigenvalues ascend
+    root, kept = values[first:].sqrt(), vectors[:, first:]
+    whiten = (kept / root).T
     departure = noise * float(torch.linalg.vector_norm(whiten)) ** 2
     if departure > MAX_DEPARTURE:
         return None
-    return RowFactor(scale, whiten, vectors[:, kept] * root, vectors[:, ~kept].T, tolerance, departure, f"{route}-eigen")
+    return RowFactor(scale, whiten, kept * root, vectors[:, :first].T, tolerance, departure, f"{route}-eigen")
 
 
 def choleskyqr(jacobian: TorchJacobian, weights: Tensor | None, tolerance: float, gram: Tensor | None = None) -> RowFactor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -38,8 +39,12 @@ class Block(Protocol):
         """Columns times a part of a drift, (K,)."""
         ...
 
-    def rmatvec(self, nu: Tensor) -> Tensor:
-        """Columns.T times multipliers (K,)."""
+    def rmatvec(self, nu: Tensor, out: Tensor) -> None:
+        """Write columns.T times multipliers (K,) to `out`, which has the dtype of nu."""
+        ...
+
+    def widened(self) -> Block:
+        """The same data in float64."""
         ...
 
     def pieces(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -48,10 +53,6 @@ class Block(Protocol):
 
     def select(self, positions: Tensor, rows: Tensor | None) -> Block:
         """The rows at `positions`, renamed to `rows`."""
-        ...
-
-    def work(self) -> float:
-        """Multiplications in `gram`."""
         ...
 
 
@@ -72,9 +73,15 @@ class DenseBlock:
         dtype = wider(self.matrix.dtype, part.dtype)
         return self.matrix.to(dtype) @ part.to(dtype)
 
-    def rmatvec(self, nu: Tensor) -> Tensor:
+    def rmatvec(self, nu: Tensor, out: Tensor) -> None:
         dtype = wider(self.matrix.dtype, nu.dtype)
-        return self.matrix.to(dtype).T @ nu.to(dtype)
+        if dtype == out.dtype:
+            torch.mv(self.matrix.to(dtype).T, nu, out=out)
+        else:
+            out.copy_(self.matrix.T @ nu.to(dtype))
+
+    def widened(self) -> DenseBlock:
+        return DenseBlock(self.columns, self.matrix.double(), self.rows)
 
     def pieces(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         step = max(1, PIECE_ELEMENTS // max(1, len(self.matrix)))
@@ -85,9 +92,6 @@ class DenseBlock:
 
     def select(self, positions: Tensor, rows: Tensor | None) -> DenseBlock:
         return DenseBlock(self.columns, self.matrix[positions], rows)
-
-    def work(self) -> float:
-        return float(len(self.matrix)) * self.matrix.numel()
 
 
 class Geometry(Protocol):
@@ -105,8 +109,8 @@ class Geometry(Protocol):
         """The layer without bias."""
         ...
 
-    def pullback(self, inputs: Tensor, grads: Tensor) -> Tensor:
-        """The gradient of <grads, apply(inputs, weight)> in the weight, flat."""
+    def pullback(self, inputs: Tensor, grads: Tensor, out: Tensor) -> None:
+        """Write the gradient of <grads, apply(inputs, weight)> in the weight to `out`, which is flat."""
         ...
 
 
@@ -123,8 +127,12 @@ class LinearGeometry:
     def apply(self, inputs: Tensor, weight: Tensor) -> Tensor:
         return F.linear(inputs, weight)
 
-    def pullback(self, inputs: Tensor, grads: Tensor) -> Tensor:
-        return (grads.reshape(-1, grads.shape[-1]).T @ inputs.reshape(-1, inputs.shape[-1])).reshape(-1)
+    def pullback(self, inputs: Tensor, grads: Tensor, out: Tensor) -> None:
+        left, right = grads.reshape(-1, grads.shape[-1]).T, inputs.reshape(-1, inputs.shape[-1])
+        if out.dtype == right.dtype:
+            torch.mm(left, right, out=out.view(left.shape[0], -1))
+        else:
+            out.copy_((left @ right).view(-1))
 
 
 @dataclass(frozen=True)
@@ -155,16 +163,10 @@ class ConvGeometry:
         out = F.conv2d(self._images(inputs), kernel, None, self.stride, self.padding, self.dilation, self.groups)
         return out.squeeze(2) if self.one_dimensional else out
 
-    def pullback(self, inputs: Tensor, grads: Tensor) -> Tensor:
-        return torch.nn.grad.conv2d_weight(
-            self._images(inputs),
-            self.weight_shape,
-            self._images(grads).contiguous(),
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        ).reshape(-1)
+    def pullback(self, inputs: Tensor, grads: Tensor, out: Tensor) -> None:
+        images, fields = self._images(inputs), self._images(grads).contiguous()
+        shape, setting = self.weight_shape, (self.stride, self.padding, self.dilation, self.groups)
+        out.copy_(torch.nn.grad.conv2d_weight(images, shape, fields, *setting).reshape(-1))
 
     def _images(self, values: Tensor) -> Tensor:
         return values.unsqueeze(2) if self.one_dimensional else values
@@ -211,7 +213,7 @@ class OuterBlock:
         return self.columns.stop - self.columns.start
 
     def gram(self, dtype: torch.dtype) -> Tensor:
-        kernel, formed = self._costs()
+        kernel, formed = self._costs
         if kernel <= formed:
             return self._kernel_gram(dtype)
         k = len(self.uses[0].grads)
@@ -220,20 +222,24 @@ class OuterBlock:
             add_gram(out, piece)
         return out
 
-    def work(self) -> float:
-        return min(self._costs())
-
     def matvec(self, part: Tensor) -> Tensor:
         dtype = wider(self.uses[0].grads.dtype, part.dtype)
         weight = part.to(dtype).reshape(self.weight_shape)
         parts = [use.against(use.geometry.apply(use.inputs.to(dtype), weight)) for use in self.uses]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
-    def rmatvec(self, nu: Tensor) -> Tensor:
+    def rmatvec(self, nu: Tensor, out: Tensor) -> None:
         dtype = wider(self.uses[0].grads.dtype, nu.dtype)
         nu = nu.to(dtype)
-        parts = [use.geometry.pullback(use.inputs.to(dtype), use.weighted(nu)) for use in self.uses]
-        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+        for i, use in enumerate(self.uses):
+            part = out if i == 0 else torch.empty_like(out)
+            use.geometry.pullback(use.inputs.to(dtype), use.weighted(nu), part)
+            if i > 0:
+                out += part
+
+    def widened(self) -> OuterBlock:
+        uses = tuple(Use(use.geometry, use.inputs.double(), use.grads.double()) for use in self.uses)
+        return OuterBlock(self.columns, self.weight_shape, uses, self.rows)
 
     def pieces(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         q, k = self.weight_shape[0], len(self.uses[0].grads)
@@ -262,6 +268,8 @@ class OuterBlock:
             fields = fields[:, :, :, start:stop]
             q = stop - start
         p = self.size // self.weight_shape[0]
+        if places == 1 and groups == 1:
+            return (fields.to(dtype) * use.geometry.patches(use.inputs).to(dtype).reshape(n, 1, 1, 1, p)).reshape(k, q * p)
         out = use.grads.new_empty(n, h, groups, q, p, dtype=dtype)
         step = max(1, PIECE_ELEMENTS // max(1, p * groups * places))
         for first in range(0, n, step):
@@ -299,6 +307,7 @@ class OuterBlock:
                 out[first : first + m] += product.sum((2, 5))
         return out.reshape(k, k)
 
+    @cached_property
     def _costs(self) -> tuple[float, float]:
         """Multiplications of the Gram matrix by kernels, and by forming the columns."""
         use = self.uses[0]
@@ -330,17 +339,17 @@ class TokenBlock:
             add_gram(out, piece)
         return out
 
-    def work(self) -> float:
-        return float(len(self.grads)) ** 2 * self.tokens.numel() * self.weight_shape[1]
-
     def matvec(self, part: Tensor) -> Tensor:
         dtype = wider(self.grads.dtype, part.dtype)
         return self._use().against(F.embedding(self.tokens, part.to(dtype).reshape(self.weight_shape)))
 
-    def rmatvec(self, nu: Tensor) -> Tensor:
+    def rmatvec(self, nu: Tensor, out: Tensor) -> None:
         dtype = wider(self.grads.dtype, nu.dtype)
-        weighted = self._use().weighted(nu.to(dtype)).reshape(-1, self.weight_shape[1])
-        return weighted.new_zeros(self.weight_shape).index_add_(0, self.tokens.reshape(-1), weighted).reshape(-1)
+        weighted = self._use().weighted(nu.to(dtype)).reshape(-1, self.weight_shape[1]).to(out.dtype)
+        out.zero_().view(self.weight_shape).index_add_(0, self.tokens.reshape(-1), weighted)
+
+    def widened(self) -> TokenBlock:
+        return TokenBlock(self.columns, self.weight_shape, self.tokens, self.grads.double(), self.rows)
 
     def pieces(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """Only tokens that occur; runs of neighbouring ones together."""

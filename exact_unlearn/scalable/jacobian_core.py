@@ -326,8 +326,8 @@ def as_torch_jacobian(jacobian: Any) -> TorchJacobian:
     if isinstance(jacobian, DenseJacobian):
         return DenseTorchJacobian(as_tensor("jacobian", jacobian.matrix))
     if not isinstance(jacobian, Tensor | np.ndarray):
-        if isinstance(jacobian, TorchJacobian):
-            return jacobian
+        if hasattr(jacobian, "column_blocks"):  # isinstance would look at every member of the protocol, which takes longer than the products
+            return cast(TorchJacobian, jacobian)
         if isinstance(jacobian, Jacobian):
             return ForeignJacobian(jacobian)
     try:

@@ -23,15 +23,20 @@ from exact_unlearn.scalable.jacobian_core import Rows, numpy_door
 from exact_unlearn.scalable.jacobian_rules import Call, blocks_of, eligible, is_linear, record, signature
 from exact_unlearn.scalable.jacobian_samples import sample_rows
 
-CHEAP_WORK = 1e8
-"""Multiplications up to which the Gram matrix is computed in float64 at once."""
+SMALL = 1 << 23
+"""Entries of J up to which the layers' inputs and gradients are kept, and everything is computed, in float64 at once."""
+
+
+def is_small(shape: tuple[int, int]) -> bool:
+    """Whether float64 costs less than finding out that float32 does not suffice."""
+    return shape[0] * shape[1] < SMALL
 
 
 @dataclass(frozen=True, eq=False)
 class LayerJacobian:
     """J (k, d) as blocks of columns, one per parameter; parameters without a block do not influence the outputs.
 
-    theta: where J was taken, and at_theta: J theta, so that multiplying by theta itself costs nothing.
+    theta: where J was taken, and at_theta: J theta where it came for free.  Small blocks are stored in float64 whatever the dtype.
     """
 
     shape: tuple[int, int]
@@ -47,10 +52,14 @@ class LayerJacobian:
     def device(self) -> torch.device:
         return self.theta.device
 
-    @cached_property
+    @property
     def first_dtype(self) -> torch.dtype:
-        cheap = sum(block.work() for block in self.blocks) < CHEAP_WORK
-        return torch.float64 if cheap else self.dtype
+        return torch.float64 if is_small(self.shape) else self.dtype
+
+    @cached_property
+    def covers_all(self) -> bool:
+        """Whether every parameter influences the outputs; columns of the others are zero."""
+        return sum(block.columns.stop - block.columns.start for block in self.blocks) == self.shape[1]
 
     @property
     def dense_parameters(self) -> int:
@@ -68,9 +77,9 @@ class LayerJacobian:
 
     @numpy_door
     def rmatvec(self, nu: Tensor) -> Tensor:
-        out = nu.new_zeros(self.shape[1])
+        out = nu.new_empty(self.shape[1]) if self.covers_all else nu.new_zeros(self.shape[1])
         for block in self.blocks:
-            out[block.columns] = block.rmatvec(nu if block.rows is None else nu[block.rows])
+            block.rmatvec(nu if block.rows is None else nu[block.rows], out[block.columns])
         return out
 
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
@@ -272,24 +281,47 @@ def _assemble(
     """Blocks of all parameters, and J theta; activations are let go as soon as the blocks have taken what they need."""
     layout, theta = evaluation.layout, evaluation.theta
     places = dict(zip(layout.names, zip(layout.slices, layout.shapes, strict=True), strict=True))
-    at_theta = torch.zeros(evaluation.shape[0], dtype=torch.float64, device=theta.device)
+    product = torch.zeros(evaluation.shape[0], dtype=torch.float64, device=theta.device)
     blocks: list[Block] = []
-    known = _outputs_times_gradients(covered, at_theta)
+    small = is_small(evaluation.shape)
+    known = set() if small else _outputs_times_gradients(covered, product)
     for name in list(covered):
         columns, shape = places[name]
         uses = _same_rows([use for use in covered.pop(name) if use[0].grads is not None], evaluation)
         if uses:
             blocks.append(blocks_of(uses, columns, shape))
-            if name not in known:
-                _add_rows(at_theta, blocks[-1].rows, blocks[-1].matvec(theta[columns]))
     start = 0
     for name in uncovered:
         columns, _ = places[name]
         assert fallback is not None
         blocks.append(DenseBlock(columns, fallback[:, start : start + columns.stop - columns.start]))
-        _add_rows(at_theta, None, blocks[-1].matvec(theta[columns]))
         start += columns.stop - columns.start
-    return LayerJacobian(evaluation.shape, tuple(blocks), theta, at_theta.to(theta.dtype))
+    if small:
+        return LayerJacobian(evaluation.shape, _merged([block.widened() for block in blocks]), theta, None)
+    settled = {places[name][0].start for name in known}
+    for block in blocks:
+        if block.columns.start not in settled:
+            _add_rows(product, block.rows, block.matvec(theta[block.columns]))
+    return LayerJacobian(evaluation.shape, _merged(blocks), theta, product.to(theta.dtype))
+
+
+def _merged(blocks: list[Block]) -> tuple[Block, ...]:
+    """Narrow dense blocks with neighbouring columns put together, for every block costs a few calls."""
+    out: list[Block] = []
+    for block in sorted(blocks, key=lambda block: block.columns.start):
+        last = out[-1] if out else None
+        small = isinstance(block, DenseBlock) and block.rows is None and block.matrix.numel() < _SMALL
+        if small and isinstance(last, DenseBlock) and last.rows is None and last.matrix.numel() < _SMALL:
+            if last.columns.stop == block.columns.start:
+                assert isinstance(block, DenseBlock)
+                columns = slice(last.columns.start, block.columns.stop)
+                out[-1] = DenseBlock(columns, torch.cat([last.matrix, block.matrix], 1))
+                continue
+        out.append(block)
+    return tuple(out)
+
+
+_SMALL = 1 << 18
 
 
 def _outputs_times_gradients(covered: dict[str, list[tuple[Call, str]]], at_theta: Tensor) -> set[str]:

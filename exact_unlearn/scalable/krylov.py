@@ -71,8 +71,7 @@ class _Bidiagonalisation:
         return product if self.root is None else product * self.root
 
     def length(self, v: Tensor) -> float:
-        squares = torch.linalg.vector_norm(v, dtype=torch.float64).square()
-        return math.sqrt(float(self.jacobian.reduce(squares)))
+        return math.sqrt(float(self.jacobian.reduce(torch.linalg.vector_norm(v).double().square())))
 
     def begin(self, start: Tensor) -> None:
         size = float(torch.linalg.vector_norm(start))

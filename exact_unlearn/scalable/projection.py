@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,23 +28,29 @@ INCONSISTENT = 1e-6
 class Projection:
     """theta minimises 1/2 sum w theta^2 + lam/2 |D|^2 subject to J D = b on the free coordinates; D = theta - theta*.
 
-    theta, drift: (d,); for plain calls P_row(J) theta* and -P_ker(J) theta*.  nu: (k,) float64, J.T nu = w theta + lam D where free.
+    theta, theta_star, drift: (d,); for plain calls theta is P_row(J) theta* and drift -P_ker(J) theta*.  nu: (k,) float64, J.T nu = w theta + lam D where free.
     rank: numerical rank of J.  error_estimate: estimated |theta - answer| / |theta|, everything included; ambiguity: the part of it
     that stems from combinations of rows that count as zero without being zero (declare a rank_tolerance to settle it).
     inconsistency: how much of b no drift can reach, relatively.  steps: the routes tried, in order.  seconds: wall-clock.
     """
 
     theta: Any
-    drift: Any
+    theta_star: Any
     nu: Any
     rank: int
     error_estimate: float
     ambiguity: float = 0.0
     inconsistency: float = 0.0
+    moved: Any = None
     steps: tuple[str, ...] = ()
     seconds: float = 0.0
     factor: RowFactor | None = None
     problem: tuple[TorchJacobian, Quadratic] | None = None
+
+    @cached_property
+    def drift(self) -> Any:
+        """D = theta - theta*; where lam or weights make it small beside theta, computed without that cancellation."""
+        return self.theta - self.theta_star if self.moved is None else self.moved
 
     @property
     def route(self) -> str:
@@ -56,13 +64,16 @@ class Projection:
 
     def scaled(self, exponent: int) -> Projection:
         """The answer for theta* and b multiplied by 2^exponent."""
-        parts = {name: getattr(self, name) for name in ("theta", "drift", "nu")}
         half = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
-        return replace(self, **{name: part * half[0] * half[1] for name, part in parts.items()})
+        return self._changed(lambda part: part * half[0] * half[1])
 
     def to_numpy(self) -> Projection:
         """The same with NumPy arrays for theta, drift and nu."""
-        return replace(self, theta=_array(self.theta), drift=_array(self.drift), nu=_array(self.nu))
+        return self._changed(lambda part: part.detach().cpu().numpy())
+
+    def _changed(self, change: Callable[[Any], Any]) -> Projection:
+        parts = {name: getattr(self, name) for name in ("theta", "theta_star", "nu", "moved")}
+        return replace(self, **{name: None if part is None else change(part) for name, part in parts.items()})
 
     def solution(self, problem: UnlearningProblem | None = None) -> Solution:
         """The claim in the form that `certify` takes, in float64.
@@ -123,7 +134,3 @@ class Projection:
             return torch.as_tensor(self.nu)
         lengths = torch.where(self.factor.scale > 0, self.factor.scale, 1.0)
         return lengths * (self.factor.null.T @ (self.factor.null @ (lengths * data.rhs)))
-
-
-def _array(values: Tensor) -> np.ndarray[Any, Any]:
-    return values.detach().cpu().numpy()

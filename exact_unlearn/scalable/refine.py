@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,10 +25,11 @@ _MAX_STEPS = 30
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Multipliers, what they pull theta to, and how far that is from the answer (lengths in parameter space)."""
+    """Multipliers, J.T nu, the theta that follows, and how far that is from the answer (lengths in parameter space)."""
 
     nu: Tensor
     pull: Tensor
+    point: Tensor
     residual: Tensor
     row_error: float
     noise: float
@@ -48,9 +50,11 @@ class Task:
     known: dict[torch.dtype, Tensor] = field(default_factory=dict)
 
     def right_side(self, dtype: torch.dtype) -> Tensor:
-        """c = J (s q) + b / shrink, (k,) float64."""
-        target = self.data.scaled(self.data.target.to(dtype)) if self.data.metric is not None else self.data.target
-        return self._with_rhs(self.jacobian.reduce(self.jacobian.matvec(_cast(target, dtype)).double()))
+        """c = J (s q) + b / shrink, (k,) float64, with products in `dtype`; computed once per precision."""
+        if dtype not in self.known:
+            target = self.data.scaled(self.data.target.to(dtype))  # the same object as theta* where nothing changes: J theta* may be known
+            self.known[dtype] = self._with_rhs(self.jacobian.reduce(self.jacobian.matvec(target).double()))
+        return self.known[dtype]
 
     def normal_equations(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """J diag(s) J.T and c; in one sweep over a dense J."""
@@ -73,7 +77,7 @@ class Task:
         if not isinstance(J, DenseTorchJacobian):
             pull = J.rmatvec(nu.to(dtype))
             product = J.reduce(J.matvec(data.scaled(pull)).double())
-            return pull, self._constant(dtype) - product
+            return pull, self.right_side(dtype) - product
         k, d = J.shape
         target, width = data.target.to(dtype), chunk_width(k, dtype, J.device)
         metric = None if data.metric is None else data.metric.to(dtype)
@@ -90,53 +94,45 @@ class Task:
     def product_noise(self, pull: Tensor, residual: Tensor, scale: Tensor) -> float:
         """How noisy the residual is per unit-length row: the root mean square over a few rows, recomputed in float64."""
         if pull.dtype == torch.float64:
-            return U64 * self.length(self.data.target.double() - pull)
+            return U64 * self.target_length
         k = self.jacobian.shape[0]
         some = slice(0, k, max(1, k // _SAMPLE_ROWS))
         rows = self.jacobian.select(some)
-        moved = self.data.scaled(self.data.target.double() - pull)
+        moved = self.data.scaled(self.data.target.double() - pull.double())
         exact = rows.reduce(rows.matvec(moved))
         exact = exact if self.data.rhs is None else exact + self.data.rhs[some] / self.data.shrink
         wrong = scale[some] * (residual[some] - exact)
         return _SAFETY * float(wrong.square().mean().sqrt()) + U64 * self.length(pull)
 
+    @cached_property
+    def target_length(self) -> float:
+        """|q|, an upper bound of |J.T nu - q| up to the error of J.T nu."""
+        return self.length(self.data.target)
+
     def length(self, vector: Tensor) -> float:
         """Euclidean norm over all shards."""
-        squares = torch.linalg.vector_norm(vector, dtype=torch.float64).square()
-        return math.sqrt(float(self.jacobian.reduce(squares)))
+        return math.sqrt(float(self.jacobian.reduce(torch.linalg.vector_norm(vector).double().square())))
 
     def _with_rhs(self, product: Tensor) -> Tensor:
         return product if self.data.rhs is None else product + self.data.rhs / self.data.shrink
 
-    def _constant(self, dtype: torch.dtype) -> Tensor:
-        """`right_side`, computed once per precision."""
-        if dtype not in self.known:
-            self.known[dtype] = self.right_side(dtype)
-        return self.known[dtype]
-
 
 _FUSED_ROWS = 191
-
-
-def _cast(vector: Tensor, dtype: torch.dtype) -> Tensor:
-    """`vector` in `dtype`, and the very same object where it has it: some operators know J theta already."""
-    return vector if vector.dtype == dtype else vector.to(dtype)
 
 
 def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Measured:
     """J.T nu and what is known about its error, in lengths of parameter space."""
     data = task.data
     pull, residual = task.sweep(nu, dtype)
-    live = factor.scale > 0
-    terms = float(torch.linalg.vector_norm(nu[live] / factor.scale[live]))
     unit = U64 if dtype == torch.float64 else float32_unit(nu.device)
-    rounding = unit * math.sqrt(max(int(live.sum()), 1)) * terms
+    rounding = unit * math.sqrt(nu.numel()) * float(torch.linalg.vector_norm(nu * factor.lengths))
     seen = factor.distance(residual) / (1.0 - factor.departure)
     unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor.scale), rounding)
     stretch = data.shrink if data.metric is None else math.sqrt(float(data.metric.max()))
-    size = task.length(data.point(pull))
+    point = data.point(pull)
+    size = task.length(point)
     rounded = size * (U32 if data.theta_star.dtype == torch.float32 else U64)
-    return Measured(nu, pull, residual, stretch * seen, stretch * unseen + rounded, size)
+    return Measured(nu, pull, point, residual, stretch * seen, stretch * unseen + rounded, size)
 
 
 def refine(task: Task, factor: RowFactor, right_side: Tensor, dtype: torch.dtype, goal: float) -> tuple[Measured, torch.dtype]:
