@@ -83,7 +83,31 @@ def quick_plan() -> Plan:
 
 FULL_BEST: dict[int, dict[str, dict[str, float]]] = {
     10: {
-        "retrain": {"learning_rate": 1e-4},
+        "retrain": {"learning_rate": 0.0001},
+        "gd": {"learning_rate": 0.001},
+        "ga": {"learning_rate": 0.0001},
+        "neggrad+": {"learning_rate": 0.001, "ascent": 0.001},
+        "ngd": {"learning_rate": 0.0001, "noise": 0.1},
+        "ridge": {"learning_rate": 0.01, "strength": 3.0, "decay": 0.6},
+        "l1-sparse": {"learning_rate": 0.0001, "strength": 0.1},
+    },
+    100: {
+        "retrain": {"learning_rate": 0.0001},
+        "gd": {"learning_rate": 0.001},
+        "ga": {"learning_rate": 0.0001},
+        "neggrad+": {"learning_rate": 0.001, "ascent": 0.001},
+        "ngd": {"learning_rate": 0.0001, "noise": 0.1},
+        "ridge": {"learning_rate": 0.001, "strength": 3.0, "decay": 0.9},
+        "l1-sparse": {"learning_rate": 0.001, "strength": 0.1},
+    },
+    1000: {
+        "retrain": {"learning_rate": 0.0001},
+        "gd": {"learning_rate": 0.001},
+        "ga": {"learning_rate": 0.0001},
+        "neggrad+": {"learning_rate": 0.001, "ascent": 0.001},
+        "ngd": {"learning_rate": 0.001, "noise": 0.5},
+        "ridge": {"learning_rate": 0.0005, "strength": 3.0, "decay": 0.9},
+        "l1-sparse": {"learning_rate": 0.001, "strength": 3.0},
     },
 }
 """Best settings of the full run (docs/results/data_poisoning), by budget and method."""

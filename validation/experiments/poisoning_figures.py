@@ -31,8 +31,9 @@ def draw(
     choices: Sequence[Choice], curves: dict[str, Any], seed: int, recipe: Recipe, theta_star: Any, path: Path
 ) -> None:
     """Write the figure of one budget.  curves: by method, the curve of this seed under its chosen setting."""
-    x, data = grid(), samples(seed, recipe)
-    before = stacked.predict(torch.from_numpy(np.array(theta_star))[None], x)[0].numpy()
+    x = grid().numpy()
+    data = {name: values.numpy() for name, values in vars(samples(seed, recipe)).items()}
+    before = stacked.predict(torch.from_numpy(np.array(theta_star))[None], grid())[0].numpy()
     epochs = choices[0].epochs
     title = f"Data Poisoning: what is left of the poison after {epochs} epochs"
     subtitle = (
@@ -48,18 +49,19 @@ def draw(
             ax.plot(x, np.sin(x), color=plots.GREY, linewidth=3.2, alpha=0.45)
             ax.plot(x, np.clip(before, -LIMIT * 2, LIMIT * 2), color=plots.INK, linewidth=0.9, linestyle=":")
             ax.plot(x, np.clip(curve, -LIMIT * 2, LIMIT * 2), color=colour, linewidth=1.7)
-            ax.plot(data.x_retain, data.y_retain, "o", color=plots.INK, markersize=2.4, zorder=4)
-            ax.plot(data.x_forget, data.y_forget, "x", color=plots.INK, markersize=6, markeredgewidth=1.5, zorder=4)
-            mine = float(np.abs(curve - np.sin(x.numpy())).max())
+            ax.plot(data["x_retain"], data["y_retain"], "o", color=plots.INK, markersize=2.4, zorder=4)
+            ax.plot(data["x_forget"], data["y_forget"], "x", color=plots.INK, markersize=6, markeredgewidth=1.5, zorder=4)
+            mine = float(np.abs(curve - np.sin(x)).max())
             theirs = PUBLISHED.get(epochs, {}).get(choice.method)
             note = f"[{figure_of(choice.median)}{'' if theirs is None else '; ' + figure_of(theirs[0])}]"
-            ax.set_title(f"{NAMES[choice.method]}  {figure_of(mine)} {note}", fontweight="bold" if ours else "normal")
+            weight = "bold" if ours else "normal"
+            ax.set_title(f"{NAMES[choice.method]}  {figure_of(mine)} {note}", fontweight=weight)
             ax.set_ylim(-LIMIT, LIMIT)
             ax.set_yticks([-2, -1, 0, 1, 2])
             ax.set_xticks([-5 * np.pi, 0, 5 * np.pi], ["−5π", "0", "5π"])
         panels[0].annotate(
             f"5 forget points\n(x, {POISON:g})",
-            (float(data.x_forget[0]), POISON),
+            (float(data["x_forget"][0]), POISON),
             xytext=(0, 14),
             textcoords="offset points",
             fontsize=8,
