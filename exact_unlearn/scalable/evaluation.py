@@ -1,7 +1,7 @@
 """A torch module as a pure function of its flat trainable parameters, evaluated without leaving a trace.
 
-`Evaluation` freezes one point of that function: parameters, inputs, buffers, and which outputs are meant.  The routes to the Jacobian all start
-from it, so they differentiate the same function.
+`Evaluation` freezes one point of that function: parameters, inputs, buffers, and which outputs are meant.  The
+routes to the Jacobian all start from it, so they differentiate the same function.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class FrozenStatisticsWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the trainable parameters of a module lie in theta: names, shapes and slices, in the order of named_parameters."""
+    """Where the trainable parameters of a module lie in theta: names, shapes and slices, in the order of
+    named_parameters.
+    """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
@@ -65,8 +67,9 @@ def layout_of(module: nn.Module) -> Layout:
 class Evaluation:
     """f(., x) around one theta.
 
-    module, layout, theta (d,), inputs as above with n samples; choice: (n, l) indices into the flattened outputs of each
-    sample, held fixed, or None for all of them; n_outputs: l.  constants: buffers (copies) and parameters that are not trainable.
+    module, layout, theta (d,), inputs as above with n samples; choice: (n, l) indices into the flattened
+    outputs of each sample, held fixed, or None for all of them; n_outputs: l.  constants: buffers (copies) and
+    parameters that are not trainable.
     """
 
     module: nn.Module
@@ -87,7 +90,9 @@ class Evaluation:
         """The parameters as views of theta that autograd treats as leaves."""
         return {name: part.detach().requires_grad_() for name, part in self.layout.split(self.theta).items()}
 
-    def call(self, parameters: Mapping[str, Tensor], inputs: Inputs | None = None, choice: Tensor | None = None) -> Tensor:
+    def call(
+        self, parameters: Mapping[str, Tensor], inputs: Inputs | None = None, choice: Tensor | None = None
+    ) -> Tensor:
         """The chosen outputs, (n, l); run it inside `still`.  Inputs and choice default to the evaluation's own."""
         if inputs is None:
             inputs, choice = self.inputs, self.choice
@@ -112,7 +117,9 @@ def begin(module: nn.Module, layout: Layout, theta: Tensor, inputs: Inputs) -> E
 def evaluate_at(
     module: nn.Module, layout: Layout, theta: Tensor, inputs: Inputs, outputs: str
 ) -> tuple[Evaluation, Tensor]:
-    """The evaluation at theta and its outputs, (n, l); n > 0.  outputs: "all", or "argmax" for the largest logit of each head."""
+    """The evaluation at theta and its outputs, (n, l); n > 0.  outputs: "all", or "argmax" for the largest
+    logit of each head.
+    """
     seed = begin(module, layout, theta, inputs)
     with still(module, quiet=False), torch.no_grad():
         return chosen(seed, seed.heads(layout.split(theta)), outputs)
@@ -127,18 +134,23 @@ def chosen(seed: Evaluation, heads: list[Tensor], outputs: str) -> tuple[Evaluat
 
 
 def run(module: nn.Module, state: Mapping[str, Tensor], inputs: Inputs) -> Any:
-    """module(inputs) with parameters and buffers replaced by `state`; the module gets its own back, also on exceptions."""
+    """module(inputs) with parameters and buffers replaced by `state`; the module gets its own back, also on
+    exceptions.
+    """
     if isinstance(inputs, dict):
         return functional_call(module, dict(state), (), inputs, tie_weights=True)
-    return functional_call(module, dict(state), inputs if isinstance(inputs, tuple) else (inputs,), tie_weights=True)
+    return functional_call(
+        module, dict(state), inputs if isinstance(inputs, tuple) else (inputs,), tie_weights=True
+    )
 
 
 @contextmanager
 def still(module: nn.Module, quiet: bool = True) -> Iterator[None]:
     """Run the module as a deterministic function of one sample at a time; restore what that changes.
 
-    Dropout in train mode is refused.  BatchNorm in train mode uses its running statistics, with a FrozenStatisticsWarning unless
-    `quiet`.  Whatever draws random numbers is refused after the fact, and the generators are put back.
+    Dropout in train mode is refused.  BatchNorm in train mode uses its running statistics, with a
+    FrozenStatisticsWarning unless `quiet`.  Whatever draws random numbers is refused after the fact, and the
+    generators are put back.
     """
     frozen = _to_freeze(module)
     if frozen and not quiet:
@@ -148,7 +160,7 @@ def still(module: nn.Module, quiet: bool = True) -> Iterator[None]:
             FrozenStatisticsWarning,
             stacklevel=4,
         )
-    cuda = torch.cuda.is_initialized()
+    cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
     before = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
     for _, part in frozen:
         part.training = False
@@ -158,11 +170,15 @@ def still(module: nn.Module, quiet: bool = True) -> Iterator[None]:
         for _, part in frozen:
             part.training = True
     after = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
-    if not torch.equal(before[0], after[0]) or any(not torch.equal(a, b) for a, b in zip(before[1], after[1], strict=True)):
+    if not torch.equal(before[0], after[0]) or any(
+        not torch.equal(a, b) for a, b in zip(before[1], after[1], strict=True)
+    ):
         torch.set_rng_state(before[0])
         if cuda:
             torch.cuda.set_rng_state_all(before[1])
-        raise ProblemError("module: its forward pass draws random numbers, so its outputs have no Jacobian; call module.eval() first")
+        raise ProblemError(
+            "module: its forward pass draws random numbers, so its outputs have no Jacobian; call module.eval() first"
+        )
 
 
 def _to_freeze(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -171,13 +187,16 @@ def _to_freeze(module: nn.Module) -> list[tuple[str, nn.Module]]:
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm):
             if part.running_mean is None:
-                raise ProblemError(f"module: {name or 'BatchNorm'} keeps no running statistics, so the samples of a batch cannot be separated")
+                raise ProblemError(
+                    f"module: {name or 'BatchNorm'} keeps no running statistics, "
+                    "so the samples of a batch cannot be separated"
+                )
             if part.training:
                 frozen.append((name, part))
         elif part.training and _drops(part):
             raise ProblemError(
-                f"module: {name or type(part).__name__} applies dropout in train mode, so the outputs are random and have no Jacobian; "
-                "call module.eval() first"
+                f"module: {name or type(part).__name__} applies dropout in train mode, "
+                "so the outputs are random and have no Jacobian; call module.eval() first"
             )
     return frozen
 
@@ -191,7 +210,9 @@ def _drops(part: nn.Module) -> bool:
 
 
 def _constants(module: nn.Module, layout: Layout, theta: Tensor) -> dict[str, Tensor]:
-    """Buffers and frozen parameters in the precision of theta.  Buffers are copied, for a forward pass may write to them."""
+    """Buffers and frozen parameters in the precision of theta.  Buffers are copied, for a forward pass may
+    write to them.
+    """
     out = {}
     trainable = set(layout.names)
     for name, parameter in module.named_parameters():
@@ -208,7 +229,9 @@ def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def cast_inputs(inputs: Any, dtype: torch.dtype, device: torch.device) -> Inputs:
-    """Inputs as tensors on `device`, floating-point ones in `dtype`; ProblemError unless all have the same number of samples."""
+    """Inputs as tensors on `device`, floating-point ones in `dtype`; ProblemError unless all have the same
+    number of samples.
+    """
 
     def one(value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
@@ -225,7 +248,9 @@ def cast_inputs(inputs: Any, dtype: torch.dtype, device: torch.device) -> Inputs
         cast_ = cast(Tensor, one(inputs))
     counts = {int(part.shape[0]) if part.ndim else -1 for part in _tensors(cast_)}
     if len(counts) != 1 or -1 in counts:
-        raise ProblemError(f"x: expected tensors with one entry per sample along the first dimension, got {_shapes(cast_)}")
+        raise ProblemError(
+            f"x: expected tensors with one entry per sample along the first dimension, got {_shapes(cast_)}"
+        )
     return cast_
 
 
@@ -248,7 +273,9 @@ def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:
-    parts: Sequence[Any] = list(inputs.values()) if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else [inputs]
+    parts: Sequence[Any] = (
+        list(inputs.values()) if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else [inputs]
+    )
     return [part for part in parts if isinstance(part, Tensor)]
 
 
@@ -269,7 +296,9 @@ def head_list(out: Any, n: int) -> list[Tensor]:
         raise ProblemError(f"module: expected outputs with floating-point tensors, got {type(out).__name__}")
     for head in heads:
         if head.ndim == 0 or head.shape[0] != n:
-            raise ProblemError(f"module: expected outputs with one row for each of {n} samples, got shape {tuple(head.shape)}")
+            raise ProblemError(
+                f"module: expected outputs with one row for each of {n} samples, got shape {tuple(head.shape)}"
+            )
     return heads
 
 
@@ -291,7 +320,9 @@ def _side_by_side(heads: list[Tensor], n: int) -> Tensor:
 
 
 def _largest(heads: list[Tensor], n: int) -> Tensor:
-    """The index, among all outputs of a sample, of the largest logit of each head; logits lie along the last dimension."""
+    """The index, among all outputs of a sample, of the largest logit of each head; logits lie along the last
+    dimension.
+    """
     chosen, offset = [], 0
     for head in heads:
         logits = head.reshape(n, -1, head.shape[-1] if head.ndim > 1 else 1)

@@ -1,17 +1,18 @@
 """The row space of J, factored in the k dimensions of its rows: right at every rank and conditioning.
 
-Rows are first brought to unit length (D = diag(1 / |row|)), for the length of a constraint means nothing.  A factor then holds
+Rows are first brought to unit length (D = diag(1 / |row|)), for the length of a constraint means nothing.  A
+factor then holds
 
     W (r, k)   with W D J an orthonormal basis of the row space,
     Y (k, r)   with D J = Y W D J,
 
-so that (J J.T)^+ = D W.T W D, and d appears only in products with J.  Three ways to get there, each with the range where
-it is right, and each saying when it is not (`departure`, an estimate of |W D J J.T D W.T - I|):
+so that (J J.T)^+ = D W.T W D, and d appears only in products with J.  Three ways to get there, each with the
+range where it is right, and each saying when it is not (`departure`, an estimate of |W D J J.T D W.T - I|):
 
     Gram        one Gram matrix and Cholesky; needs cond(J)^2 * u << 1, u the unit roundoff of the products
-    CholeskyQR  rotate the rows by the eigenvectors of their Gram matrix, bring them to unit length, take the Gram matrix again:
-                every round resolves another 1/sqrt(u) of the spectrum, so two suffice for any conditioning.  No random sketch is
-                involved, which would lose rank on sparse rows.
+    CholeskyQR  rotate the rows by the eigenvectors of their Gram matrix, bring them to unit length, take the Gram
+                matrix again: every round resolves another 1/sqrt(u) of the spectrum, so two suffice for any
+                conditioning.  No random sketch is involved, which would lose rank on sparse rows.
     TSQR        Householder QR of blocks of J.T, the naive twin; slower, and accurate to cond(J) * u
 
 Weights s_j >= 0 on the columns turn every J J.T into J diag(s) J.T.
@@ -41,9 +42,10 @@ MAX_DEPARTURE = 0.25
 class RowFactor:
     """D J = Y Q with Q = W D J orthonormal; everything float64 and of size k.
 
-    scale: (k,) the diagonal of D, 0 for zero rows.  whiten: W (r, k).  coordinates: Y (k, r).  null: (k - r, k), unit combinations of the
-    unit-length rows that are numerically zero.  tolerance: how short such a combination had to be.  unseen: 0 for a whole factor; where only
-    a part of the row space was explored, 1 / the smallest singular value seen there, assumed of the rest.
+    scale: (k,) the diagonal of D, 0 for zero rows.  whiten: W (r, k).  coordinates: Y (k, r).  null: (k - r,
+    k), unit combinations of the unit-length rows that are numerically zero.  tolerance: how short such a
+    combination had to be.  unseen: 0 for a whole factor; where only a part of the row space was explored, 1 /
+    the smallest singular value seen there, assumed of the rest.
     """
 
     scale: Tensor
@@ -105,7 +107,9 @@ class RowFactor:
         return self.scale * (self.whiten.T @ self.whitened(residual))
 
     def report(self, n_columns: int) -> RankReport:
-        """The rank decision in the words of the reference solver; the rows kept are the first that span the row space."""
+        """The rank decision in the words of the reference solver; the rows kept are the first that span the row
+        space.
+        """
         k = int(self.scale.numel())
         sigma = self.singular_values
         kept = (float(sigma[0]), float(sigma[-1])) if self.rank else (0.0, 0.0)
@@ -115,7 +119,8 @@ class RowFactor:
 
 def _pivots(coordinates: Tensor) -> tuple[int, ...]:
     """Indices of r rows that span the row space: QR with column pivoting on Y.T, greedily the longest remainder."""
-    rest, chosen = coordinates.clone(), []
+    rest = coordinates.clone()
+    chosen: list[int] = []
     for _ in range(coordinates.shape[1]):
         lengths = torch.linalg.vector_norm(rest, dim=1)
         lengths[chosen] = -1.0
@@ -127,7 +132,9 @@ def _pivots(coordinates: Tensor) -> tuple[int, ...]:
 
 
 def default_tolerance(n_rows: int, dtype: torch.dtype) -> float:
-    """2 sqrt(k) eps of the data: rounding every entry of J moves a unit combination of unit rows by less than this."""
+    """2 sqrt(k) eps of the data: rounding every entry of J moves a unit combination of unit rows by less than
+    this.
+    """
     return 2.0 * math.sqrt(max(n_rows, 1)) * float(torch.finfo(dtype).eps)
 
 
@@ -140,7 +147,8 @@ def factors(
 ) -> Iterator[RowFactor]:
     """Factors of diag(1/|row|) J diag(sqrt(weights)), each better and dearer than the one before.
 
-    gram: the Gram matrix if it is known already, with products in `gram_dtype`.  A factor that cannot be trusted is passed over.
+    gram: the Gram matrix if it is known already, with products in `gram_dtype`.  A factor that cannot be
+    trusted is passed over.
     """
     dtype = gram_dtype if gram is not None else jacobian.first_dtype
     if gram is None:
@@ -167,10 +175,11 @@ def float32_unit(device: torch.device) -> float:
 
 
 def gram_factor(gram: Tensor, tolerance: float, unit: float, route: str) -> RowFactor | None:
-    """The factor from one Gram matrix whose entries are known to `unit` relative to |row_i| |row_j|; None if it cannot be trusted.
+    """The factor from one Gram matrix whose entries are known to `unit` relative to |row_i| |row_j|; None if it
+    cannot be trusted.
 
-    Cholesky where the rows are independent enough; else, where tolerance^2 stands out of the noise of the Gram matrix,
-    its eigenvectors with eigenvalues above tolerance^2.
+    Cholesky where the rows are independent enough; else, where tolerance^2 stands out of the noise of the Gram
+    matrix, its eigenvectors with eigenvalues above tolerance^2.
     """
     lengths = gram.diagonal()
     live = lengths > 0
@@ -198,11 +207,13 @@ def gram_factor(gram: Tensor, tolerance: float, unit: float, route: str) -> RowF
     return RowFactor(scale, whiten, kept * root, vectors[:, :first].T, tolerance, departure, f"{route}-eigen")
 
 
-def choleskyqr(jacobian: TorchJacobian, weights: Tensor | None, tolerance: float, gram: Tensor | None = None) -> RowFactor:
+def choleskyqr(
+    jacobian: TorchJacobian, weights: Tensor | None, tolerance: float, gram: Tensor | None = None
+) -> RowFactor:
     """The factor by repeated Gram matrices, float64; right to cond(J) * u at any rank.
 
-    gram: J diag(weights) J.T in float64, if known.  A combination of unit rows, of unit length itself, counts as zero when no longer than
-    `tolerance`.
+    gram: J diag(weights) J.T in float64, if known.  A combination of unit rows, of unit length itself, counts
+    as zero when no longer than `tolerance`.
     """
     if gram is None:
         gram = jacobian.reduce(jacobian.gram(weights, torch.float64))
@@ -238,14 +249,17 @@ def choleskyqr(jacobian: TorchJacobian, weights: Tensor | None, tolerance: float
     null = torch.linalg.qr(torch.cat(lost).T).Q.T
     whiten = torch.linalg.solve_triangular(lower, mix, upper=False)
     whiten = whiten - (whiten @ null.T) @ null
-    basis, upper = torch.linalg.qr(whiten.T)  # Y is the pseudo-inverse of W; QR does not mind rows of unequal length
+    basis, upper = torch.linalg.qr(
+        whiten.T
+    )  # Y is the pseudo-inverse of W; QR does not mind rows of unequal length
     coordinates = torch.linalg.solve_triangular(upper, basis.T, upper=True).T
     factor = RowFactor(scale, whiten, coordinates, null, tolerance, departure, "choleskyqr")
     return factor if k == live.numel() else _whole(factor, live)
 
 
 def mixed_gram(jacobian: TorchJacobian, mix: Tensor, index: Tensor, weights: Tensor | None) -> Tensor:
-    """(M J) diag(weights) (M J).T in float64 with M J formed block by block, so that what is left of cancelling rows is seen.
+    """(M J) diag(weights) (M J).T in float64 with M J formed block by block, so that what is left of cancelling
+    rows is seen.
 
     mix: M (r, len(index)), acting on the rows `index` of J.
     """
@@ -295,7 +309,13 @@ def _whole(factor: RowFactor, live: Tensor) -> RowFactor:
     null = torch.cat([spread(factor.null), _identity(factor.scale.new_zeros(k, k))[dead]])
     coordinates = spread(factor.coordinates.T).T
     return RowFactor(
-        spread(factor.scale), spread(factor.whiten), coordinates, null, factor.tolerance, factor.departure, factor.route
+        spread(factor.scale),
+        spread(factor.whiten),
+        coordinates,
+        null,
+        factor.tolerance,
+        factor.departure,
+        factor.route,
     )
 
 

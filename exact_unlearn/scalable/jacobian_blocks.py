@@ -4,8 +4,8 @@
     OuterBlock   sum over positions t of (back-propagated gradient at t) x (input at t): Linear and convolutions
     TokenBlock   the same with one-hot inputs: Embedding
 
-Row K of a block is row `rows[K]` of J; samples have h rows each, in order.  The Gram matrix of an OuterBlock needs no column of J:
-(d1 x a1) . (d2 x a2) = (d1 . d2)(a1 . a2).
+Row K of a block is row `rows[K]` of J; samples have h rows each, in order.  The Gram matrix of an OuterBlock
+needs no column of J: (d1 x a1) . (d2 x a2) = (d1 . d2)(a1 . a2).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from exact_unlearn.scalable.jacobian_core import add_gram, wider
 
@@ -28,8 +29,15 @@ PIECE_ELEMENTS = 1 << 24
 class Block(Protocol):
     """The columns `columns` of J for the rows `rows` (None: all of them)."""
 
-    columns: slice
-    rows: Tensor | None
+    @property
+    def columns(self) -> slice:
+        """Where the parameter lies in theta."""
+        ...
+
+    @property
+    def rows(self) -> Tensor | None:
+        """Which rows of J these are; None for all."""
+        ...
 
     def gram(self, dtype: torch.dtype) -> Tensor:
         """Columns times columns.T, (K, K) float64, products in `dtype`."""
@@ -137,7 +145,9 @@ class LinearGeometry:
 
 @dataclass(frozen=True)
 class ConvGeometry:
-    """A convolution in two dimensions (one-dimensional ones have height 1); inputs are padded already where `padding` cannot say it."""
+    """A convolution in two dimensions (one-dimensional ones have height 1); inputs are padded already where
+    `padding` cannot say it.
+    """
 
     weight_shape: tuple[int, ...]
     stride: tuple[int, int]
@@ -166,7 +176,8 @@ class ConvGeometry:
     def pullback(self, inputs: Tensor, grads: Tensor, out: Tensor) -> None:
         images, fields = self._images(inputs), self._images(grads).contiguous()
         shape, setting = self.weight_shape, (self.stride, self.padding, self.dilation, self.groups)
-        out.copy_(torch.nn.grad.conv2d_weight(images, shape, fields, *setting).reshape(-1))
+        gradient: Tensor = conv2d_weight(images, shape, fields, *setting)  # type: ignore[no-untyped-call]
+        out.copy_(gradient.reshape(-1))
 
     def _images(self, values: Tensor) -> Tensor:
         return values.unsqueeze(2) if self.one_dimensional else values
@@ -174,7 +185,9 @@ class ConvGeometry:
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """One call of a layer: its input (n, ...) and the gradients of the chosen outputs in its output, (K, ...) with K = n h."""
+    """One call of a layer: its input (n, ...) and the gradients of the chosen outputs in its output, (K, ...)
+    with K = n h.
+    """
 
     geometry: Geometry
     inputs: Tensor
@@ -210,7 +223,7 @@ class OuterBlock:
 
     @property
     def size(self) -> int:
-        return self.columns.stop - self.columns.start
+        return int(self.columns.stop - self.columns.start)
 
     def gram(self, dtype: torch.dtype) -> Tensor:
         kernel, formed = self._costs
@@ -248,7 +261,10 @@ class OuterBlock:
         step = q if groups > 1 else max(1, min(q, PIECE_ELEMENTS // max(1, k * width)))
         for start in range(0, q, step):
             stop = min(start + step, q)
-            piece = sum((self._formed(use, start, stop, dtype) for use in self.uses[1:]), self._formed(self.uses[0], start, stop, dtype))
+            piece = sum(
+                (self._formed(use, start, stop, dtype) for use in self.uses[1:]),
+                self._formed(self.uses[0], start, stop, dtype),
+            )
             yield slice(self.columns.start + start * width, self.columns.start + stop * width), piece
 
     def select(self, positions: Tensor, rows: Tensor | None) -> OuterBlock:
@@ -269,7 +285,9 @@ class OuterBlock:
             q = stop - start
         p = self.size // self.weight_shape[0]
         if places == 1 and groups == 1:
-            return (fields.to(dtype) * use.geometry.patches(use.inputs).to(dtype).reshape(n, 1, 1, 1, p)).reshape(k, q * p)
+            return (fields.to(dtype) * use.geometry.patches(use.inputs).to(dtype).reshape(n, 1, 1, 1, p)).reshape(
+                k, q * p
+            )
         out = use.grads.new_empty(n, h, groups, q, p, dtype=dtype)
         step = max(1, PIECE_ELEMENTS // max(1, p * groups * places))
         for first in range(0, n, step):
@@ -322,7 +340,9 @@ class OuterBlock:
 
 @dataclass(frozen=True, eq=False)
 class TokenBlock:
-    """The weight (V, D) of an Embedding, through every call of it; tokens (n, T), grads (K, T, D), padding tokens have gradient 0."""
+    """The weight (V, D) of an Embedding, through every call of it; tokens (n, T), grads (K, T, D), padding
+    tokens have gradient 0.
+    """
 
     columns: slice
     weight_shape: tuple[int, int]
@@ -333,7 +353,7 @@ class TokenBlock:
     def gram(self, dtype: torch.dtype) -> Tensor:
         k, depth = len(self.grads), self.weight_shape[1]
         out = torch.zeros(k, k, dtype=torch.float64, device=self.grads.device)
-        found, renamed = self.tokens.unique(return_inverse=True)
+        found, renamed = torch.unique(self.tokens, return_inverse=True)
         shape = (found.numel(), depth)
         for _, piece in TokenBlock(slice(0, found.numel() * depth), shape, renamed, self.grads).pieces(dtype):
             add_gram(out, piece)
@@ -356,11 +376,13 @@ class TokenBlock:
         depth, (n, places), k = self.weight_shape[1], self.tokens.shape, len(self.grads)
         grads = self.grads.reshape(n, k // max(1, n), places, depth)
         step = max(1, PIECE_ELEMENTS // max(1, k * depth))
-        for first, last in _runs(self.tokens.unique(), step):
+        for first, last in _runs(torch.unique(self.tokens), step):
             inside = (self.tokens >= first) & (self.tokens < last)
             sample, place = inside.nonzero(as_tuple=True)
             piece = grads.new_zeros(n, last - first, grads.shape[1], depth, dtype=dtype)
-            piece.index_put_((sample, self.tokens[sample, place] - first), grads[sample, :, place].to(dtype), accumulate=True)
+            piece.index_put_(
+                (sample, self.tokens[sample, place] - first), grads[sample, :, place].to(dtype), accumulate=True
+            )
             start = self.columns.start + first * depth
             yield slice(start, start + (last - first) * depth), piece.transpose(1, 2).reshape(k, -1)
 

@@ -7,8 +7,8 @@ whether its columns are spread over processes is the business of the classes tha
     LayerJacobian        activations and back-propagated gradients, never J itself (jacobian_layers.py)
     TangentJacobian      products only, by forward and reverse differentiation (jacobian_products.py)
 
-At the NumPy door (`matvec`, `rmatvec` with arrays) all of them follow `exact_unlearn.jacobian.Jacobian`, so each can stand in
-an UnlearningProblem.
+At the NumPy door (`matvec`, `rmatvec` with arrays) all of them follow `exact_unlearn.jacobian.Jacobian`, so
+each can stand in an UnlearningProblem.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 28}
 class TorchJacobian(Protocol):
     """A linear map R^d -> R^k on torch tensors, its parameter dimension possibly sharded.
 
-    Arithmetic is that of the wider of J and the vector it meets: a float64 vector makes float64 products of float32 data,
-    each of which is then exact.  Tensors must live on `device`.  NumPy vectors are accepted by `matvec` and `rmatvec`,
-    which then compute in float64 and return NumPy vectors.
+    Arithmetic is that of the wider of J and the vector it meets: a float64 vector makes float64 products of
+    float32 data, each of which is then exact.  Tensors must live on `device`.  NumPy vectors are accepted by
+    `matvec` and `rmatvec`, which then compute in float64 and return NumPy vectors.
     """
 
     @property
@@ -326,7 +326,9 @@ def as_torch_jacobian(jacobian: Any) -> TorchJacobian:
     if isinstance(jacobian, DenseJacobian):
         return DenseTorchJacobian(as_tensor("jacobian", jacobian.matrix))
     if not isinstance(jacobian, Tensor | np.ndarray):
-        if hasattr(jacobian, "column_blocks"):  # isinstance would look at every member of the protocol, which takes longer than the products
+        if hasattr(
+            jacobian, "column_blocks"
+        ):  # isinstance would look at every member of the protocol, which takes longer than the products
             return cast(TorchJacobian, jacobian)
         if isinstance(jacobian, Jacobian):
             return ForeignJacobian(jacobian)
@@ -341,4 +343,4 @@ def as_torch_jacobian(jacobian: Any) -> TorchJacobian:
 def _describe(value: Any) -> str:
     if isinstance(value, Tensor | np.ndarray):
         return f"{type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
-    return cast(str, type(value).__name__)
+    return type(value).__name__

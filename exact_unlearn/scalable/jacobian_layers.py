@@ -1,11 +1,14 @@
-"""J of a module layer by layer: inputs and back-propagated gradients of every layer, J itself never ("ghost" gradients).
+"""J of a module layer by layer: inputs and back-propagated gradients of every layer, J itself never ("ghost"
+gradients).
 
-One forward pass and one backward pass per output and head, down to the layer outputs only, give everything: the Gram matrix, J theta
-= sum of <gradient, output> for linear layers, J D by running each layer with the weights D, J.T nu by one weight-gradient pass.
+One forward pass and one backward pass per output and head, down to the layer outputs only, give everything: the
+Gram matrix, J theta = sum of <gradient, output> for linear layers, J D by running each layer with the weights
+D, J.T nu by one weight-gradient pass.
 
-What a layer's rule cannot describe is found by counting: each parameter must occur in the autograd graph exactly as often as its
-layers were called.  Parameters that do not (used functionally, tied across different kinds of layers, in layers without a rule) get
-dense columns from per-sample gradients, for just those parameters.
+What a layer's rule cannot describe is found by counting: each parameter must occur in the autograd graph
+exactly as often as its layers were called.  Parameters that do not (used functionally, tied across different
+kinds of layers, in layers without a rule) get dense columns from per-sample gradients, for just those
+parameters.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -24,7 +28,9 @@ from exact_unlearn.scalable.jacobian_rules import Call, blocks_of, eligible, is_
 from exact_unlearn.scalable.jacobian_samples import sample_rows
 
 SMALL = 1 << 23
-"""Entries of J up to which the layers' inputs and gradients are kept, and everything is computed, in float64 at once."""
+"""Entries of J up to which the layers' inputs and gradients are kept, and everything is computed, in float64 at
+once.
+"""
 
 
 def is_small(shape: tuple[int, int]) -> bool:
@@ -36,7 +42,8 @@ def is_small(shape: tuple[int, int]) -> bool:
 class LayerJacobian:
     """J (k, d) as blocks of columns, one per parameter; parameters without a block do not influence the outputs.
 
-    theta: where J was taken, and at_theta: J theta where it came for free.  Small blocks are stored in float64 whatever the dtype.
+    theta: where J was taken, and at_theta: J theta where it came for free.  Small blocks are stored in float64
+    whatever the dtype.
     """
 
     shape: tuple[int, int]
@@ -59,12 +66,14 @@ class LayerJacobian:
     @cached_property
     def covers_all(self) -> bool:
         """Whether every parameter influences the outputs; columns of the others are zero."""
-        return sum(block.columns.stop - block.columns.start for block in self.blocks) == self.shape[1]
+        return bool(self.shape[1] == sum(block.columns.stop - block.columns.start for block in self.blocks))
 
     @property
     def dense_parameters(self) -> int:
         """How many of the d columns are stored densely."""
-        return sum(block.columns.stop - block.columns.start for block in self.blocks if isinstance(block, DenseBlock))
+        return sum(
+            block.columns.stop - block.columns.start for block in self.blocks if isinstance(block, DenseBlock)
+        )
 
     @numpy_door
     def matvec(self, drift: Tensor) -> Tensor:
@@ -156,7 +165,8 @@ def _weighted_gram(block: Block, weights: Tensor | None, dtype: torch.dtype) -> 
 def layer_jacobian(
     seed: Evaluation, outputs: str, fallback_bytes: int | None = None, chunk: int | None = None
 ) -> tuple[Evaluation, Tensor, LayerJacobian | None]:
-    """The evaluation, its outputs (n, l), and J by layers; None for J if dense columns would take more than `fallback_bytes`.
+    """The evaluation, its outputs (n, l), and J by layers; None for J if dense columns would take more than
+    `fallback_bytes`.
 
     seed: an evaluation from `begin`.  outputs: "all" or "argmax".
     """
@@ -187,8 +197,8 @@ def layer_jacobian(
 def agrees(jacobian: LayerJacobian, evaluation: Evaluation) -> bool:
     """Whether J.T nu by layers is what one backward pass says, for one random nu.
 
-    Layers that are fed (time, sample) where time happens to equal the number of samples, batches whose samples are coupled, and
-    anything else that the rules misread show here.
+    Layers that are fed (time, sample) where time happens to equal the number of samples, batches whose samples
+    are coupled, and anything else that the rules misread show here.
     """
     generator = torch.Generator().manual_seed(0)
     nu = torch.randn(evaluation.shape[0], generator=generator).to(evaluation.theta)
@@ -209,7 +219,9 @@ def agrees(jacobian: LayerJacobian, evaluation: Evaluation) -> bool:
 def _assign(
     calls: Sequence[Call], leaves: dict[str, Tensor], values: Tensor
 ) -> tuple[dict[str, list[tuple[Call, str]]], list[str]]:
-    """Parameter name -> its calls and role, for parameters that rules cover; and the names of the others that are used at all."""
+    """Parameter name -> its calls and role, for parameters that rules cover; and the names of the others that
+    are used at all.
+    """
     name_of = {id(leaf): name for name, leaf in leaves.items()}
     uses: dict[str, list[tuple[Call, str]]] = {}
     for call in calls:
@@ -253,7 +265,9 @@ def _occurrences(values: Tensor, name_of: dict[int, str]) -> dict[str, int]:
 
 
 def _backpropagate(values: Tensor, calls: Sequence[Call], n_outputs: int) -> None:
-    """Fill in the gradients of every call, and which rows of J they belong to: one backward pass per output, all samples at once."""
+    """Fill in the gradients of every call, and which rows of J they belong to: one backward pass per output,
+    all samples at once.
+    """
     if not calls or not values.requires_grad:
         return
     edges = [call.edge for call in calls]
@@ -276,9 +290,14 @@ def _backpropagate(values: Tensor, calls: Sequence[Call], n_outputs: int) -> Non
 
 
 def _assemble(
-    evaluation: Evaluation, covered: dict[str, list[tuple[Call, str]]], uncovered: list[str], fallback: Tensor | None
+    evaluation: Evaluation,
+    covered: dict[str, list[tuple[Call, str]]],
+    uncovered: list[str],
+    fallback: Tensor | None,
 ) -> LayerJacobian:
-    """Blocks of all parameters, and J theta; activations are let go as soon as the blocks have taken what they need."""
+    """Blocks of all parameters, and J theta; activations are let go as soon as the blocks have taken what they
+    need.
+    """
     layout, theta = evaluation.layout, evaluation.theta
     places = dict(zip(layout.names, zip(layout.slices, layout.shapes, strict=True), strict=True))
     product = torch.zeros(evaluation.shape[0], dtype=torch.float64, device=theta.device)
@@ -310,28 +329,37 @@ def _merged(blocks: list[Block]) -> tuple[Block, ...]:
     out: list[Block] = []
     for block in sorted(blocks, key=lambda block: block.columns.start):
         last = out[-1] if out else None
-        small = isinstance(block, DenseBlock) and block.rows is None and block.matrix.numel() < _SMALL
-        if small and isinstance(last, DenseBlock) and last.rows is None and last.matrix.numel() < _SMALL:
-            if last.columns.stop == block.columns.start:
-                assert isinstance(block, DenseBlock)
-                columns = slice(last.columns.start, block.columns.stop)
-                out[-1] = DenseBlock(columns, torch.cat([last.matrix, block.matrix], 1))
-                continue
-        out.append(block)
+        if not (_is_narrow(last) and _is_narrow(block)) or last.columns.stop != block.columns.start:
+            out.append(block)
+            continue
+        columns = slice(last.columns.start, block.columns.stop)
+        out[-1] = DenseBlock(columns, torch.cat([last.matrix, block.matrix], 1))
     return tuple(out)
+
+
+def _is_narrow(block: Block | None) -> TypeGuard[DenseBlock]:
+    return isinstance(block, DenseBlock) and block.rows is None and block.matrix.numel() < _SMALL
 
 
 _SMALL = 1 << 18
 
 
 def _outputs_times_gradients(covered: dict[str, list[tuple[Call, str]]], at_theta: Tensor) -> set[str]:
-    """Add <gradient, output> of layers that are linear in their parameters; the names of the parameters whose part of J theta that is.
+    """Add <gradient, output> of layers that are linear in their parameters; the names of the parameters whose
+    part of J theta that is.
 
-    Only where every parameter of the layer is covered, belongs to this layer alone, and the output was not overwritten.
+    Only where every parameter of the layer is covered, belongs to this layer alone, and the output was not
+    overwritten.
     """
-    name_of = {id(leaf): name for name, uses in covered.items() for call, role in uses for own, leaf in call.parameters if own == role}
+    name_of = {
+        id(leaf): name
+        for name, uses in covered.items()
+        for call, role in uses
+        for own, leaf in call.parameters
+        if own == role
+    }
     settled: set[str] = set()
-    for name, uses in covered.items():
+    for uses in covered.values():
         call, role = uses[0]
         names = [name_of.get(id(leaf), "") for _, leaf in call.parameters]
         if role != "weight" or not is_linear(call.layer) or len(uses) > 1 or "" in names or call.grads is None:
@@ -343,7 +371,9 @@ def _outputs_times_gradients(covered: dict[str, list[tuple[Call, str]]], at_thet
 
 
 def _same_rows(uses: list[tuple[Call, str]], evaluation: Evaluation) -> list[tuple[Call, str]]:
-    """The calls of one parameter with gradients for the same rows of J: where heads share it unevenly, zeros are filled in."""
+    """The calls of one parameter with gradients for the same rows of J: where heads share it unevenly, zeros
+    are filled in.
+    """
     rows = [call.rows for call, _ in uses]
     if all(other is None for other in rows) or len(uses) == 1:
         return uses

@@ -20,9 +20,11 @@ Parameters = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class TangentJacobian:
-    """J of an Evaluation through jvp and vjp.  Products are computed in the precision of the evaluation, whatever the vector's.
+    """J of an Evaluation through jvp and vjp.  Products are computed in the precision of the evaluation,
+    whatever the vector's.
 
-    Where an operation has no forward derivative, J D is the derivative of nu -> J.T nu in the direction D (reverse over reverse).
+    Where an operation has no forward derivative, J D is the derivative of nu -> J.T nu in the direction D
+    (reverse over reverse).
     """
 
     evaluation: Evaluation
@@ -75,7 +77,9 @@ class TangentJacobian:
         l, device = self.evaluation.n_outputs, self.device
         index = torch.arange(self.shape[0], device=device)[rows]
         sample, output = index // l, index % l
-        choice = output[:, None] if self.evaluation.choice is None else self.evaluation.choice[sample, output][:, None]
+        choice = (
+            output[:, None] if self.evaluation.choice is None else self.evaluation.choice[sample, output][:, None]
+        )
         old = self.evaluation
         inputs = take(old.inputs, sample)
         new = Evaluation(old.module, old.layout, old.theta, inputs, int(index.numel()), 1, choice, old.constants)
@@ -95,15 +99,18 @@ def tangent_jacobian(evaluation: Evaluation) -> TangentJacobian:
     """Products with J at an evaluation; whether forward differentiation works is found out here, once."""
     parameters = evaluation.layout.split(evaluation.theta)
     with evaluation.still():
-        _, pullback = vjp(evaluation.call, parameters)
+        pullback: Callable[[Tensor], tuple[Parameters]] = vjp(evaluation.call, parameters)[1]
 
         def reverse(nu: Tensor) -> Parameters:
-            grads: Parameters = pullback(nu)[0]
-            return grads
+            return pullback(nu)[0]
 
         try:
             with torch.no_grad():
-                jvp(evaluation.call, (parameters,), ({name: torch.zeros_like(part) for name, part in parameters.items()},))
+                jvp(
+                    evaluation.call,
+                    (parameters,),
+                    ({name: torch.zeros_like(part) for name, part in parameters.items()},),
+                )
             forward_mode = True
         except (RuntimeError, NotImplementedError):
             forward_mode = False

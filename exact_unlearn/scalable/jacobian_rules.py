@@ -1,7 +1,8 @@
 """Which layers have a rule, what is recorded when they are called, and the blocks of J that follow.
 
-A rule needs the layer's own forward method, its own parameters and nobody's hooks in between; everything else is left to
-per-sample gradients.  So subclasses with another forward, parametrizations and weight norm are never taken for what they extend.
+A rule needs the layer's own forward method, its own parameters and nobody's hooks in between; everything else
+is left to per-sample gradients.  So subclasses with another forward, parametrizations and weight norm are never
+taken for what they extend.
 """
 
 from __future__ import annotations
@@ -27,15 +28,18 @@ from exact_unlearn.scalable.jacobian_blocks import (
 )
 
 DENSE_RATIO = 4.0
-"""Columns of a layer are formed at once when they take at most this many times the memory of its inputs and gradients."""
+"""Columns of a layer are formed at once when they take at most this many times the memory of its inputs and
+gradients.
+"""
 
 
 @dataclass(eq=False)
 class Call:
-    """One call of a layer with a rule: its parameters by role, its input and output with their version counters, where its gradient arises.
+    """One call of a layer with a rule: its parameters by role, its input and output with their version
+    counters, where its gradient arises.
 
-    statistics: running mean and variance of a BatchNorm.  grads: (K, ...) once the backward passes are done, and the
-    rows of J that they belong to (None: all).
+    statistics: running mean and variance of a BatchNorm.  grads: (K, ...) once the backward passes are done,
+    and the rows of J that they belong to (None: all).
     """
 
     layer: nn.Module
@@ -73,10 +77,17 @@ def eligible(layer: nn.Module) -> bool:
 
 
 def record(calls: list[Call], n: int) -> Callable[[nn.Module, Any, Any], None]:
-    """A forward hook that appends to `calls`; calls it cannot describe, n samples along the first dimension missing say, are left out."""
+    """A forward hook that appends to `calls`; calls it cannot describe, n samples along the first dimension
+    missing say, are left out.
+    """
 
     def hook(layer: nn.Module, inputs: Any, outputs: Any) -> None:
-        if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not isinstance(outputs, Tensor) or not outputs.requires_grad:
+        if (
+            len(inputs) != 1
+            or not isinstance(inputs[0], Tensor)
+            or not isinstance(outputs, Tensor)
+            or not outputs.requires_grad
+        ):
             return
         if inputs[0].ndim == 0 or outputs.ndim == 0 or inputs[0].shape[0] != n or outputs.shape[0] != n:
             return
@@ -97,7 +108,9 @@ def record(calls: list[Call], n: int) -> Callable[[nn.Module, Any, Any], None]:
 
 
 def blocks_of(calls: list[tuple[Call, str]], columns: slice, shape: torch.Size) -> Block:
-    """The columns of one parameter from all calls that used it, each with the parameter's role: "weight" or "bias"."""
+    """The columns of one parameter from all calls that used it, each with the parameter's role: "weight" or
+    "bias".
+    """
     first, role = calls[0]
     rows = first.rows
     if role == "bias":
@@ -118,7 +131,9 @@ def blocks_of(calls: list[tuple[Call, str]], columns: slice, shape: torch.Size) 
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether the layer's output is linear in its parameters and cheap to form: then <gradient, output> is its part of J theta."""
+    """Whether the layer's output is linear in its parameters and cheap to form: then <gradient, output> is its
+    part of J theta.
+    """
     return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding)
 
 
@@ -183,13 +198,19 @@ def _norm_columns(call: Call) -> Tensor:
     if isinstance(layer, nn.LayerNorm):
         normal = F.layer_norm(inputs, layer.normalized_shape, None, None, layer.eps)
         width = layer._parameters["weight"].numel()
-        return (grads.reshape(n, k // max(1, n), -1, width) * normal.reshape(n, 1, -1, width)).sum(2).reshape(k, width)
+        return (
+            (grads.reshape(n, k // max(1, n), -1, width) * normal.reshape(n, 1, -1, width)).sum(2).reshape(k, width)
+        )
     if isinstance(layer, nn.GroupNorm):
         normal = F.group_norm(inputs, layer.num_groups, None, None, layer.eps)
     else:
         normal = F.batch_norm(inputs, *call.statistics, None, None, False, 0.0, layer.eps)
     channels = inputs.shape[1]
-    return (grads.reshape(n, k // max(1, n), channels, -1) * normal.reshape(n, 1, channels, -1)).sum(3).reshape(k, channels)
+    return (
+        (grads.reshape(n, k // max(1, n), channels, -1) * normal.reshape(n, 1, channels, -1))
+        .sum(3)
+        .reshape(k, channels)
+    )
 
 
 def _bias_columns(call: Call) -> Tensor:
@@ -197,7 +218,7 @@ def _bias_columns(call: Call) -> Tensor:
     grads, layer = _grads(call), call.layer
     k = len(grads)
     if isinstance(layer, nn.Linear | nn.LayerNorm):
-        width = layer.bias.numel()
+        width = next(leaf.numel() for role, leaf in call.parameters if role == "bias")
         return grads.reshape(k, -1) if grads.numel() == k * width else grads.reshape(k, -1, width).sum(1)
     return grads.reshape(k, grads.shape[1], -1).sum(2)
 

@@ -1,4 +1,6 @@
-"""Jacobians row by row: chunked per-sample gradients by torch.func, and the loop of backward passes that is their naive twin."""
+"""Jacobians row by row: chunked per-sample gradients by torch.func, and the loop of backward passes that is
+their naive twin.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def sample_jacobian(evaluation: Evaluation, chunk: int | None = None) -> DenseTo
 
 
 def loop_jacobian(evaluation: Evaluation) -> DenseTorchJacobian:
-    """J (n l, d) by one backward pass per sample and output: slow, and right for every module that autograd can handle."""
+    """J (n l, d) by one backward pass per sample and output: slow, and right for every module that autograd can
+    handle.
+    """
     return DenseTorchJacobian(loop_rows(evaluation, evaluation.layout.names))
 
 
@@ -71,12 +75,17 @@ def loop_rows(evaluation: Evaluation, names: Sequence[str]) -> Tensor:
     with evaluation.still(), torch.enable_grad():
         for i in range(evaluation.n):
             one = slice(i, i + 1)
-            values = evaluation.call(leaves, take(evaluation.inputs, one), None if evaluation.choice is None else evaluation.choice[one])
+            values = evaluation.call(
+                leaves, take(evaluation.inputs, one), None if evaluation.choice is None else evaluation.choice[one]
+            )
             if not values.requires_grad:
                 continue
             for o in range(l):
                 grads = torch.autograd.grad(values[0, o], moving, retain_graph=o < l - 1, allow_unused=True)
-                flat = [torch.zeros_like(part) if grad is None else grad for part, grad in zip(moving, grads, strict=True)]
+                flat = [
+                    torch.zeros_like(part) if grad is None else grad
+                    for part, grad in zip(moving, grads, strict=True)
+                ]
                 out[i * l + o] = torch.cat([part.reshape(-1) for part in flat])
     return out
 

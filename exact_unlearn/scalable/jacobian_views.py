@@ -72,7 +72,9 @@ class MixedRows:
 
 
 def row_subset(jacobian: TorchJacobian, indices: Tensor) -> TorchJacobian:
-    """Some rows of J without copying it: products pad with zeros, so nothing but the index changes as the set shrinks."""
+    """Some rows of J without copying it: products pad with zeros, so nothing but the index changes as the set
+    shrinks.
+    """
     if isinstance(jacobian, RowSubset):
         return RowSubset(jacobian.inner, jacobian.indices[indices])
     return RowSubset(jacobian, indices)

@@ -1,11 +1,12 @@
 """The row space of J from products with J and J.T alone.
 
-Golub-Kahan bidiagonalisation of A = J diag(sqrt(s)), started at c, builds orthonormal U (k, j) and V with A.T U = V L.T, L lower
-bidiagonal.  It is the process beneath LSQR and LSMR; because the short vectors U are kept and reorthogonalised (k numbers each), we take CRAIG's
-point V L^{-1} U.T c instead of LSMR's: of all points in this Krylov space it is the nearest to the answer.  V is never stored.
+Golub-Kahan bidiagonalisation of A = J diag(sqrt(s)), started at c, builds orthonormal U (k, j) and V with A.T U
+= V L.T, L lower bidiagonal.  It is the process beneath LSQR and LSMR; because the short vectors U are kept and
+reorthogonalised (k numbers each), we take CRAIG's point V L^{-1} U.T c instead of LSMR's: of all points in this
+Krylov space it is the nearest to the answer.  V is never stored.
 
-Run to the end (j = k, with fresh random directions where the process breaks down), L has the singular values of A, so rank and
-conditioning are known; stopped early, only the part of the spectrum that was seen is.
+Run to the end (j = k, with fresh random directions where the process breaks down), L has the singular values of
+A, so rank and conditioning are known; stopped early, only the part of the spectrum that was seen is.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def krylov_factor(
 ) -> RowFactor:
     """A factor of J diag(sqrt(weights)) from at most k pairs of products; rows keep their own lengths (D = 1).
 
-    start: c (k,), the right-hand side to be solved for.  goal: stop as soon as the error for c is below this relative
-    size, judged by ten times the residual over the smallest singular value seen; 0 means run to the end.
-    A direction counts as zero below `tolerance` * sigma_1.
+    start: c (k,), the right-hand side to be solved for.  goal: stop as soon as the error for c is below this
+    relative size, judged by ten times the residual over the smallest singular value seen; 0 means run to the
+    end. A direction counts as zero below `tolerance` * sigma_1.
     """
     process = _Bidiagonalisation(jacobian, weights, dtype or jacobian.dtype)
     process.begin(start.double())
@@ -151,4 +152,5 @@ class _Bidiagonalisation:
         u = torch.randn(self.left.shape[0], generator=self.generator, dtype=torch.float64).to(self.left.device)
         for _ in range(2):
             u = u - self.left @ (self.left.T @ u)
-        return u / torch.linalg.vector_norm(u)
+        unit: Tensor = u / torch.linalg.vector_norm(u)
+        return unit

@@ -1,4 +1,6 @@
-"""Any torch module as a model: flat parameters in, outputs and Jacobians out, the module itself left exactly as found."""
+"""Any torch module as a model: flat parameters in, outputs and Jacobians out, the module itself left exactly as
+found.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable.evaluation import Evaluation, Inputs, Layout, begin, cast_inputs, count, evaluate_at, layout_of, take
+from exact_unlearn.scalable.evaluation import (
+    Evaluation,
+    Inputs,
+    Layout,
+    begin,
+    cast_inputs,
+    count,
+    evaluate_at,
+    layout_of,
+    take,
+)
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_tensor
 from exact_unlearn.scalable.jacobian_layers import agrees, layer_jacobian
 from exact_unlearn.scalable.jacobian_products import tangent_jacobian
@@ -20,20 +32,25 @@ from exact_unlearn.scalable.projection import Projection
 ROUTES = ("auto", "layers", "samples", "products", "loop")
 
 FALLBACK_BYTES = 1 << 32
-"""Largest dense part of J that route "auto" stores for parameters of layers it has no rule for; beyond, products only."""
+"""Largest dense part of J that route "auto" stores for parameters of layers it has no rule for; beyond,
+products only.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleModel:
-    """f(theta, x) for a torch module; theta holds its trainable parameters in the order of named_parameters, flattened row by row.
+    """f(theta, x) for a torch module; theta holds its trainable parameters in the order of named_parameters,
+    flattened row by row.
 
-    outputs: "all" gives one row of J per output of every head; "argmax" one per head, the largest logit, its index held fixed at
-    the theta where J is taken.  Modules may return a tensor or any nesting of tuples, lists and dicts of heads.
-    input_shape: shape of one sample where x comes flattened as (n, m), as `surrogate_problem` passes it.
+    outputs: "all" gives one row of J per output of every head; "argmax" one per head, the largest logit, its
+    index held fixed at the theta where J is taken.  Modules may return a tensor or any nesting of tuples, lists
+    and dicts of heads. input_shape: shape of one sample where x comes flattened as (n, m), as
+    `surrogate_problem` passes it.
 
-    Parameters with requires_grad=False are constants, shared ones occur once.  Parameters, buffers, train/eval mode, .grad and random
-    states are left as found.  Dropout in train mode is refused; BatchNorm in train mode uses its running statistics (and warns), because
-    per-sample gradients do not exist otherwise.  Raises ProblemError on arguments that do not fit.
+    Parameters with requires_grad=False are constants, shared ones occur once.  Parameters, buffers, train/eval
+    mode, .grad and random states are left as found.  Dropout in train mode is refused; BatchNorm in train mode
+    uses its running statistics (and warns), because per-sample gradients do not exist otherwise.  Raises
+    ProblemError on arguments that do not fit.
     """
 
     module: nn.Module
@@ -103,7 +120,9 @@ class ModuleModel:
         return False
 
     def predict(self, theta: Any, x: Any) -> Any:
-        """f(theta, x), (n, l): the outputs of all heads side by side, or the largest logit of each; arrays in, array out."""
+        """f(theta, x), (n, l): the outputs of all heads side by side, or the largest logit of each; arrays in,
+        array out.
+        """
         point = self._theta(theta)
         inputs = self._inputs(x, point)
         if not count(inputs):
@@ -115,8 +134,9 @@ class ModuleModel:
     def jacobian(self, theta: Any, x: Any, route: str = "auto", chunk: int | None = None) -> TorchJacobian:
         """J (n l, d) at theta, rows ordered by sample and then by output; arithmetic in the precision of theta.
 
-        route: "layers" (activations and back-propagated gradients; J is never formed), "samples" (dense, `chunk` samples at a time),
-        "products" (jvp and vjp only), "loop" (dense, one backward pass per row: the naive twin), or "auto".
+        route: "layers" (activations and back-propagated gradients; J is never formed), "samples" (dense,
+        `chunk` samples at a time), "products" (jvp and vjp only), "loop" (dense, one backward pass per row: the
+        naive twin), or "auto".
         """
         if route not in ROUTES:
             raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
@@ -135,7 +155,9 @@ class ModuleModel:
         return tangent_jacobian(evaluation)
 
     def _by_layers(self, seed: Evaluation, route: str, chunk: int | None) -> TorchJacobian:
-        """The layer-wise Jacobian, checked once per batch size; per-sample gradients for a module that it misreads."""
+        """The layer-wise Jacobian, checked once per batch size; per-sample gradients for a module that it
+        misreads.
+        """
         limit = FALLBACK_BYTES if route == "auto" else None
         evaluation, values, layers = layer_jacobian(seed, self.outputs, limit, chunk)
         self._require_independence(evaluation, values)
@@ -159,14 +181,22 @@ class ModuleModel:
 
     def _inputs(self, x: Any, theta: Tensor) -> Inputs:
         inputs = cast_inputs(x, theta.dtype, theta.device)
-        if self.input_shape is None or not isinstance(inputs, Tensor) or tuple(inputs.shape[1:]) == tuple(self.input_shape):
+        if (
+            self.input_shape is None
+            or not isinstance(inputs, Tensor)
+            or tuple(inputs.shape[1:]) == tuple(self.input_shape)
+        ):
             return inputs
         if inputs.shape[1:].numel() != math.prod(self.input_shape):
-            raise ProblemError(f"x: expected samples of shape {tuple(self.input_shape)}, got shape {tuple(inputs.shape)}")
+            raise ProblemError(
+                f"x: expected samples of shape {tuple(self.input_shape)}, got shape {tuple(inputs.shape)}"
+            )
         return inputs.reshape(inputs.shape[0], *self.input_shape)
 
     def _require_independence(self, evaluation: Evaluation, values: Tensor) -> None:
-        """ProblemError if the outputs of a sample change when the others are left out; asked once per batch size."""
+        """ProblemError if the outputs of a sample change when the others are left out; asked once per batch
+        size.
+        """
         if evaluation.n in self.verified or evaluation.n < 2:
             return
         first = take(evaluation.inputs, slice(0, 1))
@@ -175,11 +205,15 @@ class ModuleModel:
             alone = evaluation.call(evaluation.layout.split(evaluation.theta), first, choice)
         scale = float(values.abs().max())
         if not float((alone - values[:1]).abs().max()) <= 1e-3 * scale:
-            raise ProblemError("module: the outputs of a sample depend on the other samples of the batch; use route='loop' or 'samples'")
+            raise ProblemError(
+                "module: the outputs of a sample depend on the other samples of the batch; "
+                "use route='loop' or 'samples'"
+            )
 
 
 def write_back(module: nn.Module, theta: Any) -> nn.Module:
-    """Copy theta, (d,), or the theta of a Projection, into the trainable parameters of `module`; returns the module.
+    """Copy theta, (d,), or the theta of a Projection, into the trainable parameters of `module`; returns the
+    module.
 
     The parameters stay the same objects, and .grad is untouched.
     """

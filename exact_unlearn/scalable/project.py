@@ -1,14 +1,16 @@
-"""The l2 problem at the size of real networks: Gram matrix, Cholesky, refinement, and an error estimate that decides.
+"""The l2 problem at the size of real networks: Gram matrix, Cholesky, refinement, and an error estimate that
+decides.
 
     minimise  1/2 sum w_j theta_j^2 + lam/2 |D|^2   subject to   J D = b,   D = 0 on frozen coordinates
 
-`project(J, theta)` with nothing else is theta -> P_row(J) theta.  Every answer carries an a-posteriori estimate of its error
-(refine.py); where the estimate misses the goal, the next of
+`project(J, theta)` with nothing else is theta -> P_row(J) theta.  Every answer carries an a-posteriori estimate
+of its error (refine.py); where the estimate misses the goal, the next of
 
     products in float32 -> products in float64      (what the residuals say is noise)
     gram32 -> gram64 -> choleskyqr                  (what the factor cannot resolve)
 
-is tried, and Golub-Kahan (krylov.py) where J offers products only.  The estimate has the last word, also where it is large.
+is tried, and Golub-Kahan (krylov.py) where J offers products only.  The estimate has the last word, also where
+it is large.
 """
 
 from __future__ import annotations
@@ -24,7 +26,13 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.scalable.factor import U64, RowFactor, choleskyqr, default_tolerance, factors, tsqr
-from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_tensor, as_torch_jacobian, wider
+from exact_unlearn.scalable.jacobian_core import (
+    DenseTorchJacobian,
+    TorchJacobian,
+    as_tensor,
+    as_torch_jacobian,
+    wider,
+)
 from exact_unlearn.scalable.jacobian_views import MixedRows
 from exact_unlearn.scalable.krylov import krylov_factor
 from exact_unlearn.scalable.projection import Projection
@@ -49,15 +57,17 @@ def project(
     goal: float | None = None,
     route: str = "auto",
 ) -> Projection:
-    """The point nearest 0 that fits what J retains: theta -> P_row(J) theta, and its relatives with lam, weights, frozen blocks, rhs.
+    """The point nearest 0 that fits what J retains: theta -> P_row(J) theta, and its relatives with lam,
+    weights, frozen blocks, rhs.
 
     jacobian: (k, d) tensor or array, `Jacobian` or `TorchJacobian`.  theta: (d,) tensor (same device) or array.
-    lam, weights, free, rhs: see the formula of this module; free is a mask or indices of the coordinates that may move.
-    rank_tolerance: a combination of unit-length rows, itself of unit length, counts as zero when no longer than this; default
-    2 sqrt(k) eps.  goal: relative error to aim at, default by dtype (`GOALS`).  route: "auto", or the one of `ROUTES` to insist on.
+    lam, weights, free, rhs: see the formula of this module; free is a mask or indices of the coordinates that
+    may move. rank_tolerance: a combination of unit-length rows, itself of unit length, counts as zero when no
+    longer than this; default 2 sqrt(k) eps.  goal: relative error to aim at, default by dtype (`GOALS`).
+    route: "auto", or the one of `ROUTES` to insist on.
 
-    Returns a Projection: tensors in, tensors out; arrays in, arrays out.  Raises ProblemError on arguments that do not fit,
-    on NaN and infinities.
+    Returns a Projection: tensors in, tensors out; arrays in, arrays out.  Raises ProblemError on arguments that
+    do not fit, on NaN and infinities.
     """
     started = time.perf_counter()
     asked = ask(jacobian, theta, lam, weights, free, rhs, rank_tolerance, goal, route)
@@ -81,7 +91,9 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """The arguments of `project`, checked, with theta* and b divided by 2^shift where their squares would leave the range of floats."""
+    """The arguments of `project`, checked, with theta* and b divided by 2^shift where their squares would leave
+    the range of floats.
+    """
 
     jacobian: TorchJacobian
     data: Quadratic
@@ -128,7 +140,9 @@ def ask(
 
 
 def solve_quadratic(jacobian: TorchJacobian, data: Quadratic, plan: Plan) -> Projection:
-    """The l2 problem whose free coordinates all cost something, by the first route whose error estimate is content."""
+    """The l2 problem whose free coordinates all cost something, by the first route whose error estimate is
+    content.
+    """
     task = Task(jacobian, data)
     if jacobian.shape[0] == 0:
         return finished(task, None, None, plan, ())
@@ -148,14 +162,16 @@ def solve_quadratic(jacobian: TorchJacobian, data: Quadratic, plan: Plan) -> Pro
         if best.error <= plan.goal * best.size or best.row_error <= 4.0 * best.noise:
             break
     if best is None:
-        raise ProblemError(f"route: {plan.route!r} cannot resolve this jacobian (dependent or ill-conditioned rows); use 'auto'")
+        raise ProblemError(
+            f"route: {plan.route!r} cannot resolve this jacobian (dependent or ill-conditioned rows); use 'auto'"
+        )
     return finished(task, chosen, best, plan, tuple(steps))
 
 
 @dataclass(frozen=True, eq=False)
 class First:
-    """What the first look at J gives: its Gram matrix with products in `dtype` (None for the Krylov route), the right-hand side,
-    and exponents of the rows if their squares leave the range of floats."""
+    """What the first look at J gives: its Gram matrix with products in `dtype` (None for the Krylov route), the
+    right-hand side, and exponents of the rows if their squares leave the range of floats."""
 
     gram: Tensor | None
     dtype: torch.dtype
@@ -210,7 +226,9 @@ _EXPONENTS = {torch.float32: 32, torch.float64: 400}
 def _require_finite(values: Tensor) -> None:
     bad = (~torch.isfinite(values.reshape(values.shape[0], -1)).all(1)).nonzero()
     if bad.numel():
-        raise ProblemError(f"jacobian: expected finite numbers, row {int(bad[0, 0])} has NaN, infinity or overflows")
+        raise ProblemError(
+            f"jacobian: expected finite numbers, row {int(bad[0, 0])} has NaN, infinity or overflows"
+        )
 
 
 def _rescaled(jacobian: TorchJacobian, data: Quadratic, plan: Plan, exponents: list[int]) -> Projection:
@@ -218,15 +236,20 @@ def _rescaled(jacobian: TorchJacobian, data: Quadratic, plan: Plan, exponents: l
     rows = DenseTorchJacobian(_ldexp(jacobian.dense(), [-e for e in exponents]))
     rhs = None if data.rhs is None else _ldexp(data.rhs, [-e for e in exponents])
     result = solve_quadratic(rows, replace(data, rhs=rhs), plan)
-    factor = None if result.factor is None else replace(result.factor, scale=_ldexp(result.factor.scale, [-e for e in exponents]))
+    factor = (
+        None
+        if result.factor is None
+        else replace(result.factor, scale=_ldexp(result.factor.scale, [-e for e in exponents]))
+    )
     return replace(result, nu=_ldexp(result.nu, [-e for e in exponents]), factor=factor)
 
 
 def solve_seminorm(jacobian: TorchJacobian, data: Quadratic, costless: Tensor, plan: Plan) -> Projection:
     """The l2 problem with free coordinates Z that cost nothing (weight 0, lam = 0).
 
-    J_Z.T nu must vanish, so the rows are replaced by their combinations that do not see Z; the other coordinates solve that problem, and
-    Z takes up what is left with the shortest possible move (it is not unique).
+    J_Z.T nu must vanish, so the rows are replaced by their combinations that do not see Z; the other
+    coordinates solve that problem, and Z takes up what is left with the shortest possible move (it is not
+    unique).
     """
     dtype, zeros = data.theta_star.dtype, torch.zeros_like(data.theta_star)
     inside = choleskyqr(jacobian, costless.to(torch.float64), plan.tolerance)
@@ -283,8 +306,8 @@ def finished(
 def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     """How far theta would move if the combinations of rows that count as zero, but are not, were kept.
 
-    Zero up to the rounding of a float32 J is not zero: the rows as written still constrain theta.  The length of the combinations is
-    measured on a random one of them; the factor 2 allows for their being unequal.
+    Zero up to the rounding of a float32 J is not zero: the rows as written still constrain theta.  The length
+    of the combinations is measured on a random one of them; the factor 2 allows for their being unequal.
     """
     count = factor.null.shape[0]
     if count == 0 or getattr(task.jacobian, "products_only", False):
@@ -315,10 +338,15 @@ def _point(theta: Any, jacobian: TorchJacobian) -> Tensor:
     """theta as a tensor beside J, in the wider of the two precisions."""
     point = as_tensor("theta", theta)
     if isinstance(theta, Tensor) and theta.device != jacobian.device:
-        raise ProblemError(f"theta: expected a tensor on {jacobian.device}, where the jacobian is, got {theta.device}")
+        raise ProblemError(
+            f"theta: expected a tensor on {jacobian.device}, where the jacobian is, got {theta.device}"
+        )
     point = point.to(jacobian.device)
     if point.ndim != 1 or point.numel() != jacobian.shape[1]:
-        raise ProblemError(f"theta: expected {jacobian.shape[1]} entries, one per column of the jacobian, got shape {tuple(point.shape)}")
+        raise ProblemError(
+            f"theta: expected {jacobian.shape[1]} entries, one per column of the jacobian, "
+            f"got shape {tuple(point.shape)}"
+        )
     return point.to(wider(jacobian.dtype, point.dtype if point.is_floating_point() else torch.float64))
 
 

@@ -26,12 +26,14 @@ INCONSISTENT = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """theta minimises 1/2 sum w theta^2 + lam/2 |D|^2 subject to J D = b on the free coordinates; D = theta - theta*.
+    """theta minimises 1/2 sum w theta^2 + lam/2 |D|^2 subject to J D = b on the free coordinates; D = theta -
+    theta*.
 
-    theta, theta_star, drift: (d,); for plain calls theta is P_row(J) theta* and drift -P_ker(J) theta*.  nu: (k,) float64, J.T nu = w theta + lam D where free.
-    rank: numerical rank of J.  error_estimate: estimated |theta - answer| / |theta|, everything included; ambiguity: the part of it
-    that stems from combinations of rows that count as zero without being zero (declare a rank_tolerance to settle it).
-    inconsistency: how much of b no drift can reach, relatively.  steps: the routes tried, in order.  seconds: wall-clock.
+    theta, theta_star, drift: (d,); for plain calls theta is P_row(J) theta* and drift -P_ker(J) theta*.  nu:
+    (k,) float64, J.T nu = w theta + lam D where free. rank: numerical rank of J.  error_estimate: estimated
+    |theta - answer| / |theta|, everything included; ambiguity: the part of it that stems from combinations of
+    rows that count as zero without being zero (declare a rank_tolerance to settle it). inconsistency: how much
+    of b no drift can reach, relatively.  steps: the routes tried, in order.  seconds: wall-clock.
     """
 
     theta: Any
@@ -49,12 +51,16 @@ class Projection:
 
     @cached_property
     def drift(self) -> Any:
-        """D = theta - theta*; where lam or weights make it small beside theta, computed without that cancellation."""
+        """D = theta - theta*; where lam or weights make it small beside theta, computed without that
+        cancellation.
+        """
         return self.theta - self.theta_star if self.moved is None else self.moved
 
     @property
     def route(self) -> str:
-        """The last route taken, such as "gram32/float32": factor and arithmetic of the products ("none" without rows)."""
+        """The last route taken, such as "gram32/float32": factor and arithmetic of the products ("none" without
+        rows).
+        """
         return self.steps[-1] if self.steps else "none"
 
     @property
@@ -72,29 +78,39 @@ class Projection:
         return self._changed(lambda part: part.detach().cpu().numpy())
 
     def _changed(self, change: Callable[[Any], Any]) -> Projection:
-        parts = {name: getattr(self, name) for name in ("theta", "theta_star", "nu", "moved")}
-        return replace(self, **{name: None if part is None else change(part) for name, part in parts.items()})
+        moved = None if self.moved is None else change(self.moved)
+        return replace(
+            self, theta=change(self.theta), theta_star=change(self.theta_star), nu=change(self.nu), moved=moved
+        )
 
     def solution(self, problem: UnlearningProblem | None = None) -> Solution:
         """The claim in the form that `certify` takes, in float64.
 
-        problem: the UnlearningProblem that it answers (SquaredL2 with the weights, SquaredDrift(lam), free, rhs); built from
-        the arguments of `project` when not given, with J itself if dense.  Multipliers pull theta* to theta once more, in float64, so
-        a float32 projection is as good a claim as its nu is.
+        problem: the UnlearningProblem that it answers (SquaredL2 with the weights, SquaredDrift(lam), free,
+        rhs); built from the arguments of `project` when not given, with J itself if dense.  Multipliers pull
+        theta* to theta once more, in float64, so a float32 projection is as good a claim as its nu is.
         """
         if self.problem is None:
             raise ProblemError("problem: this projection does not know its jacobian any more; call project() again")
         J, data = self.problem
         problem = problem or self._unlearning_problem()
-        star, free = torch.from_numpy(np.array(problem.theta_star, dtype=np.float64)), torch.from_numpy(problem.free.copy())
+        star, free = (
+            torch.from_numpy(np.array(problem.theta_star, dtype=np.float64)),
+            torch.from_numpy(problem.free.copy()),
+        )
         nu = torch.as_tensor(self.nu, dtype=torch.float64, device=J.device)
         weights = torch.ones_like(star) if data.weights is None else data.weights.double().cpu()
         stiffness = weights + data.lam
         pull = J.rmatvec(nu).double().cpu()
-        moved = torch.where(stiffness > 0, (pull - weights * star) / stiffness, torch.as_tensor(self.drift).double().cpu())
+        moved = torch.where(
+            stiffness > 0, (pull - weights * star) / stiffness, torch.as_tensor(self.drift).double().cpu()
+        )
         point = torch.where(stiffness > 0, (pull + data.lam * star) / stiffness, star + moved)
         theta = torch.where(free, point, star).numpy()
-        status, message = Status.OPTIMAL, f"estimated relative error {self.error_estimate:.1e} by {' > '.join(self.steps) or 'inspection'}"
+        status, message = (
+            Status.OPTIMAL,
+            f"estimated relative error {self.error_estimate:.1e} by {' > '.join(self.steps) or 'inspection'}",
+        )
         if self.inconsistency > INCONSISTENT:
             status, nu = Status.INFEASIBLE, self._farkas(data)
         elif self.error_estimate > 1e-4:
@@ -126,7 +142,9 @@ class Projection:
         free = None if data.free is None else data.free.cpu().numpy()
         rhs = None if data.rhs is None else data.rhs.cpu().numpy()
         penalty = SquaredDrift(data.lam) if data.lam > 0 else None
-        return UnlearningProblem(data.theta_star.double().cpu().numpy(), inner, SquaredL2(weights), penalty, free, rhs)
+        return UnlearningProblem(
+            data.theta_star.double().cpu().numpy(), inner, SquaredL2(weights), penalty, free, rhs
+        )
 
     def _farkas(self, data: Quadratic) -> Tensor:
         """nu with J.T nu = 0 up to the rank tolerance and <nu, b> > 0: the proof that no drift fits b."""

@@ -6,8 +6,9 @@ has, with s_j = 1 / (w_j + lam) on free coordinates and 0 on frozen ones, q = w 
 
     D = s (J.T nu - q),   theta = s (lam theta* + J.T nu) on free coordinates,   J diag(s) J.T nu = c,
 
-and J.T nu = w theta + lam D there, the sign convention of Solution.  With w = 1, lam = 0 and b = 0, theta is the projection of theta*
-onto the row space of J (Lemma 5), and for w = 1 and b = 0 any lam only scales the drift by 1 / (1 + lam) (Appendix E).
+and J.T nu = w theta + lam D there, the sign convention of Solution.  With w = 1, lam = 0 and b = 0, theta is
+the projection of theta* onto the row space of J (Lemma 5), and for w = 1 and b = 0 any lam only scales the
+drift by 1 / (1 + lam) (Appendix E).
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from exact_unlearn.scalable.jacobian_core import as_tensor
 class Quadratic:
     """The data of one l2 problem, checked.
 
-    theta_star: (d,).  weights: w (d,) or None for 1.  free: boolean mask (d,) or None for all.  rhs: b (k,) float64 or None for 0.
-    metric: s (d,), or None where s is the constant `shrink`; where metric is given, shrink is 1.
+    theta_star: (d,).  weights: w (d,) or None for 1.  free: boolean mask (d,) or None for all.  rhs: b (k,)
+    float64 or None for 0. metric: s (d,), or None where s is the constant `shrink`; where metric is given,
+    shrink is 1.
     """
 
     theta_star: Tensor
@@ -49,7 +51,9 @@ class Quadratic:
         return vector if self.metric is None else self.metric.to(vector.dtype) * vector
 
     def drift(self, pull: Tensor) -> Tensor:
-        """D = s (J.T nu - q) for pull = J.T nu, in the precision of pull (mixed precisions would be slow, not more accurate)."""
+        """D = s (J.T nu - q) for pull = J.T nu, in the precision of pull (mixed precisions would be slow, not
+        more accurate).
+        """
         moved = self.scaled(pull - self.target.to(pull.dtype))
         return moved if self.shrink == 1.0 else moved.mul_(self.shrink)
 
@@ -79,7 +83,8 @@ def quadratic(
 ) -> Quadratic:
     """Check the arguments of an l2 problem; ProblemError names the one that does not fit.
 
-    free: boolean mask (d,), indices, or None.  theta_star is a floating-point tensor (d,); everything follows its dtype and device.
+    free: boolean mask (d,), indices, or None.  theta_star is a floating-point tensor (d,); everything follows
+    its dtype and device.
     """
     if theta_star.ndim != 1:
         raise ProblemError(f"theta: expected a vector (d,), got shape {tuple(theta_star.shape)}")

@@ -1,8 +1,9 @@
 """Multipliers of an l2 problem, refined until an error estimate that the factorisation had no part in is content.
 
-The error of J.T nu has a part in the row space, which the residual r = b - J D shows: |(J J.T)^(-1/2) r|; and parts that no residual shows,
-which are modelled and added: the noise of r itself (measured on a few rows against float64), and the rounding of J.T nu, which
-grows with |nu_i| |row_i|, that is with the cancellation that an ill-conditioned J forces.
+The error of J.T nu has a part in the row space, which the residual r = b - J D shows: |(J J.T)^(-1/2) r|; and
+parts that no residual shows, which are modelled and added: the noise of r itself (measured on a few rows
+against float64), and the rounding of J.T nu, which grows with |nu_i| |row_i|, that is with the cancellation
+that an ill-conditioned J forces.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _MAX_STEPS = 30
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Multipliers, J.T nu, the theta that follows, and how far that is from the answer (lengths in parameter space)."""
+    """Multipliers, J.T nu, the theta that follows, and how far that is from the answer (lengths in parameter
+    space).
+    """
 
     nu: Tensor
     pull: Tensor
@@ -52,7 +55,9 @@ class Task:
     def right_side(self, dtype: torch.dtype) -> Tensor:
         """c = J (s q) + b / shrink, (k,) float64, with products in `dtype`; computed once per precision."""
         if dtype not in self.known:
-            target = self.data.scaled(self.data.target.to(dtype))  # the same object as theta* where nothing changes: J theta* may be known
+            target = self.data.scaled(
+                self.data.target.to(dtype)
+            )  # the same object as theta* where nothing changes: J theta* may be known
             self.known[dtype] = self._with_rhs(self.jacobian.reduce(self.jacobian.matvec(target).double()))
         return self.known[dtype]
 
@@ -92,7 +97,9 @@ class Task:
         return pull, self._with_rhs(product)
 
     def product_noise(self, pull: Tensor, residual: Tensor, scale: Tensor) -> float:
-        """How noisy the residual is per unit-length row: the root mean square over a few rows, recomputed in float64."""
+        """How noisy the residual is per unit-length row: the root mean square over a few rows, recomputed in
+        float64.
+        """
         if pull.dtype == torch.float64:
             return U64 * self.target_length
         k = self.jacobian.shape[0]
@@ -135,8 +142,11 @@ def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Me
     return Measured(nu, pull, point, residual, stretch * seen, stretch * unseen + rounded, size)
 
 
-def refine(task: Task, factor: RowFactor, right_side: Tensor, dtype: torch.dtype, goal: float) -> tuple[Measured, torch.dtype]:
-    """nu with J diag(s) J.T nu = right_side by corrections through `factor`, as well as the factor and the arithmetic allow.
+def refine(
+    task: Task, factor: RowFactor, right_side: Tensor, dtype: torch.dtype, goal: float
+) -> tuple[Measured, torch.dtype]:
+    """nu with J diag(s) J.T nu = right_side by corrections through `factor`, as well as the factor and the
+    arithmetic allow.
 
     Products go over to float64 where the noise of float32 is what keeps the error above `goal`.  Returns the best
     multipliers seen and the arithmetic they were last measured in.

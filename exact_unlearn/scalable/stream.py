@@ -1,11 +1,14 @@
-"""Deletion streams: the retain set shrinks by batches, and its factorisation follows instead of being computed again.
+"""Deletion streams: the retain set shrinks by batches, and its factorisation follows instead of being computed
+again.
 
-With unit-length rows D J = Y Q (factor.py), deleting rows of J deletes rows of Y and leaves Q alone.  So everything happens in r <= k
-dimensions: the upper triangular R with Y.T = H R is made triangular again by a QR of its trailing columns (orthogonal transformations only,
-hence no growth of errors), and z = Q theta* turns along.  One request costs O((k - j)^3) for the first deleted position j, and one
-sweep over J for theta and the error estimate; a fresh Gram matrix would cost k^2 d.
+With unit-length rows D J = Y Q (factor.py), deleting rows of J deletes rows of Y and leaves Q alone.  So
+everything happens in r <= k dimensions: the upper triangular R with Y.T = H R is made triangular again by a QR
+of its trailing columns (orthogonal transformations only, hence no growth of errors), and z = Q theta* turns
+along.  One request costs O((k - j)^3) for the first deleted position j, and one sweep over J for theta and the
+error estimate; a fresh Gram matrix would cost k^2 d.
 
-Row spaces shrink along: row(J_2) lies in row(J_1), so P_2 theta* = P_2 P_1 theta*, and a stream equals the projection from scratch.
+Row spaces shrink along: row(J_2) lies in row(J_1), so P_2 theta* = P_2 P_1 theta*, and a stream equals the
+projection from scratch.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from exact_unlearn.scalable.refine import Task, refine
 class RetainStream:
     """The projection for a retain set that only shrinks.
 
-    jacobian, theta, lam, weights, free, rank_tolerance, goal: as for `project`.  rows_per_sample: l, for `delete_samples`.
+    jacobian, theta, lam, weights, free, rank_tolerance, goal: as for `project`.  rows_per_sample: l, for
+    `delete_samples`.
 
     >>> import torch
     >>> stream = RetainStream(torch.eye(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
@@ -51,13 +55,17 @@ class RetainStream:
         self._asked = ask(jacobian, theta, lam, weights, free, None, rank_tolerance, goal)
         k = self._asked.jacobian.shape[0]
         if rows_per_sample < 1 or k % rows_per_sample:
-            raise ProblemError(f"rows_per_sample: expected a divisor of the {k} rows of the jacobian, got {rows_per_sample}")
+            raise ProblemError(
+                f"rows_per_sample: expected a divisor of the {k} rows of the jacobian, got {rows_per_sample}"
+            )
         self._rows_per_sample = rows_per_sample
         self._rows = torch.arange(k, device=self._asked.jacobian.device)
         self._jacobian = self._asked.jacobian
         self._position = self._rows.clone()  # of every retained row within self._jacobian
         self._right_sides: dict[torch.dtype, Tensor] = {}
         self.refactored = 0
+        self._factor: RowFactor | None = None
+        self._dtype = torch.float64
         self.current = self._from_scratch(time.perf_counter())
 
     @property
@@ -72,11 +80,13 @@ class RetainStream:
         return self.delete((chosen[:, None] * l + torch.arange(l, device=chosen.device)).reshape(-1))
 
     def delete(self, rows: Any) -> Projection:
-        """Forget rows of J, by their number in the jacobian given at first; the projection for those that are left."""
+        """Forget rows of J, by their number in the jacobian given at first; the projection for those that are
+        left.
+        """
         started = time.perf_counter()
         gone = torch.as_tensor(rows, device=self._rows.device).reshape(-1)
         keep = ~torch.isin(self._rows, gone)
-        if gone.is_floating_point() or int((~keep).sum()) != gone.unique().numel():
+        if gone.is_floating_point() or int((~keep).sum()) != torch.unique(gone).numel():
             raise ProblemError(f"rows: expected numbers of rows that are still retained, got {gone.tolist()!r:.80}")
         factor, task = self._factor, self._restricted(keep)
         if factor is None or task.jacobian.shape[0] == 0:
@@ -134,7 +144,16 @@ def without_rows(factor: RowFactor, keep: Tensor) -> RowFactor:
         rank = int((sigma > factor.tolerance).sum())
         whiten = left[:, :rank].T / sigma[:rank, None]
         null = left[:, rank:].T
-        return RowFactor(scale, whiten, left[:, :rank] * sigma[:rank], null, factor.tolerance, factor.departure, "update", factor.unseen)
+        return RowFactor(
+            scale,
+            whiten,
+            left[:, :rank] * sigma[:rank],
+            null,
+            factor.tolerance,
+            factor.departure,
+            "update",
+            factor.unseen,
+        )
     first = int((~keep).nonzero()[0, 0]) if k < keep.numel() else k
     upper = coordinates.T.contiguous()
     if not factor.is_triangular:
@@ -143,5 +162,7 @@ def without_rows(factor: RowFactor, keep: Tensor) -> RowFactor:
         tail = torch.linalg.qr(upper[first:, first:], mode="r").R
         upper = torch.cat([upper[:first], torch.cat([tail.new_zeros(k - first, first), tail], 1)])
     upper = upper[:k]
-    whiten = torch.linalg.solve_triangular(upper.T, torch.eye(k, dtype=upper.dtype, device=upper.device), upper=False)
+    whiten = torch.linalg.solve_triangular(
+        upper.T, torch.eye(k, dtype=upper.dtype, device=upper.device), upper=False
+    )
     return RowFactor(scale, whiten, upper.T, factor.null[:, :k], factor.tolerance, factor.departure, "update")
