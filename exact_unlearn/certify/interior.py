@@ -14,13 +14,17 @@ the optimum is degenerate.  What is read off is checked in exact arithmetic afte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from exact_unlearn.certify.cones import ConeProgram, Cones, Scaling, Vectors
 from exact_unlearn.jacobian import Array
 
 ITERATIONS = 100
+STAY = 0.9995
+"""Fraction of the way to the boundary that a step may go."""
+
 BALANCES = (1.0, 1e-2, 1e-4)
 PROXIMAL = 1e-8
 """Curvature lent to coordinates that have none: a proximal term, which changes steps and not the solution."""
@@ -47,6 +51,7 @@ class FloatProgram:
     ceiling: Array | None = None
     ceiling_cost: float = 1.0
     floor: float = 0.0
+    cones: ConeProgram | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class FloatPoint:
     """An approximate solution, and which inequalities it says hold with equality.
 
     x: (n,).  y: (r,), with W.T y in the subdifferential.  t: the ceiling.  kink_held: x_i = b_ik.  box_held: -1, 0, 1 for low, none, high.
-    ceiling_held: (n,) -1, 0, 1 for -t/w, none, t/w.  floor_held: t = floor.  error: largest relative residual or gap.
+    ceiling_held: (n,) -1, 0, 1 for -t/w, none, t/w.  floor_held: t = floor.  group_zero (G,).  error: largest relative residual or gap.
     """
 
     x: Array
@@ -65,6 +70,7 @@ class FloatPoint:
     ceiling_held: Array
     floor_held: bool
     error: float
+    group_zero: Array
 
 
 @dataclass
@@ -89,12 +95,55 @@ def _longest(values: Array, change: Array) -> float:
 
 @dataclass
 class _Iterate:
-    """x, y, t and the pairs: [kink +, kink -, box low, box high, ceiling +, ceiling -, floor]."""
+    """x, y, t; the pairs [kink +, kink -, box low, box high, ceiling +, ceiling -, floor]; the cones."""
 
     x: Array
     y: Array
     t: float
     pairs: list[_Pairs]
+    s: Vectors | None = None
+    z: Vectors | None = None
+
+    def gap(self) -> float:
+        """All complementarity products together."""
+        total = sum(pair.gap() for pair in self.pairs)
+        if self.s is not None and self.z is not None:
+            total += float(self.s.head @ self.z.head + self.s.tail @ self.z.tail)
+        return total
+
+
+@dataclass(frozen=True)
+class _Residuals:
+    """Stationarity of x (n,) and of t, W x - q (r,), and the definitions of the slacks of the pairs."""
+
+    dual: Array
+    primal: Array
+    slack: list[Array]
+    stationary: float
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """The Newton matrix: the x block, its coupling to t, and the normal equations."""
+
+    omega: Array
+    theta: Array
+    rank_one: Array
+    gamma: Array
+    couple: Array
+    column: Array
+    own: float
+    normal: Array
+    scaling: Scaling | None
+
+
+@dataclass(frozen=True)
+class _Step:
+    x: Array
+    y: Array
+    t: float
+    pairs: list[tuple[Array, Array]]
+    cones: tuple[Vectors, Vectors] | None
 
 
 class _Method:
@@ -102,13 +151,19 @@ class _Method:
 
     def __init__(self, program: FloatProgram) -> None:
         self.f = program
-        n = program.W.shape[1]
-        self.n = n
-        has = program.ceiling is not None
-        self.c_index = np.flatnonzero(program.ceiling > 0) if program.ceiling is not None else np.zeros(0, dtype=int)
-        self.c_weight = program.ceiling[self.c_index] if program.ceiling is not None else np.zeros(0)
-        self.has_ceiling = has
-        self.linear_program = not (program.curvature > 0).any()
+        self.n = program.W.shape[1]
+        self.has_ceiling = program.ceiling is not None
+        ceiling = program.ceiling if program.ceiling is not None else np.zeros(self.n)
+        self.c_index = np.flatnonzero(ceiling > 0)
+        self.c_weight = ceiling[self.c_index]
+        self.cones = None if program.cones is None else Cones(program.cones)
+        self.separate = not (program.curvature > 0).any() and self.cones is None
+        label = program.cones.label if program.cones is not None else np.full(self.n, -1)
+        grouped = np.flatnonzero(label >= 0)
+        self.order = grouped[np.argsort(label[grouped], kind="stable")]
+        counts = np.bincount(label[self.order], minlength=program.cones.weight.size if program.cones is not None else 0)
+        self.starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) if counts.size else counts
+        self.label = label
 
     def start(self) -> _Iterate:
         f = self.f
@@ -122,24 +177,23 @@ class _Method:
             return np.maximum(values, 0.1 * spread)
 
         gap = x[f.kink_index] - f.kink_at
+        ones = np.ones(f.box_index.size)
+        share = f.ceiling_cost / (2 * max(1, self.c_index.size) + 1)
+        shares = np.full(self.c_index.size, share)
+        reach = self.c_weight * x[self.c_index]
         pairs = [
             _Pairs(positive(gap) + 0.1, f.kink_slope.copy()),
             _Pairs(positive(-gap) + 0.1, f.kink_slope.copy()),
-            _Pairs(positive(x[f.box_index] - f.box_low), np.ones(f.box_index.size)),
-            _Pairs(positive(f.box_high - x[f.box_index]), np.ones(f.box_index.size)),
+            _Pairs(positive(x[f.box_index] - f.box_low), ones),
+            _Pairs(positive(f.box_high - x[f.box_index]), ones),
+            _Pairs(positive(t - reach), shares),
+            _Pairs(positive(t + reach), shares),
+            _Pairs(np.full(int(self.has_ceiling), max(t - f.floor, 0.1)), np.full(int(self.has_ceiling), share)),
         ]
-        count = max(1, self.c_index.size)
-        share = f.ceiling_cost / (2 * count + 1)
-        for sign in (1, -1):
-            pairs.append(
-                _Pairs(positive(t - sign * self.c_weight * x[self.c_index]), np.full(self.c_index.size, share))
-            )
-        size = 1 if self.has_ceiling else 0
-        pairs.append(_Pairs(np.full(size, max(t - f.floor, 0.1)), np.full(size, share)))
-        return _Iterate(x, np.zeros(f.W.shape[0]), t, pairs)
+        s, z = (None, None) if self.cones is None else self.cones.start(x)
+        return _Iterate(x, np.zeros(f.W.shape[0]), t, pairs, s, z)
 
-    def residuals(self, it: _Iterate) -> tuple[Array, Array, list[Array], float]:
-        """Dual (n,), primal (r,), slack definitions, and the stationarity of t."""
+    def residuals(self, it: _Iterate) -> _Residuals:
         f = self.f
         up, down, low, high, top, bottom, floor = it.pairs
         z = (down.z - up.z) / 2  # a - z and a + z: their half difference is the subgradient of the kink
@@ -147,64 +201,84 @@ class _Method:
         np.add.at(dual, f.kink_index, z)
         np.add.at(dual, f.box_index, high.z - low.z)
         np.add.at(dual, self.c_index, self.c_weight * (top.z - bottom.z))
+        if self.cones is not None and it.z is not None:
+            dual -= self.cones.scatter(it.z.tail)
+        reach = self.c_weight * it.x[self.c_index]
         slack = [
             it.x[f.kink_index] - f.kink_at - up.s + down.s,
             it.x[f.box_index] - f.box_low - low.s,
             f.box_high - it.x[f.box_index] - high.s,
-            it.t - self.c_weight * it.x[self.c_index] - top.s,
-            it.t + self.c_weight * it.x[self.c_index] - bottom.s,
+            it.t - reach - top.s,
+            it.t + reach - bottom.s,
             it.t - f.floor - floor.s,
         ]
         stationary = f.ceiling_cost - float(np.sum(top.z) + np.sum(bottom.z) + np.sum(floor.z))
-        return dual, f.W @ it.x - f.q, slack, stationary if self.has_ceiling else 0.0
+        return _Residuals(dual, f.W @ it.x - f.q, slack, stationary if self.has_ceiling else 0.0)
 
-    def factor(self, it: _Iterate) -> tuple[Array, ...]:
-        """Diagonal 1/H of the x block, coupling to t, curvature of t, and the normal equations."""
+    def factor(self, it: _Iterate) -> _Factors:
         f = self.f
         up, down, low, high, top, bottom, floor = it.pairs
         omega = up.s / up.z + down.s / down.z
         H = f.curvature.copy()
         np.add.at(H, f.kink_index, 1 / omega)
         np.add.at(H, f.box_index, low.z / low.s + high.z / high.s)
+        scaling = None
+        if self.cones is not None and it.s is not None and it.z is not None:
+            scaling = Scaling(self.cones, it.s, it.z)
+            H += scaling.diagonal()
         P, N = top.z / top.s, bottom.z / bottom.s
         bare, w = np.maximum(H[self.c_index], PROXIMAL), self.c_weight
         np.add.at(H, self.c_index, w**2 * (P + N))
-        theta = 1 / np.maximum(H, PROXIMAL)
+        H = np.maximum(H, PROXIMAL)
+        v, gamma = (np.zeros(self.n), np.zeros(0)) if scaling is None else scaling.rank_one(H)
         couple = np.zeros(self.n)
         couple[self.c_index] = w * (P - N)
-        # sum(P + N) - couple . theta couple, written without its cancellation
-        k = np.sum(((P + N) * bare + 4 * w**2 * P * N) / (bare + w**2 * (P + N))) + np.sum(floor.z / floor.s)
-        a = f.W @ (theta * couple)
-        normal = (f.W * theta) @ f.W.T
-        return omega, theta, couple, a, k, normal
+        factors = _Factors(omega, 1 / H, v, gamma, couple, np.zeros(0), 0.0, np.zeros(0), scaling)
+        # sum(P + N) - couple . couple / H, written without its cancellation
+        own = np.sum(((P + N) * bare + 4 * w**2 * P * N) / (bare + w**2 * (P + N))) + np.sum(floor.z / floor.s)
+        column = f.W @ self.apply(factors, couple)
+        normal = (f.W * factors.theta) @ f.W.T
+        if gamma.size:
+            part = np.add.reduceat((f.W * (v * factors.theta))[:, self.order], self.starts, axis=1)
+            normal += (part * gamma) @ part.T
+        return replace(factors, column=column, own=float(own), normal=normal)
 
-    def direction(
-        self, it: _Iterate, res: tuple[Array, Array, list[Array], float], fac: tuple[Array, ...], target: list[Array]
-    ) -> tuple[Array, Array, float, list[tuple[Array, Array]]]:
+    def apply(self, fac: _Factors, u: Array) -> Array:
+        """The inverse of the x block (without the border)."""
+        out = fac.theta * u
+        if fac.gamma.size:
+            lifted = fac.theta * fac.rank_one
+            sums = np.add.reduceat((lifted * u)[self.order], self.starts)
+            out[self.order] += lifted[self.order] * (fac.gamma * sums)[self.label[self.order]]
+        return out
+
+    def direction(self, it: _Iterate, res: _Residuals, fac: _Factors, target: list[Array], cone: Vectors | None) -> _Step:
         """Newton step towards complementarity products s z + (linearised change) = target."""
         f = self.f
         up, down, low, high, top, bottom, floor = it.pairs
-        dual, primal, slack, stationary = res
-        omega, theta, couple, a, k, normal = fac
+        slack = res.slack
         kink = slack[0] - target[0] / up.z + target[1] / down.z
-        rest = dual.copy()
-        np.add.at(rest, f.kink_index, kink / omega)
+        rest = res.dual.copy()
+        np.add.at(rest, f.kink_index, kink / fac.omega)
         np.add.at(rest, f.box_index, (low.z * slack[1] - target[2]) / low.s + (target[3] - high.z * slack[2]) / high.s)
         e_top, e_bottom = (target[4] - top.z * slack[3]) / top.s, (target[5] - bottom.z * slack[4]) / bottom.s
         np.add.at(rest, self.c_index, self.c_weight * (e_top - e_bottom))
         e_floor = (target[6] - floor.z * slack[5]) / floor.s
-        right = -primal + f.W @ (theta * rest)
+        if fac.scaling is not None and cone is not None:
+            rest += fac.scaling.right(cone)
+        pulled = self.apply(fac, rest)
+        right = -res.primal + f.W @ pulled
         dt = 0.0
         if self.has_ceiling:
-            pull = -(stationary - float(np.sum(e_top) + np.sum(e_bottom) + np.sum(e_floor)))
-            pull -= float(couple @ (theta * rest))
-            base, by_t = _solve(normal, right), _solve(normal, a)
-            dt = float((pull + a @ base) / (k + a @ by_t))
+            pull = float(np.sum(e_top) + np.sum(e_bottom) + np.sum(e_floor) - fac.couple @ pulled) - res.stationary
+            solved = _solve(fac.normal, np.column_stack([right, fac.column]))
+            base, by_t = solved[:, 0], solved[:, 1]
+            dt = float((pull + fac.column @ base) / (fac.own + fac.column @ by_t))
             dy = base - by_t * dt
         else:
-            dy = _solve(normal, right)
-        dx = theta * (f.W.T @ dy + couple * dt - rest)
-        dz = (dx[f.kink_index] + kink) / omega
+            dy = _solve(fac.normal, right)
+        dx = self.apply(fac, f.W.T @ dy - rest + fac.couple * dt)
+        dz = (dx[f.kink_index] + kink) / fac.omega
         changes = [((target[0] + up.s * dz) / up.z, -dz), ((target[1] - down.s * dz) / down.z, dz)]
         moves = [
             dx[f.box_index] + slack[1],
@@ -215,7 +289,8 @@ class _Method:
         ]
         for pair, goal, ds in zip(it.pairs[2:], target[2:], moves, strict=True):
             changes.append((ds, (goal - pair.z * ds) / pair.s))
-        return dx, dy, dt, changes
+        cones = None if fac.scaling is None or cone is None else fac.scaling.finish(dx, cone)
+        return _Step(dx, dy, dt, changes, cones)
 
 
 def _solve(M: Array, right: Array) -> Array:
@@ -233,15 +308,13 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
     """
     method = _Method(program)
     it = method.start()
+    before, stalled = it, 0
     best: dict[float, tuple[float, _Iterate, _Iterate]] = {}
-    before = it
-    count = max(1, sum(pair.s.size for pair in it.pairs))
-    stalled = 0
+    count = max(1, sum(pair.s.size for pair in it.pairs) + (method.cones.count if method.cones is not None else 0))
     with np.errstate(all="ignore"):
         for _ in range(ITERATIONS):
             res = method.residuals(it)
-            gap = sum(pair.gap() for pair in it.pairs)
-            residual, relative = _errors(program, it, res, gap)
+            residual, relative = _errors(program, it, res)
             if not np.isfinite(residual + relative):
                 break
             stalled += 1
@@ -252,7 +325,7 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
             if best[1.0][0] < 1e-15 or stalled > 4:
                 break
             try:
-                before, it = it, _advance(method, it, res, gap / count, count)
+                before, it = it, _advance(method, it, res, count)
             except np.linalg.LinAlgError:
                 break
     chosen: list[tuple[_Iterate, _Iterate]] = []
@@ -263,39 +336,54 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
     return [_read_off(method, *each, relative, best[1.0][0]) for relative in (False, True) for each in chosen]
 
 
-def _errors(
-    f: FloatProgram, it: _Iterate, res: tuple[Array, Array, list[Array], float], gap: float
-) -> tuple[float, float]:
+def _errors(f: FloatProgram, it: _Iterate, res: _Residuals) -> tuple[float, float]:
     """Largest relative residual, and the relative complementarity gap."""
     size = 1.0 + float(np.max(np.abs(it.x), initial=0.0))
-    slope = max(float(np.max(np.abs(v), initial=0.0)) for v in (it.y, *(pair.z for pair in it.pairs))) or 1.0
-    worst = max(float(np.max(np.abs(res[0]), initial=0.0)) / slope, abs(res[3]) / slope)
-    for part in (res[1], *res[2]):
+    duals = [it.y, *(pair.z for pair in it.pairs), *([] if it.z is None else [it.z.head])]
+    slope = max(float(np.max(np.abs(v), initial=0.0)) for v in duals) or 1.0
+    worst = max(float(np.max(np.abs(res.dual), initial=0.0)) / slope, abs(res.stationary) / slope)
+    for part in (res.primal, *res.slack):
         worst = max(worst, float(np.max(np.abs(part), initial=0.0)) / size)
-    return worst, gap / (size * slope * max(1, f.W.shape[1]))
+    return worst, it.gap() / (size * slope * max(1, f.W.shape[1]))
 
 
-def _advance(method: _Method, it: _Iterate, res: tuple[Array, Array, list[Array], float], mu: float, count: int) -> _Iterate:
+def _advance(method: _Method, it: _Iterate, res: _Residuals, count: int) -> _Iterate:
     """One predictor-corrector step."""
     fac = method.factor(it)
-    aim = [-pair.s * pair.z for pair in it.pairs]
-    _, _, _, changes = method.direction(it, res, fac, aim)
-    primal, dual = _steps(it, changes, method.linear_program)
-    after = sum(
-        float((p.s + primal * ds) @ (p.z + dual * dz)) for p, (ds, dz) in zip(it.pairs, changes, strict=True)
-    )
-    centre = (after / count / mu) ** 3 if mu > 0 else 0.0
-    aim = [centre * mu - p.s * p.z - ds * dz for p, (ds, dz) in zip(it.pairs, changes, strict=True)]
-    dx, dy, dt, changes = method.direction(it, res, fac, aim)
-    primal, dual = (0.9995 * step if step < 1 else step for step in _steps(it, changes, method.linear_program))
-    pairs = [_Pairs(p.s + primal * ds, p.z + dual * dz) for p, (ds, dz) in zip(it.pairs, changes, strict=True)]
-    return _Iterate(it.x + primal * dx, it.y + dual * dy, it.t + primal * dt, pairs)
+    scaling, mu = fac.scaling, it.gap() / count
+    cone = None if scaling is None else scaling.target(0.0)
+    step = method.direction(it, res, fac, [-pair.s * pair.z for pair in it.pairs], cone)
+    primal, dual = _lengths(method, it, step)
+    after = _moved(it, step, primal, dual).gap()
+    centre = max(after / count / mu, 0.0) ** 3 if mu > 0 else 0.0
+    aim = [centre * mu - p.s * p.z - ds * dz for p, (ds, dz) in zip(it.pairs, step.pairs, strict=True)]
+    cone = None if scaling is None or step.cones is None else scaling.target(centre * mu, *step.cones)
+    step = method.direction(it, res, fac, aim, cone)
+    primal, dual = (STAY * length if length < 1 else length for length in _lengths(method, it, step))
+    new = _moved(it, step, primal, dual)
+    if method.cones is not None and new.s is not None:  # what rounding adds up to is taken back
+        new.s = Vectors(new.s.head, method.cones.tails(new.x))
+    return new
 
 
-def _steps(it: _Iterate, changes: list[tuple[Array, Array]], separate: bool) -> tuple[float, float]:
-    lengths = [pair.longest(*change) for pair, change in zip(it.pairs, changes, strict=True)]
+def _moved(it: _Iterate, step: _Step, primal: float, dual: float) -> _Iterate:
+    pairs = [_Pairs(p.s + primal * ds, p.z + dual * dz) for p, (ds, dz) in zip(it.pairs, step.pairs, strict=True)]
+    new = _Iterate(it.x + primal * step.x, it.y + dual * step.y, it.t + primal * step.t, pairs)
+    if step.cones is not None and it.s is not None and it.z is not None:
+        ds, dz = step.cones
+        new.s = Vectors(it.s.head + primal * ds.head, it.s.tail + primal * ds.tail)
+        new.z = Vectors(it.z.head + dual * dz.head, it.z.tail + dual * dz.tail)
+    return new
+
+
+def _lengths(method: _Method, it: _Iterate, step: _Step) -> tuple[float, float]:
+    """Longest primal and dual steps that stay inside; equal unless the program is linear."""
+    lengths = [pair.longest(*change) for pair, change in zip(it.pairs, step.pairs, strict=True)]
     primal, dual = min(s for s, _ in lengths), min(z for _, z in lengths)
-    return (primal, dual) if separate else (min(primal, dual),) * 2
+    if step.cones is not None and method.cones is not None and it.s is not None and it.z is not None:
+        primal = min(primal, method.cones.longest(it.s, step.cones[0]))
+        dual = min(dual, method.cones.longest(it.z, step.cones[1]))
+    return (primal, dual) if method.separate else (min(primal, dual),) * 2
 
 
 def _read_off(method: _Method, it: _Iterate, before: _Iterate, relative: bool, error: float) -> FloatPoint:
@@ -323,4 +411,17 @@ def _read_off(method: _Method, it: _Iterate, before: _Iterate, relative: bool, e
     ).astype(int)
     floor = it.pairs[6]
     held = bool(floor.s.size and floor.s[0] < floor.z[0])
-    return FloatPoint(it.x, it.y, it.t, kink, box, ceiling, held, error)
+    return FloatPoint(it.x, it.y, it.t, kink, box, ceiling, held, error, _zero_groups(method, it, before, relative))
+
+
+def _zero_groups(method: _Method, it: _Iterate, before: _Iterate, relative: bool) -> Array:
+    """Groups whose norm is zero."""
+    cones = method.cones
+    if cones is None or it.s is None or it.z is None or before.s is None or before.z is None:
+        return np.zeros(0, dtype=bool)
+    room, old_room = cones.rest(it.z), cones.rest(before.z)
+    if relative:
+        return np.asarray(it.s.head * old_room < room * before.s.head)
+    size = np.linalg.norm(method.f.W, axis=0)
+    unit = np.sqrt(np.maximum(np.bincount(cones.owner[cones.moves], size[cones.index[cones.moves]] ** 2, cones.count), 1e-300))
+    return np.asarray(it.s.head * unit < room / unit)
