@@ -11,17 +11,20 @@ optimal only when certify() proves that no smaller one exists.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
-from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.drift import DriftSum
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
-from exact_unlearn.program import Assembly, Cones, ExplicitProgram
+from exact_unlearn.program import Assembly, Cones, ExplicitProgram, assemble
 from exact_unlearn.reference import backends
-from exact_unlearn.reference.backends import BackendAnswer
+from exact_unlearn.regularizers import SquaredL2
 from exact_unlearn.solution import Solution, Status
 
 TIME_LIMIT = 30.0
@@ -34,41 +37,35 @@ FITTED = 1e-9
 def solve_counting(
     problem: UnlearningProblem, assembly: Assembly, solver: str, time_limit: float | None, compile_seconds: float
 ) -> Solution:
-    """The smallest count found, and the interval in which the optimum is proved to lie.
+    """The best point found, and the interval in which the optimum is proved to lie.
 
-    Upper bounds: supports suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned
-    and refitted.
-    Lower bound: certify() (ranks of all smaller supports, exact).  Status.OPTIMAL only if the two meet.
+    Supports are suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned and refitted.  Then
+    certify() decides: a support that fits only up to rounding is none, and the lower bound is a matter of ranks of
+    all smaller supports, exact.  Status.OPTIMAL only if the bounds meet.
     """
     began = time.perf_counter()
     support = _Support(problem, assembly)
-    relaxation = _relaxation(assembly.program, support)
+    relaxation, linear = _relaxation(assembly.program, support), _linear_part(problem, assembly)
     relaxed = backends.run(relaxation, "HIGHS", 1e-9, time_limit)
-    answer = backends.run(assembly.program, solver, 1e-9, TIME_LIMIT if time_limit is None else time_limit)
+    answer = backends.run(linear, solver, 1e-9, TIME_LIMIT if time_limit is None else time_limit)
     suggestions = [support.groups]
-    for program, z in ((relaxation, relaxed.z), (assembly.program, answer.z)):
+    for program, z in ((relaxation, relaxed.z), (linear, answer.z)):
         suggestions += [] if z is None else [support.used(program.theta(z))]
-    best = min((support.pruned(groups) for groups in suggestions), key=len)
-    theta = support.fitted(best)
-    assert theta is not None  # theta* itself is feasible, so the first suggestion always fits
-    upper = float(problem.regularizer.value(theta))
-    solution = _solution(problem, assembly, theta, upper, answer, compile_seconds)
-    lower = _proved_lower_bound(solution)
+    candidates = [theta for groups in suggestions if (theta := support.pruned(groups)) is not None]
+    theta = min(candidates, key=support.cost) if candidates else to_float(problem.theta_star)
+    claim = Solution(problem, theta, np.zeros(problem.n_constraints), Status.INTERVAL, solver)
+    lower, upper, theta = _proved(claim)
     status = Status.OPTIMAL if lower >= upper else Status.INTERVAL
-    message = f"{solver} said {answer.claim!r}; the count lies in [{lower:g}, {upper:g}]."
-    return Solution(
-        problem=problem,
+    return replace(
+        claim,
         theta=theta,
-        nu=solution.nu,
         status=status,
-        solver=solver,
         lower=lower,
         upper=upper,
-        unique=None,
         rank=assembly.rows.report,
         compile_seconds=compile_seconds,
         solve_seconds=time.perf_counter() - began,
-        message=message,
+        message=f"{solver} said {answer.claim!r}; the optimum lies in [{lower:g}, {upper:g}].",
     )
 
 
@@ -87,6 +84,10 @@ class _Support:
         self.groups = sorted({int(g) for g in self.labels if g >= 0})
         self.size = float(np.linalg.norm(self.c)) or float(np.linalg.norm(to_float(problem.theta_star)))
 
+    def cost(self, theta: Array) -> float:
+        """R + Rhat, a trust region counting as 0 inside the slack that a float point needs."""
+        return Solution(self.problem, theta, np.zeros(self.problem.n_constraints), Status.INTERVAL).value
+
     def used(self, theta: Array) -> list[int]:
         """The groups with an entry above the rounding of theta."""
         moving = theta[self.free]
@@ -94,31 +95,65 @@ class _Support:
         return sorted({int(g) for g in self.labels[large] if g >= 0})
 
     def fitted(self, groups: Iterable[int]) -> Array | None:
-        """theta on these groups and the coordinates free of charge, exactly 0 elsewhere; None if the
-        constraints cannot be met.
+        """The best theta on these groups and the coordinates free of charge, exactly 0 elsewhere.
+
+        None if the constraints cannot be met there.
         """
-        columns = np.flatnonzero((self.labels < 0) | np.isin(self.labels, list(groups)))
-        theta = self.offset.copy()
-        if columns.size:
-            values, *_ = np.linalg.lstsq(self.Q[:, columns], self.c, rcond=None)
-            theta[self.free[columns]] = values
-        miss = self.Q @ theta[self.free] - self.c
-        return theta if np.max(np.abs(miss), initial=0.0) <= FITTED * self.size else None
+        kept = (self.labels < 0) | np.isin(self.labels, list(groups))
+        theta = self._least_drift(kept) if self.problem.drifts else self._least_norm(kept)
+        return theta if theta is not None and self._fits(theta) else None
 
-    def pruned(self, groups: list[int]) -> list[int]:
-        """A subset that still fits and loses it with any one group less; all groups if these do not fit."""
-        kept = list(groups) if self.fitted(groups) is not None else list(self.groups)
-        for group in self._by_size(kept):
-            fewer = [g for g in kept if g != group]
-            if self.fitted(fewer) is not None:
-                kept = fewer
-        return kept
-
-    def _by_size(self, groups: list[int]) -> Iterator[int]:
+    def pruned(self, groups: list[int]) -> Array | None:
+        """A point on a subset of the groups from which leaving any one out makes it worse; None if nothing fits."""
         theta = self.fitted(groups)
-        assert theta is not None
-        moving = theta[self.free]
-        return iter(sorted(groups, key=lambda g: float(np.linalg.norm(moving[self.labels == g]))))
+        if theta is None:
+            return None
+        sizes = {g: float(np.linalg.norm(theta[self.free][self.labels == g])) for g in groups}
+        for group in sorted(groups, key=lambda g: sizes[g]):
+            candidate = self.fitted(g for g in self.used(theta) if g != group)
+            if candidate is not None and self.cost(candidate) < self.cost(theta):
+                theta = candidate
+        return theta
+
+    def _fits(self, theta: Array) -> bool:
+        miss = self.Q @ theta[self.free] - self.c
+        claim = Solution(self.problem, theta, np.zeros(self.problem.n_constraints), Status.INTERVAL)
+        return bool(np.max(np.abs(miss), initial=0.0) <= FITTED * self.size and claim.primal_residual() <= FITTED)
+
+    def _least_norm(self, kept: Array) -> Array:
+        columns, theta = np.flatnonzero(kept), self.offset.copy()
+        if columns.size:
+            theta[self.free[columns]] = np.linalg.lstsq(self.Q[:, columns], self.c, rcond=None)[0]
+        return theta
+
+    def _least_drift(self, kept: Array) -> Array | None:
+        """The least drift penalty on the support: a convex program, with further equations theta_j = 0 off it."""
+        from exact_unlearn.reference.solver import solve  # the convex case of the function that called us
+
+        problem, d = self.problem, self.problem.n_parameters
+        off = self.free[~kept]
+        matrix, start = np.zeros((self.Q.shape[0] + off.size, d)), to_float(problem.theta_star)
+        matrix[: self.Q.shape[0], self.free] = self.Q
+        matrix[np.arange(self.Q.shape[0], len(matrix)), off] = 1.0
+        rhs = np.concatenate([self.c - self.Q @ start[self.free], -start[off]])
+        nothing = SquaredL2(np.zeros(d))
+        solution = solve(
+            UnlearningProblem(start, DenseJacobian(matrix), nothing, problem.drift_penalty, problem.free, rhs)
+        )
+        if solution.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
+            return None
+        theta = solution.theta.copy()
+        theta[off] = 0.0
+        return theta
+
+
+def _linear_part(problem: UnlearningProblem, assembly: Assembly) -> ExplicitProgram:
+    """The program without the drift penalties that a MILP cannot state; a support is only a suggestion anyway."""
+    linear = [term for term in problem.drifts if term.name == "l1_drift" or getattr(term, "norm", 2) == math.inf]
+    if len(linear) == len(problem.drifts):
+        return assembly.program
+    penalty = DriftSum(tuple(linear)) if linear else None
+    return assemble(replace(problem, drift_penalty=penalty)).program
 
 
 def _relaxation(program: ExplicitProgram, support: _Support) -> ExplicitProgram:
@@ -144,23 +179,18 @@ def _relaxation(program: ExplicitProgram, support: _Support) -> ExplicitProgram:
     )
 
 
-def _solution(
-    problem: UnlearningProblem, assembly: Assembly, theta: Array, upper: float, answer: BackendAnswer, seconds: float
-) -> Solution:
-    return Solution(
-        problem=problem,
-        theta=theta,
-        nu=np.zeros(problem.n_constraints),
-        status=Status.INTERVAL,
-        solver=answer.solver,
-        upper=upper,
-        rank=assembly.rows.report,
-        compile_seconds=seconds,
-        solve_seconds=answer.solve_seconds,
-    )
+def _proved(claim: Solution) -> tuple[float, float, Array]:
+    """Lower and upper bound, and the point that attains the upper one.
 
+    With a drift penalty the claim may be better than the feasible point that certify() finds; it is kept then.
+    """
+    from exact_unlearn.certify import certify  # lazily: only integer programs need a proof to be called solved
 
-def _proved_lower_bound(solution: Solution) -> float:
-    from exact_unlearn.certify import certify  # lazily: certify builds on what this module's layer provides
-
-    return float(certify(solution.problem, solution, rows="literal").lower)
+    certificate = certify(claim.problem, claim, rows="literal")
+    lower = 0.0 if certificate.lower is None else float(certificate.lower)
+    unproved = certificate.upper is None or certificate.theta is None
+    if unproved or (claim.problem.drifts and claim.value < float(certificate.upper or 0)):
+        return lower, claim.value, claim.theta
+    assert certificate.upper is not None
+    assert certificate.theta is not None
+    return lower, float(certificate.upper), certificate.theta

@@ -61,7 +61,7 @@ def solve(
     conflict = _conflict(problem, assembly.rows)
     if conflict is not None:
         return conflict
-    if program.integer.size:
+    if problem.regularizer.integer:
         return solve_counting(problem, assembly, names[0], time_limit, compiling)
     if not problem.theta_star.any() and not problem.rhs.any():
         return _at_zero(problem, assembly, compiling)
