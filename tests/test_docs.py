@@ -246,6 +246,7 @@ def test_docstrings_show_formulas_and_arguments_as_such() -> None:
     shown = f"See\n\n.. code-block:: text\n\n{formula}\n\nend\\|"
     assert plain_text(f"See\n\n{formula}\n\nend|") == shown
     assert plain_text("x, y: both |v|\n   and more\nnu: (k,)") == "* ``x, y``: both \\|v\\|\n  and more\n* ``nu``: (k,)"
+    assert plain_text("1. one\n      |x|,\n   more\n2. two") == "1. one\n   \\|x\\|,\n   more\n2. two"
     assert plain_text("A sentence\n  that goes on: here") == "A sentence\nthat goes on: here"
 
 

@@ -38,7 +38,7 @@ def plain(lines: list[str]) -> list[str]:
         if paragraph[0].startswith(">>>"):
             shown += paragraph
         elif _ITEM.match(paragraph[0]):
-            shown += [line[: (start := _item_text(line))] + _escaped(line[start:]) for line in paragraph]
+            shown += _items(paragraph)
         elif _FIELD.match(paragraph[0]):
             shown += _fields(paragraph)
         else:
@@ -46,9 +46,15 @@ def plain(lines: list[str]) -> list[str]:
     return shown
 
 
-def _item_text(line: str) -> int:
-    match = _ITEM.match(line)
-    return match.end() if match else 0
+def _items(paragraph: list[str]) -> Iterator[str]:
+    """A list; further lines belong to the item above them, however they are indented."""
+    width = 0
+    for line in paragraph:
+        if match := _ITEM.match(line):
+            width = match.end()
+            yield match[0] + _escaped(line[width:])
+        else:
+            yield " " * width + _escaped(line.strip())
 
 
 def _fields(paragraph: list[str]) -> Iterator[str]:
