@@ -183,7 +183,7 @@ def test_distance_from_the_sine_is_the_largest_one_and_infinite_if_not_a_number(
 
 def errors_of(values: list[list[float]]) -> Errors:
     combinations = tuple({"learning_rate": float(k)} for k in range(len(values[0])))
-    return Errors("gd", 100, combinations, np.array(values))
+    return Errors("gd", 100, combinations, np.array(values), np.zeros(np.shape(values)))
 
 
 def test_reported_choice_is_the_least_median_and_drops_two_of_ten_at_each_end() -> None:
@@ -205,7 +205,7 @@ def test_held_out_choice_never_looks_at_the_seed_that_it_is_judged_on() -> None:
 
 def test_verdicts_compare_with_the_published_range() -> None:
     def verdict(*errors: float) -> str:
-        return Choice("gd", 100, "reported", errors, ({"learning_rate": 1e-3},)).verdict
+        return Choice("gd", 100, "reported", errors, ({"learning_rate": 1e-3},), errors).verdict
 
     assert PUBLISHED[100]["gd"] == (2.76, 2.48, 3.54)
     assert verdict(*[3.0] * 10) == "inside"

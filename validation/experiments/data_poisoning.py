@@ -32,7 +32,7 @@ from .poisoning_tables import Choice
 
 Axes = Mapping[tuple[str, int], Mapping[str, Sequence[float]]]
 
-QUICK_EPOCHS = 12_000
+QUICK_EPOCHS = 8_000
 """Training epochs of the quick version; the paper has 100 000."""
 
 

@@ -14,7 +14,7 @@ from exact_unlearn import plots, sweep
 from . import stacked
 from .poisoning_exact import STEP_STRENGTHS, STRENGTHS, exact_cell
 from .poisoning_grid import grid_cell, settings
-from .poisoning_start import POISON, Recipe, grid, samples, start_cell
+from .poisoning_start import Recipe, grid, samples, start_cell
 from .poisoning_tables import NAMES, PUBLISHED, Choice, figure_of
 
 LIMIT = 2.6
@@ -22,9 +22,9 @@ LIMIT = 2.6
 
 
 def typical_seed(choices: Sequence[Choice]) -> int:
-    """Position of the seed whose errors are nearest to the medians, in ratio, over all methods of one budget."""
-    ratios = np.array([np.abs(np.log(np.array(c.errors) / c.median)) for c in choices])
-    return int(np.argmin(ratios.sum(axis=0)))
+    """Position of the seed for which MinNorm-OG's error is nearest to its median, in ratio."""
+    (ours,) = (choice for choice in choices if choice.method == "minnorm-og")
+    return int(np.argmin(np.abs(np.log(np.array(ours.errors) / ours.median))))
 
 
 def draw(
@@ -37,8 +37,8 @@ def draw(
     epochs = choices[0].epochs
     title = f"Data Poisoning: what is left of the poison after {epochs} epochs"
     subtitle = (
-        f"Seed {seed}. Grey: sin x, the right answer. Dotted: before unlearning. Colour: after. "
-        "Error: sup |f − sin| of this curve [median of all seeds; published]."
+        f"Seed {seed}. Dots: retained, crosses: to be forgotten. Grey: sin x, the right answer. Dotted: before. "
+        "Colour: after. Number: sup |f − sin| [median of all seeds; published]."
     )
     with plots.figure(13.0, 6.2, title, subtitle) as fig:
         panels = fig.subplots(2, 4, sharex=True, sharey=True).reshape(-1)
@@ -50,7 +50,9 @@ def draw(
             ax.plot(x, np.clip(before, -LIMIT * 2, LIMIT * 2), color=plots.INK, linewidth=0.9, linestyle=":")
             ax.plot(x, np.clip(curve, -LIMIT * 2, LIMIT * 2), color=colour, linewidth=1.7)
             ax.plot(data["x_retain"], data["y_retain"], "o", color=plots.INK, markersize=2.4, zorder=4)
-            ax.plot(data["x_forget"], data["y_forget"], "x", color=plots.INK, markersize=6, markeredgewidth=1.5, zorder=4)
+            ax.plot(data["x_forget"], data["y_forget"], "x", color=plots.INK, markersize=6, markeredgewidth=1.5)
+            if np.abs(curve).min() > LIMIT:
+                ax.text(0, -1.9, "the curve lies beyond the frame", ha="center", color=colour)
             mine = float(np.abs(curve - np.sin(x)).max())
             theirs = PUBLISHED.get(epochs, {}).get(choice.method)
             note = f"[{figure_of(choice.median)}{'' if theirs is None else '; ' + figure_of(theirs[0])}]"
@@ -59,14 +61,6 @@ def draw(
             ax.set_ylim(-LIMIT, LIMIT)
             ax.set_yticks([-2, -1, 0, 1, 2])
             ax.set_xticks([-5 * np.pi, 0, 5 * np.pi], ["−5π", "0", "5π"])
-        panels[0].annotate(
-            f"5 forget points\n(x, {POISON:g})",
-            (float(data["x_forget"][0]), POISON),
-            xytext=(0, 14),
-            textcoords="offset points",
-            fontsize=8,
-            ha="center",
-        )
         plots.write_png(fig, path)
 
 
