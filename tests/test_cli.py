@@ -256,6 +256,19 @@ def test_a_certificate_proves_only_its_own_problem(
     assert shown.out + shown.err
 
 
+def test_a_certificate_alone_is_about_its_own_problem(
+    folder: Path, raw: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = xu.UnlearningProblem(**raw, regularizer=xu.L1())
+    xu.certify(problem, xu.solve(problem)).save("alone.json", embed_problem=True)
+    assert run("check", "alone.json") == 3
+    assert "embedded problem only" in capsys.readouterr().out
+    assert run("check", "alone.json", "--json", "-") == 3
+    tree = strict_json(capsys.readouterr().out)
+    assert tree["proof"] == "exact"
+    assert not tree["proved"]
+
+
 def test_anybodys_solution_gets_its_certificate(folder: Path, raw: dict[str, Any]) -> None:
     """theta* itself, without multipliers, is a feasible point that proves an upper bound; the optimum proves more."""
     np.savez(folder / "theirs.npz", theta=raw["theta_star"])

@@ -165,6 +165,17 @@ def test_solutions_that_do_not_fit(folder: Path, capsys: pytest.CaptureFixture[s
     assert everything_in(folder) == before
 
 
+def test_files_that_the_checker_cannot_use(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "raw.npz", **GOOD)
+    xu.UnlearningProblem(**GOOD, regularizer=xu.L1()).save("mine.npz")
+    (folder / "empty.json").write_text("{}")
+    for words in (["nix.npz", "empty.json"], ["mine.npz", "nix.json"], ["."], ["raw.npz", "empty.json"]):
+        assert cli.main(["check", *words]) == 2
+        one_sentence(capsys, words[0] if words[0] != "mine.npz" else words[1])
+    assert cli.main(["check", "mine.npz", "empty.json"]) == 1
+    assert capsys.readouterr().out.startswith("not proved")
+
+
 @pytest.mark.parametrize(
     "words", [[], ["slove", "x"], ["solve"], ["certify", "x.npz"], ["program", "x.npz"], ["demo", "x"]]
 )
@@ -228,7 +239,7 @@ def test_a_mistake_of_ours_is_told_as_such(
 
     np.savez(folder / "in.npz", **GOOD)
     monkeypatch.setattr("exact_unlearn.cli.solve.load_problem", fail)
-    assert cli.main(["solve", "in.npz", "-r", "l1"]) == 3
+    assert cli.main(["solve", "in.npz", "-r", "l1"]) == 70
     one_sentence(capsys, "internal error", "ZeroDivisionError", "surprise", "--debug")
     with pytest.raises(ZeroDivisionError):
         cli.main(["solve", "in.npz", "-r", "l1", "--debug"])

@@ -25,7 +25,7 @@ from exact_unlearn.demo.scene import CLASSES, Size, build_scene, draw_digits
 from exact_unlearn.demo.story import Story, story_json, story_text, write_proofs
 from exact_unlearn.report import json_text
 
-SMALL = Size(samples=16, mislabelled=4, width=24)
+SMALL = Size(samples=12, mislabelled=4, width=16)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_the_demo_loads_no_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from exact_unlearn.demo import scene, figures\nimport numpy as np\n"
-        "scene.build_scene(np.random.default_rng(0), scene.Size(16, 4, 24))"
+        "scene.build_scene(np.random.default_rng(0), scene.Size(12, 4, 16))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -6,7 +6,8 @@ A new verb is a line in `VERBS` and a module of that name beside this file with
     run(options) -> int         its work; the result is the exit status
 
 Exit status: 0 done (and proved, where something was to be proved), 1 not proved, 2 a mistake of the caller, told in one
-sentence, 3 a mistake of ours, 130 interrupted, 141 the reader of the output went away.
+sentence, 3 (check only) proved for another problem than the caller's, 70 a mistake of ours, 130 interrupted, 141 the
+reader of the output went away.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ VERBS = {
     "experiment": "the experiments of the paper, resumable; data-poisoning in full or --quick",
 }
 
-DONE, NOT_PROVED, USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+DONE, NOT_PROVED, USAGE, PROVED_OTHER = 0, 1, 2, 3
+INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
 
 
 class UsageError(ExactUnlearnError):

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exact_unlearn.cli.terminal import require_report, write_report
+from exact_unlearn.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from exact_unlearn.certify import checker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +22,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="what claims to prove something about it; alone it must embed its problem, and proves nothing about yours",
     )
-    parser.add_argument("--tau", metavar="T", help="accept a proof for independent rows, the others to within T")
+    parser.add_argument(
+        "--tau", metavar="T", type=float, help="accept a proof for independent rows, the others to within T"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the verdict for machines as well; - for standard output")
 
 
 def run(options: argparse.Namespace) -> int:
-    """The checker's own exit status: 0 only for a proof."""
+    """0 only for a proof about PROBLEM; 1: no proof; 3: a proof, but about the embedded problem or some rows only."""
     from exact_unlearn.certify import checker
+    from exact_unlearn.cli import DONE, NOT_PROVED, PROVED_OTHER
 
-    arguments = [options.problem] if options.certificate is None else [options.problem, options.certificate]
-    return int(checker.main(arguments if options.tau is None else [*arguments, "--tau", options.tau]))
+    alone = options.certificate is None
+    paths = [options.problem] if alone else [options.problem, options.certificate]
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise FileFormatError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}")
+    require_report(options)
+    try:
+        verdict = checker.check(None if alone else paths[0], paths[-1], options.tau)
+    except checker.Rejected as error:
+        raise FileFormatError(f"{paths[0]}: {error}") from None
+    if options.json is None:
+        print(*verdict.sentences, sep="\n")
+    else:
+        write_report(options, "\n".join(verdict.sentences), _tree(verdict))
+    return DONE if verdict.proved else NOT_PROVED if verdict.proof == "none" else PROVED_OTHER
+
+
+def _tree(verdict: checker.Verdict) -> dict[str, object]:
+    """The verdict for machines, bounds rounded outwards."""
+    from exact_unlearn.report import rounded_down, rounded_up
+
+    return {
+        "schema": "exact-unlearn/check-report",
+        "version": 1,
+        "proved": verdict.proved,
+        "sentences": list(verdict.sentences),
+        "proof": verdict.proof,
+        "lower": rounded_down(verdict.lower),
+        "upper": rounded_up(verdict.upper),
+        "gap": rounded_up(verdict.gap),
+        "distance": rounded_up(verdict.distance),
+        "unique": verdict.unique,
+    }

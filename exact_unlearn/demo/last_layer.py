@@ -84,7 +84,7 @@ def _findings(
             "the fewest neurons are at most s",
             "Theorem 5",
             f"≤ {bound}",
-            f"{lower:.0f} to {upper:.0f} proved",
+            f"{upper:.0f} proved" if lower == upper else f"{lower:.0f} to {upper:.0f} proved",
             upper <= bound,
         ),
     ]

@@ -248,6 +248,8 @@ def write_proofs(story: Story, folder: Path) -> list[Path]:
     """Problem and certificate of every answer in `Story.proved`, for anybody to check without this package."""
     written = []
     for name, proved in story.proved.items():
+        if proved.certificate.proof == "none":
+            continue
         suffix = ".json" if proved.problem.is_rational else ".npz"
         written += [folder / f"{name}.problem{suffix}", folder / f"{name}.certificate.json"]
         proved.problem.save(written[-2])
