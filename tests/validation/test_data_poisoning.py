@@ -20,7 +20,7 @@ from validation.experiments.data_poisoning import Outcome, Plan
 from validation.experiments.poisoning_exact import PUBLISHED_BEST, exact_cell, view
 from validation.experiments.poisoning_grid import METHODS, Run, hyper_parameters, settings, stacks
 from validation.experiments.poisoning_start import Recipe, generator, samples, sup_error, train
-from validation.experiments.poisoning_tables import PUBLISHED, Choice, Errors
+from validation.experiments.poisoning_tables import PUBLISHED, Choice, Errors, edge_gaps, rank_correlation
 from validation.experiments.stacked_projection import (
     dense_jacobian,
     interpolate,
@@ -247,6 +247,16 @@ def test_report_says_that_it_is_quick_and_speaks_json(tmp_path: Path) -> None:
     assert {entry["method"] for entry in tree["reported"]} == set(METHODS)
     assert all(len(entry["errors"]) == 2 for entry in tree["reported"])
     assert "QUICK" not in Outcome(Plan(), 0, (), (), None, ()).text()
+
+
+def test_edge_gaps_and_rank_correlations() -> None:
+    gaps = edge_gaps(range(200), Recipe())
+    width, n = 10 * np.pi, 50
+    for g in (0.5, 1.0, 2.0):
+        expected = 2 * (1 - g / width) ** n - (1 - 2 * g / width) ** n
+        assert abs(float(np.mean(gaps > g)) - expected) < 4 * (expected * (1 - expected) / 200) ** 0.5
+    assert rank_correlation([1, 2, 3], [10.0, 20.0, 1e9]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3, 4], [2.0, 1.0, 4.0, 3.0]) == pytest.approx(0.6)
 
 
 def test_quick_plan_has_the_published_setting_and_one_per_method() -> None:

@@ -134,6 +134,11 @@ class Outcome:
             rows = poisoning_tables.table_5(self.held_out)
             head = "The same with hyper-parameters chosen on other seeds than those reported:"
             parts.append(head + "\n\n" + report.table(poisoning_tables.TABLE_5_HEADER, rows, left=2))
+            gaps = poisoning_tables.edge_gaps(self.plan.seeds, self.plan.recipe)
+            listed = ", ".join(f"{gap:.2f}" for gap in gaps)
+            head = f"Errors and where samples lie. Largest stretch without one at an end, by seed: {listed}"
+            rows = poisoning_tables.edge_rows(self.reported, gaps)
+            parts.append(head + "\n\n" + report.table(poisoning_tables.EDGE_HEADER, rows, left=2))
         if self.exact is not None:
             parts.append(poisoning_exact_text(self.exact))
         if self.files:
@@ -201,6 +206,11 @@ def _write_tables(outcome: Outcome, errors: Sequence[poisoning_tables.Errors], o
     if outcome.held_out:
         text += "\n\nHyper-parameters chosen on other seeds than those reported:\n\n"
         text += poisoning_tables.markdown(headers[0], poisoning_tables.table_5(outcome.held_out))
+        gaps = poisoning_tables.edge_gaps(outcome.plan.seeds, outcome.plan.recipe)
+        listed = ", ".join(f"{gap:.2f}" for gap in gaps)
+        text += f"\n\nLargest stretch without a retain sample at an end, by seed: {listed}.\n\n"
+        rows = poisoning_tables.edge_rows(outcome.reported, gaps)
+        text += poisoning_tables.markdown(poisoning_tables.EDGE_HEADER, rows)
     codec.write_atomically(five, (text + "\n").encode())
     text = poisoning_tables.markdown(headers[1], poisoning_tables.table_6(outcome.reported))
     codec.write_atomically(six, (text + "\n").encode())

@@ -110,7 +110,7 @@ def draw_exact(seeds: Sequence[int], recipe: Recipe, folder: Path, output: Path)
         left.set_xscale("log")
         left.set_yscale("log")
         left.set_xlabel("s = 1/(1+λ): share of the way to P(θ*)   (trust region: radius / |P⊥θ*|)")
-        left.set_title("θ* − s·P⊥(θ*), the certified minimiser for each λ and radius")
+        left.set_title("θ* − s·P⊥(θ*): the surrogate’s minimiser for each λ and radius")
         left.legend(loc="best")
         for kind, style in (("plain", ":"), ("restored", "-")):
             for place, colour in enumerate((plots.SKY, plots.GREEN, plots.ORANGE)):

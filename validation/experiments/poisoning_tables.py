@@ -18,7 +18,7 @@ import numpy as np
 from exact_unlearn import report, sweep
 
 from .poisoning_grid import METHODS, Setting, grid_cell, hyper_parameters, settings
-from .poisoning_start import Recipe
+from .poisoning_start import HALF_WIDTH, Recipe, samples
 
 NAMES = {
     "retrain": "Retrain",
@@ -160,6 +160,35 @@ def collect(
             values, losses = (np.stack([result[name] for result in results]) for name in ("sup_error", "retain_mse"))
             found.append(Errors(method, epochs, tuple(settings(mine)), values, losses))
     return found
+
+
+def edge_gaps(seeds: Sequence[int], recipe: Recipe) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Per seed the larger of the two stretches at the ends of [-5 pi, 5 pi] that hold no retain sample.
+
+    There every method extrapolates.  P(gap > g) = 2 (1 - g/w)^n - (1 - 2g/w)^n for n samples on a length w.
+    """
+    found = [samples(seed, recipe).x_retain.double() for seed in seeds]
+    return np.array([max(float(x.min()) + HALF_WIDTH, HALF_WIDTH - float(x.max())) for x in found])
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's: the correlation of the ranks (no ties expected)."""
+    ranks = [np.argsort(np.argsort(np.asarray(values))) for values in (a, b)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def edge_rows(choices: Sequence[Choice], gaps: np.ndarray[Any, np.dtype[np.float64]]) -> list[list[str]]:
+    """Rows: budget, method, rank correlation of errors and edge gaps, median over the seeds with the smaller gaps."""
+    small = gaps <= np.median(gaps)
+    rows = []
+    for choice in choices:
+        errors = np.array(choice.errors)
+        correlation = f"{rank_correlation(gaps, choice.errors):.2f}"
+        rows.append([str(choice.epochs), NAMES[choice.method], correlation, figure_of(float(np.median(errors[small])))])
+    return rows
+
+
+EDGE_HEADER = ("T", "method", "rank correlation with the edge gap", "median of the seeds with small gaps")
 
 
 def figure_of(value: float) -> str:
