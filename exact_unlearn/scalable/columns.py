@@ -20,7 +20,7 @@ from exact_unlearn.scalable.cone_absolute import Absolute
 from exact_unlearn.scalable.cone_groups import Groups, Segments
 from exact_unlearn.scalable.cone_largest import Largest
 from exact_unlearn.scalable.interior import Equations, Progress, interior_point
-from exact_unlearn.scalable.team import largest, leading, total
+from exact_unlearn.scalable.team import agreed, largest, leading, total
 
 FIRST = 5
 """Columns taken at first, per row."""
@@ -114,7 +114,7 @@ def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor
         tight = tightness(task, pull)
         bound = _sum_bound(task, working, spare, model, pull, tight, y, right)
         value = float(team.sum(model.value()))
-        seen = (value - bound) / max(abs(value), 1e-300)
+        (seen,) = agreed(team, (value - bound) / max(abs(value), 1e-300))
         n_new = float(total(team, ((tight > 1.0) & ~working.chosen & live).to(torch.float64)))
         if seen <= gap or rounds >= 40 or (goal <= 0.3 * gap and not n_new):
             break
@@ -123,7 +123,8 @@ def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor
         working.add(task, added)
         n_added = working.index.numel() - before
         x = torch.cat([x[:before], x.new_zeros(n_added), x[before:]])
-        few = total(team, working.index.new_tensor(n_added).to(torch.float64)) <= 0.05 * task.space.team.size * before
+        counts = team.sum(torch.tensor([n_added, before], dtype=torch.float64, device=right.device)).tolist()
+        few = counts[0] <= 0.05 * counts[1]
         goal = 0.3 * gap if few else max(0.3 * gap, min(goal, 0.1 * seen))
         peak = largest(team, tight)
         y = y * (0.9 / max(peak, 1.0)) if task.curvature == 0 else y
@@ -323,7 +324,7 @@ def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Te
         y = progress.y
         pull = space.pull(y)
         value, bound = float(team.sum(model.value())), _largest_bound(task, working, model, pull, y, right)
-        seen = (value - bound) / max(abs(value), 1e-300)
+        (seen,) = agreed(team, (value - bound) / max(abs(value), 1e-300))
         wrong = settled & (signs * pull < 0)
         n_wrong = total(team, wrong.to(torch.float64))
         if seen <= gap or rounds >= 40 or (goal <= 0.3 * gap and not n_wrong):
@@ -353,6 +354,7 @@ def _partition(
     reached = space.product(torch.where(task.kinked, signs / task.weights.clamp_min(1e-300), 0.0))
     level = (reached @ right) / (reached @ reached).clamp_min(1e-300)
     distance = float(torch.linalg.vector_norm(right - level * reached) / torch.linalg.vector_norm(right))
+    (distance,) = agreed(team, distance)
     count = int(min(n_live, max(least, 2.5 * distance * n_live)))
     if count > 0.5 * n_live:
         working.add(task, task.kinked.nonzero()[:, 0])

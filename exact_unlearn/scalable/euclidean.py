@@ -22,6 +22,25 @@ from exact_unlearn.scalable.team import Team, team_of, total
 
 
 @dataclass(frozen=True, eq=False)
+class Projected:
+    """What a projection has to tell: theta, D, nu, how much of b is out of reach, its error, its rank report."""
+
+    theta: Tensor
+    drift: Tensor
+    nu: Tensor
+    inconsistency: float
+    error: float
+    rank: Any = None
+
+
+def one_process(jacobian: TorchJacobian, theta: Tensor, **options: Any) -> Projected:
+    """`project` where one process holds every parameter."""
+    result = project(jacobian, theta, **options)
+    rank = None if result.factor is None else result.factor.report(theta.numel())
+    return Projected(result.theta, result.drift, result.nu, result.inconsistency, result.error_estimate, rank)
+
+
+@dataclass(frozen=True, eq=False)
 class Euclidean:
     """1/2 sum w theta^2 (square) or its root, on J D = b.  weights (d,) or None; free (d,) bool; rhs (k,) or None."""
 
@@ -31,6 +50,7 @@ class Euclidean:
     free: Tensor
     rhs: Tensor | None
     square: bool
+    projector: Callable[..., Projected] = one_process
 
     @property
     def team(self) -> Team:
@@ -41,10 +61,10 @@ class Euclidean:
         squares = theta.square() if self.weights is None else self.weights * theta.square()
         return math.sqrt(total(self.team, squares))
 
-    def at(self, lam: float) -> Any:
+    def at(self, lam: float) -> Projected:
         """The projection with curvature lam."""
-        every = bool(self.free.all())
-        return project(
+        every = not total(self.team, (~self.free).to(torch.float64))
+        return self.projector(
             self.jacobian,
             self.theta_star,
             lam=lam,
@@ -90,7 +110,8 @@ def solve_euclidean(task: Euclidean, lam: float, radius: float) -> Found:
     theta, nu, inconsistency, error, rank = projection
     if not task.square and tau == 0.0:  # theta = 0 where w > 0: any subgradient that fits will do
         drift = torch.where(task.free, theta - task.theta_star, 0.0)
-        nu = project(task.jacobian, (lam + mu) * drift, free=None if bool(task.free.all()) else task.free).nu
+        every = not total(task.team, (~task.free).to(torch.float64))
+        nu = task.projector(task.jacobian, (lam + mu) * drift, free=None if every else task.free).nu
     else:
         nu = nu / tau
     return Found(theta, nu, mu, tau, inconsistency, error, rank)
@@ -103,11 +124,10 @@ def _path(task: Euclidean) -> Callable[[float], Line]:
 
     def one(lam: float) -> Line:
         result = task.at(lam)
-        rank = None if result.factor is None else result.factor.report(task.theta_star.numel())
         theta = result.theta
         if task.weights is not None and lam == 0.0:  # coordinates that cost nothing know their drift only
             theta = torch.where(task.weights > 0, theta, task.theta_star + result.drift)
-        return theta, result.nu, result.inconsistency, result.error_estimate, rank
+        return theta, result.nu, result.inconsistency, result.error, result.rank
 
     if task.weights is not None:
         return one

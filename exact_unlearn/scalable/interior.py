@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.team import Team
+from exact_unlearn.scalable.team import Team, agreed
 
 CORRECTORS = 2
 """Centrality correctors per iteration, at most."""
@@ -56,10 +56,15 @@ class ConeModel(Protocol):
         """Scale at the current point; pull = A.T y.  Returns this shard's part of the normal matrix, (m, m)."""
         ...
 
-    def right_side(self, target: float, before: Any) -> Tensor:
-        """This shard's part of what A dx is without dy.  target: slack times multiplier aimed at; before: the
-        affine direction.
+    def right_side(self, target: float, before: Any, wanted: Any = None) -> Tensor:
+        """This shard's part of what A dx is without dy.
+
+        target: slack times multiplier aimed at; before: the affine direction; wanted: what `centring` asked for.
         """
+        ...
+
+    def centring(self, direction: Any, primal: float, dual: float, target: float) -> Any:
+        """Corrections of the products that a step would leave far from `target`, or None if the model has none."""
         ...
 
     def direction(self, push: Tensor) -> Any:
@@ -132,9 +137,8 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         sums = team.sum(torch.stack([model.complementarity(), model.value(), model.size()]))
         comp, value, size = sums.tolist()
         dual = float(team.max(model.dual_error(pull)))
-        progress = Progress(
-            y, comp / max(abs(value), 1e-300), float(torch.linalg.vector_norm(residual)) / scale, dual, iteration
-        )
+        primal, scale = agreed(team, float(torch.linalg.vector_norm(residual)), scale)
+        progress = Progress(y, comp / max(abs(value), 1e-300), primal / scale, dual, iteration)
         if math.isfinite(progress.error) and (kept is None or progress.error <= kept[0].error):
             kept = progress, dict(model.__dict__)  # tensors are replaced, never written to, so this is a snapshot
         if not math.isfinite(progress.error) or progress.error <= goal or iteration == limit:
@@ -167,7 +171,7 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
 def _newton(
     model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any, wanted: Any = None
 ) -> tuple[Tensor, Any]:
-    step = solver.solve(residual - team.sum(model.right_side(target, before, wanted)))
+    step = team.agree(solver.solve(residual - team.sum(model.right_side(target, before, wanted))))
     return step, model.direction(model.columns @ step)
 
 

@@ -22,7 +22,7 @@ from exact_unlearn.scalable.columns import Answer
 from exact_unlearn.scalable.composite import Composite
 from exact_unlearn.scalable.jacobian_core import Rows, TorchJacobian, products_gram, unit_rows
 from exact_unlearn.scalable.prox import dual_value, full_prox, objective
-from exact_unlearn.scalable.team import Team, team_of, total
+from exact_unlearn.scalable.team import Team, agreed, team_of, total
 
 CHECK = 40
 """Iterations between measurements."""
@@ -125,7 +125,7 @@ def solve_products(task: Composite, gap: float, y: Tensor | None = None, limit: 
             if mean.gap < current.gap:
                 x, y = sum_x / count, sum_y / count
             far_x = math.sqrt(total(team, (x - origin_x).square()))
-            far_y = float(torch.linalg.vector_norm(y - origin_y))
+            (far_y,) = agreed(team, float(torch.linalg.vector_norm(y - origin_y)))
             if far_x > 0 and far_y > 0:
                 ratio = math.exp(0.5 * math.log(far_y / far_x) + 0.5 * math.log(ratio))
             origin_x, origin_y, restart_gap = x, y, ahead.gap
@@ -134,8 +134,8 @@ def solve_products(task: Composite, gap: float, y: Tensor | None = None, limit: 
 
 
 def _measured(task: Composite, x: Tensor, y: Tensor) -> Point:
-    space, movable = task.space, task.kinked | task.smooth
+    space, team, movable = task.space, task.space.team, task.kinked | task.smooth
     x = x + torch.where(movable, space.pull(space.right - space.product(x)), 0.0)
     bound, z = dual_value(task, y, space.pull(y), space.right)
     value = objective(task, x)
-    return Point(x, y, z, (value - bound) / max(abs(value), 1e-300))
+    return Point(x, y, z, agreed(team, (value - bound) / max(abs(value), 1e-300))[0])

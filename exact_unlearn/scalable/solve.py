@@ -311,7 +311,9 @@ def _euclidean(
 def _seminorm(
     problem: UnlearningProblem, operator: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: Tensor, w: Tensor
 ) -> Raw:
-    """l2 norms with coordinates that cost nothing: the others first, in combinations of rows that do not see those."""
+    """l2 norms with coordinates that cost nothing: the others first, in combinations of rows that do not see
+    those.
+    """
     space = build_space(operator, theta_star, free, rhs)
     task = Composite(space, "absolute", theta_star, w, free & (w > 0), free & (w == 0))
     reduced, mix = task.eliminated()

@@ -9,7 +9,9 @@ drown in rounding, and Q is stored.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from exact_unlearn.errors import ProblemError
 from exact_unlearn.rowspace import RankReport, row_space
 from exact_unlearn.scalable.factor import RowFactor, default_tolerance, factors, gram_factor, triangular_factor
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, Rows, TorchJacobian
-from exact_unlearn.scalable.team import Team, team_of
+from exact_unlearn.scalable.team import Team, agreed, team_of
 
 ILL_CONDITIONED = 1e5
 """From this |T|_F on for unit-length rows, Q is formed."""
@@ -104,20 +106,21 @@ def build_space(jacobian: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: 
         empty = torch.zeros(0, 0, dtype=torch.float64, device=free.device)
         report = RankReport(0, (0, jacobian.shape[1]), 0.0, 0.0, 0.0, 0.0, ())
         return Space(jacobian, None, empty, free, empty.new_zeros(0), team, report)
-    if not isinstance(jacobian, DenseTorchJacobian):
+    if not isinstance(jacobian, DenseTorchJacobian | ShardedRows):
         return _by_products(jacobian, weights, tolerance, start, free, rhs)
-    matrix, powers = _scaled_rows(jacobian.matrix, team)
-    shared = ShardedRows(matrix, team)
+    matrix, powers = _scaled_rows(jacobian.dense(), team)
+    shared: TorchJacobian = DenseTorchJacobian(matrix) if team.size == 1 else ShardedRows(matrix, team)
     rhs = rhs * powers
     factor = next(iter(factors(shared, weights, tolerance)))
-    ill = factor.size > ILL_CONDITIONED
+    rank, size = agreed(team, factor.rank, factor.size)
+    ill = size > ILL_CONDITIONED or rank != factor.rank
     if ill and team.size == 1 and matrix.device.type == "cpu" and matrix.numel() <= REFINED_ENTRIES:
         return _refined(matrix, powers, start, free, rhs, team)
     if ill:
         return _orthonormal(matrix, powers, start, free, rhs, tolerance, team)
-    T = factor.whiten * factor.scale
+    T = team.agree(factor.whiten * factor.scale)
     miss, farkas = _missed(factor, rhs)
-    right = T @ (team.sum(shared.matvec(start)) + rhs)
+    right = team.agree(T @ (team.sum(shared.matvec(start)) + rhs))
     report = factor.report(matrix.shape[1])
     return Space(shared, T, (T * powers).T, free, right, team, report, miss, farkas)
 
@@ -134,17 +137,17 @@ def _orthonormal(
     padded = upper.new_zeros(k, k)
     padded[:small] = upper
     stacked = team.gather(padded).reshape(-1, k)
-    outer, top = torch.linalg.qr(stacked)
+    outer, top = (team.agree(part) for part in torch.linalg.qr(stacked))
     local = local @ outer[team.rank * k : team.rank * k + small]
     lengths = torch.linalg.vector_norm(top, dim=0)
     scale = torch.where(lengths > 0, 1.0 / lengths, 0.0)
-    left, sigma, right_vectors = torch.linalg.svd(top * scale)
+    left, sigma, right_vectors = (team.agree(part) for part in torch.linalg.svd(top * scale))
     rank = int((sigma > tolerance).sum())
     Q = (local @ left[:, :rank]).T.contiguous()
     combine = scale[:, None] * right_vectors[:rank].T / sigma[:rank]  # J.T combine = Q.T, so nu = combine @ y
     factor = triangular_factor(top, tolerance)
     miss, farkas = _missed(factor, rhs)
-    right = team.sum(Q @ start) + combine.T @ rhs
+    right = team.agree(team.sum(Q @ start) + combine.T @ rhs)
     back = combine * powers[:, None]
     return Space(ShardedRows(Q, team), None, back, free, right, team, factor.report(matrix.shape[1]), miss, farkas)
 
@@ -167,13 +170,56 @@ def _by_products(
 
 
 @dataclass(frozen=True, eq=False)
-class ShardedRows(DenseTorchJacobian):
-    """All rows on the columns of one shard: a dense Jacobian (k, d of the shard) with the reductions of its team."""
+class ShardedRows:
+    """All rows on the columns of one shard, (k, d of the shard), with the reductions of its team.
 
+    Products are local; whoever needs those of the whole J passes them through `reduce`.
+    """
+
+    matrix: Tensor
     team: Team
+
+    @property
+    def local(self) -> DenseTorchJacobian:
+        """The shard as a Jacobian of its own."""
+        return DenseTorchJacobian(self.matrix)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.local.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.local.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.matrix.device
+
+    @property
+    def first_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    def matvec(self, drift: Any) -> Any:
+        return self.local.matvec(drift)
+
+    def rmatvec(self, nu: Any) -> Any:
+        return self.local.rmatvec(nu)
+
+    def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        return self.local.gram(weights, dtype)
+
+    def column_blocks(self, dtype: torch.dtype | None = None) -> Iterator[tuple[slice, Tensor]]:
+        return self.local.column_blocks(dtype)
 
     def select(self, rows: Rows) -> ShardedRows:
         return ShardedRows(self.matrix[rows], self.team)
+
+    def rows(self, indices: Rows) -> Tensor:
+        return self.local.rows(indices)
+
+    def dense(self) -> Tensor:
+        return self.local.dense()
 
     def reduce(self, value: Tensor) -> Tensor:
         return self.team.sum(value)

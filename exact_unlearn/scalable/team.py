@@ -26,6 +26,11 @@ class Team(Protocol):
         """How many shards there are."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where collectives of numbers take place."""
+        ...
+
     def sum(self, value: Tensor) -> Tensor:
         """Entry-wise sum over the shards."""
         ...
@@ -38,6 +43,12 @@ class Team(Protocol):
         """The tensors of all shards (of one shape), stacked by rank."""
         ...
 
+    def agree(self, value: Tensor) -> Tensor:
+        """The value of shard 0: what every process computed for itself may differ in the last bit, and
+        decisions must not.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Alone:
@@ -45,6 +56,10 @@ class Alone:
 
     rank: int = 0
     size: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
     def sum(self, value: Tensor) -> Tensor:
         return value
@@ -54,6 +69,9 @@ class Alone:
 
     def gather(self, value: Tensor) -> Tensor:
         return value[None]
+
+    def agree(self, value: Tensor) -> Tensor:
+        return value
 
 
 ALONE = Alone()
@@ -68,6 +86,13 @@ def team_of(jacobian: Any) -> Team:
 def number(value: Tensor) -> float:
     """A zero-dimensional tensor as a float (one synchronisation with the device)."""
     return float(value)
+
+
+def agreed(team: Team, *values: float) -> tuple[float, ...]:
+    """Numbers of shard 0, for decisions that all shards must take alike."""
+    if team.size == 1:
+        return values
+    return tuple(team.agree(torch.tensor(values, dtype=torch.float64, device=team.device)).tolist())
 
 
 def largest(team: Team, values: Tensor) -> float:
