@@ -174,3 +174,19 @@ def test_adamw_pulls_away_from_the_exact_solution(rng: np.random.Generator, x: A
     assert np.abs(still - expected).max() < rate * 1e-5
     np.testing.assert_allclose(decayed, (1 - rate * 0.1) * expected, rtol=0, atol=rate * 1e-5)
     assert np.abs(model.predict(decayed, x) - y).max() > 1e-4
+
+
+def test_in_single_precision_rounding_is_worth_a_full_step_of_adamw() -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(9, 20, generator=draws)
+    module = nn.Linear(20, 1, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(torch.randn(1, 20, generator=draws))
+    moved = []
+    for dtype in (torch.float32, torch.float64):
+        model, inputs = module.to(dtype), x.to(dtype)
+        y, rate = model(inputs).detach(), 1e-3
+        at = [step(model, inputs.numpy(), y.numpy(), learning_rate=r, weight_decay=0.0) for r in (0.0, rate)]
+        moved.append(np.abs(at[1] - at[0]).max() / rate)
+    assert moved[0] > 0.5
+    assert moved[1] < 1e-5
