@@ -88,14 +88,15 @@ def number(value: Any, least: Any = None) -> Q:
     require(least is None or value >= least, f"expected a number that is at least {least}")
     return Q(*value.as_integer_ratio())
 
-def common(values: Sequence[Q]) -> tuple[list[int], int]:
-    """Integers over one denominator."""
-    den, dens = 1, {x.denominator for x in values}
+def common(values: Sequence[Any]) -> tuple[list[int], int]:
+    """Integers over one denominator, of Fractions or floats."""
+    pairs, den = [x.as_integer_ratio() for x in values], 1
+    dens = {d for _, d in pairs}
     for d in dens:
         den = math.lcm(den, d)
-        require(den.bit_length() * max(len(values), 2048) <= MAX_BITS, "a common denominator is too large")
+        require(den.bit_length() * max(len(pairs), 2048) <= MAX_BITS, "a common denominator is too large")
     factor = {d: den // d for d in dens}
-    return [x.numerator * factor[x.denominator] for x in values], den
+    return [n * factor[d] for n, d in pairs], den
 
 def dot(a: Sequence[Q], b: Sequence[Q]) -> Q:
     (x, c), (y, d) = common(a), common(b)
@@ -117,18 +118,20 @@ def length(x: Sequence[Q]) -> Q:
 def sign(x: Q, zero: int = 0) -> int:
     return 1 if x > 0 else -1 if x < 0 else zero
 
-def slack(alpha: Q, beta: Q, psi: Sequence[Any], c: Q, x: Q, z: Q) -> tuple[Q, bool]:
-    """f(x) - min f of f(x) = alpha |x| + beta/2 x^2 + psi(x - c) - z x, rounded up; and whether only one x has slack 0."""
-    (mu, curve, box), slope = psi, beta * x + psi[1] * (x - c) - z
-    down = slope + alpha * sign(x, -1) + mu * sign(x - c, -1) if x - c != (box and -box) else -ONE
-    up = slope + alpha * sign(x, 1) + mu * sign(x - c, 1) if x - c != box else ONE
+def slack(alpha: Q, beta: Q, psi: Sequence[Any], x: Q, D: Q, z: Q) -> tuple[Q, bool]:
+    """f(x) - min f of f(x) = alpha |x| + beta/2 x^2 + psi(x - x + D) - z x, rounded up; and whether only one x has slack 0."""
+    (mu, curve, box), slope = psi, beta * x + psi[1] * D - z
+    down = slope + alpha * sign(x, -1) + mu * sign(D, -1) if box is None or D != -box else -ONE
+    up = slope + alpha * sign(x, 1) + mu * sign(D, 1) if D != box else ONE
     if down <= 0 <= up:
         return ZERO, beta + curve > 0 or down < 0 < up
+    c = x - D
     ends = [ZERO, c, *((z + curve * c + a + m) / (beta + curve) for a in (alpha, -alpha) for m in (mu, -mu) if beta + curve)]
     require(len(ends) > 2 or box is not None or abs(z) <= alpha + mu, "J^T nu is larger than what could absorb it")
     ends = ends if box is None else [c - box, c + box, *(min(max(u, c - box), c + box) for u in ends)]
     f = [alpha * abs(u) + beta * u * u / 2 + mu * abs(u - c) + curve * (u - c) ** 2 / 2 - z * u for u in [x, *ends]]
-    return Q(-((-(f[0] - min(f)) .numerator << FINE) // (f[0] - min(f)).denominator), 1 << FINE), False
+    above = f[0] - min(f)
+    return Q(-((-above.numerator << FINE) // above.denominator), 1 << FINE), False
 
 def echelon(vectors: Sequence[Sequence[int]], p: int = P61, known: Sequence[Any] = ()) -> list[tuple[int, list[int]]]:
     """Pivots and rows of a row echelon form modulo the prime p, continued from `known`; its length is the rank."""
@@ -219,13 +222,14 @@ def digest(tree: Any) -> str:
 
     return hashlib.sha256(json.dumps(plain(tree), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-def numbers(node: Any, *shape: int | None, below: int = 0) -> list[Any]:
-    """Of an array of this shape (None: any length); `below`: integers from 0 to below - 1."""
-    found, values = node["shape"], [number(x) for x in node["data"]]
+def numbers(node: Any, *shape: int | None, below: int = 0, floats: bool = False) -> list[Any]:
+    """Of an array of this shape (None: any length); `below`: integers from 0 to below - 1; floats: these may stay so."""
+    found, values = node["shape"], node["data"]
+    values = values if floats and all(type(x) is float for x in values) else [number(x) for x in values]
     fits = len(shape) == len(found) and all(n in (None, m) for n, m in zip(shape, found, strict=True))
     require(fits and len(values) == math.prod(found), f"expected an array of shape {shape}, found {len(values)} numbers")
     require(not below or all(x.denominator == 1 and 0 <= x < below for x in values), f"no integers below {below}")
-    return [int(x) for x in values] if below else values
+    return [int(x) for x in values] if below else list(values)
 
 def entries(parts: Any, allowed: Sequence[int]) -> dict[int, Q]:
     """What a VEC lists, all of it in `allowed`."""
@@ -258,7 +262,7 @@ class Problem:
 
     def jacobian(self, spec: Any, k: int) -> Iterator[list[Q]]:
         if spec["kind"] == "dense":
-            flat = numbers(spec["matrix"], k, self.d)
+            flat = numbers(spec["matrix"], k, self.d, floats=True)
             yield from (flat[i : i + self.d] for i in range(0, k * self.d, self.d))
             return
         (h, l), (n, m), (start, stop) = spec["V"]["shape"], spec["X"]["shape"], spec["block"]
@@ -381,10 +385,11 @@ class Proof:
         p, terms = self.p, [*zip(self.p.free, self.x, self.z, strict=True)]
         if not self.bounded:
             self.sigma = min([ONE, *((p.alpha[j] + p.mu) / abs(z) for j, _, z in terms if z and not p.beta[j])])
-        found = [slack(p.alpha[j], p.beta[j], self.psi, p.start[j], x, self.sigma * z) for j, x, z in terms]
+        found = [slack(p.alpha[j], p.beta[j], self.psi, x, D, self.sigma * z) for (j, x, z), D in zip(terms, self.D, strict=True)]
         self.slack, self.pins = sum((s for s, _ in found), ZERO), [pin for _, pin in found]
-        sizes = [a * abs(x) + b * x * x / 2 for a, b, x in zip(p.alpha, p.beta, self.theta, strict=True)]
-        self.value = dot(sizes, [ONE] * p.d)
+        nums, den = common(self.theta)
+        sums = sum(map(mul, p.alpha, map(abs, nums)), ZERO), sum(map(mul, p.beta, map(mul, nums, nums)), ZERO)
+        self.value = sums[0] / den + sums[1] / (2 * den * den)
 
     def subgradient(self) -> tuple[list[Q], list[Q], list[Q]]:
         """g, and the vectors whose norms are R°(g) and R(theta): for the predictor norm B with g = V B^T, and A^T V."""
@@ -418,7 +423,7 @@ class Proof:
             self.s = min(self.s, mu / max(map(abs, rest)))
         self.sigma = self.s if free or not self.bounded else ONE
         h = [self.s * x + (self.sigma - self.s) * z for x, z in zip(rest, self.z, strict=True)]
-        found = [slack(ZERO, ZERO, self.psi, p.start[j], x, y) for j, x, y in zip(p.free, self.x, h, strict=True)]
+        found = [slack(ZERO, ZERO, self.psi, x, D, y) for x, D, y in zip(self.x, self.D, h, strict=True)]
         aligned = free and pairing > 0 and top and self.root is not None and pairing**2 == self.root * top
         self.slack = sum((s for s, _ in found), ZERO if aligned else self.value - self.s * pairing)
         self.pins = [pin for _, pin in found]
