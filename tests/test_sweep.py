@@ -190,3 +190,10 @@ def test_killed_three_times_the_results_are_byte_identical_and_no_finished_cell_
     assert len(starts) == 16
     # Only what was in flight at a kill may have started again: at most `jobs` cells per kill.
     assert sum(starts.values()) <= 16 + 3 * jobs
+
+
+def test_other_back_ends_run_the_same_cells(tmp_path: Path) -> None:
+    sweep.run(cells(3), tmp_path / "here")
+    assert sweep.run(cells(3), tmp_path / "threads", jobs=2, backend="threading") == 6
+    for path in (tmp_path / "here").glob("*.npz"):
+        assert path.read_bytes() == (tmp_path / "threads" / path.name).read_bytes()
