@@ -1,5 +1,7 @@
 """The same problems at the size of real networks, with torch: on CPU and GPU, in float32 and float64.
 
+In short:
+
     model = ModuleModel(module)                         a torch module as f(theta, x)
     J = model.jacobian(theta, x_retain)                 J as an operator; three interchangeable routes
     result = project(J, theta)                          P_row(J) theta with multipliers and an error estimate

@@ -5,12 +5,15 @@ Nothing of size k d is ever stored, only what one reverse pass over the n sample
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from exact_unlearn.scalable.evaluation import Evaluation, take
 from exact_unlearn.scalable.jacobian_core import Rows, numpy_door, products_gram, unit_rows
@@ -54,7 +57,7 @@ class TangentJacobian:
         evaluation = self.evaluation
         moves = evaluation.layout.split(drift.to(self.dtype))
         if self.forward_mode:
-            with evaluation.still():
+            with evaluation.still(), plain_attention():
                 product: Tensor = jvp(evaluation.call, (evaluation.layout.split(evaluation.theta),), (moves,))[1]
         else:
             zero = torch.zeros(evaluation.n, evaluation.n_outputs, dtype=self.dtype, device=self.device)
@@ -98,20 +101,40 @@ class TangentJacobian:
 def tangent_jacobian(evaluation: Evaluation) -> TangentJacobian:
     """Products with J at an evaluation; whether forward differentiation works is found out here, once."""
     parameters = evaluation.layout.split(evaluation.theta)
-    with evaluation.still():
+    with evaluation.still(), plain_attention():
         pullback: Callable[[Tensor], tuple[Parameters]] = vjp(evaluation.call, parameters)[1]
 
         def reverse(nu: Tensor) -> Parameters:
             return pullback(nu)[0]
 
-        try:
-            with torch.no_grad():
-                jvp(
-                    evaluation.call,
-                    (parameters,),
-                    ({name: torch.zeros_like(part) for name, part in parameters.items()},),
-                )
-            forward_mode = True
-        except (RuntimeError, NotImplementedError):
-            forward_mode = False
+        forward_mode = _has_forward_mode(evaluation, parameters, reverse)
     return TangentJacobian(evaluation, reverse, forward_mode)
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Attention written out: the fused kernels have neither a forward derivative nor a second one."""
+    context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return context
+
+
+def _has_forward_mode(
+    evaluation: Evaluation, parameters: Parameters, reverse: Callable[[Tensor], Parameters]
+) -> bool:
+    """Whether forward derivatives exist and are the transpose of the reverse ones, tried on one random pair.
+
+    They need not be: the reverse derivative of an embedding leaves its padding token out, the forward one does not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drift = {name: torch.randn(part.shape, generator=generator).to(part) for name, part in parameters.items()}
+    nu = torch.randn(evaluation.n, evaluation.n_outputs, generator=generator).to(evaluation.theta)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch loads its own forward rules by deprecated means
+        try:
+            product = jvp(evaluation.call, (parameters,), (drift,))[1]
+        except (RuntimeError, NotImplementedError):
+            return False
+    forward = float((product * nu).sum())
+    grads = reverse(nu)
+    backward = sum(float((grads[name] * part).sum()) for name, part in drift.items())
+    size = sum(float((grads[name] * part).abs().sum()) for name, part in drift.items())
+    return abs(forward - backward) <= 1e-4 * size

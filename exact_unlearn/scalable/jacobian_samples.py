@@ -4,6 +4,7 @@ their naive twin.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -56,7 +57,9 @@ def sample_rows(evaluation: Evaluation, names: Sequence[str], chunk: int | None 
             part = slice(start, min(start + chunk, evaluation.n))
             inputs = take(evaluation.inputs, part)
             try:
-                grads = rows(moving, inputs, None if choice is None else choice[part])
+                with warnings.catch_warnings():  # operations without a batching rule are slower, not wrong
+                    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                    grads = rows(moving, inputs, None if choice is None else choice[part])
             except (RuntimeError, NotImplementedError) as error:
                 if start == 0 and not isinstance(error, torch.OutOfMemoryError):
                     return loop_rows(evaluation, names)

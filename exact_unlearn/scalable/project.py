@@ -309,16 +309,16 @@ def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     Zero up to the rounding of a float32 J is not zero: the rows as written still constrain theta.  The length
     of the combinations is measured on a random one of them; the factor 2 allows for their being unequal.
     """
-    count = factor.null.shape[0]
-    if count == 0 or getattr(task.jacobian, "products_only", False):
-        return 0.0
+    count, floor = factor.null.shape[0], 8.0 * U64 * math.sqrt(factor.scale.numel())
+    if count == 0 or factor.tolerance <= 4.0 * floor or getattr(task.jacobian, "products_only", False):
+        return 0.0  # nothing was dropped, or nothing that could be told from rounding
     signs = torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(0)).to(factor.null) * 2 - 1
     lengths = torch.where(factor.scale > 0, factor.scale, 0.0)
     combination = task.jacobian.rmatvec(lengths * (factor.null.T @ signs))
     metric = task.data.metric
     length = task.length(combination if metric is None else combination * metric.to(combination.dtype).sqrt())
     length /= math.sqrt(count)
-    if length <= 8.0 * U64 * math.sqrt(factor.scale.numel()):
+    if length <= floor:
         return 0.0
     missed = float(torch.linalg.vector_norm(factor.null @ (lengths * best.residual)))
     return 2.0 * task.data.shrink * missed / length

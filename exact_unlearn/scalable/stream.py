@@ -13,6 +13,7 @@ projection from scratch.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable.factor import RowFactor
+from exact_unlearn.scalable.factor import U64, RowFactor
 from exact_unlearn.scalable.jacobian_views import RowSubset, row_subset
 from exact_unlearn.scalable.project import ask, finished, solve_quadratic, solve_seminorm
 from exact_unlearn.scalable.projection import Projection
@@ -88,11 +89,13 @@ class RetainStream:
         keep = ~torch.isin(self._rows, gone)
         if gone.is_floating_point() or int((~keep).sum()) != torch.unique(gone).numel():
             raise ProblemError(f"rows: expected numbers of rows that are still retained, got {gone.tolist()!r:.80}")
-        factor, task = self._factor, self._restricted(keep)
+        task = self._restricted(keep)
+        factor = None if self._factor is None else without_rows(self._factor, keep)
         if factor is None or task.jacobian.shape[0] == 0:
+            self.refactored += task.jacobian.shape[0] > 0
             self.current = self._from_scratch(started)
             return self.current
-        self._factor = factor = without_rows(factor, keep)
+        self._factor = factor
         dtype = self._dtype
         goal = self._asked.plan.goal
         best, self._dtype = refine(task, factor, task.right_side(dtype), dtype, goal)
@@ -135,34 +138,39 @@ class RetainStream:
         return asked.answer(result, time.perf_counter() - started)
 
 
-def without_rows(factor: RowFactor, keep: Tensor) -> RowFactor:
-    """The factor of the kept rows from the factor of all of them, in the r dimensions of the row space."""
+def without_rows(factor: RowFactor, keep: Tensor) -> RowFactor | None:
+    """The factor of the kept rows from the factor of all of them, in the r dimensions of the row space.
+
+    None where combinations of rows that counted as zero could make a difference now, or rounding could:
+    rank-deficient rows are only followed while it is clear which of their singular values are zero.
+    """
     coordinates, scale = factor.coordinates[keep], factor.scale[keep]
     k = int(scale.numel())
-    if factor.null.shape[0] or factor.unseen:  # rank-deficient: deletion may or may not lower the rank
-        left, sigma, _ = torch.linalg.svd(coordinates, full_matrices=True)
-        rank = int((sigma > factor.tolerance).sum())
-        whiten = left[:, :rank].T / sigma[:rank, None]
-        null = left[:, rank:].T
-        return RowFactor(
-            scale,
-            whiten,
-            left[:, :rank] * sigma[:rank],
-            null,
-            factor.tolerance,
-            factor.departure,
-            "update",
-            factor.unseen,
-        )
+    if factor.null.shape[0] or factor.unseen:
+        return _without_dependent_rows(factor, coordinates, scale)
     first = int((~keep).nonzero()[0, 0]) if k < keep.numel() else k
     upper = coordinates.T.contiguous()
     if not factor.is_triangular:
-        upper, first = torch.linalg.qr(upper, mode="r").R, k
+        upper = torch.linalg.qr(upper, mode="r").R
     elif first < k:  # columns before the first deleted one are triangular already
         tail = torch.linalg.qr(upper[first:, first:], mode="r").R
         upper = torch.cat([upper[:first], torch.cat([tail.new_zeros(k - first, first), tail], 1)])
     upper = upper[:k]
-    whiten = torch.linalg.solve_triangular(
-        upper.T, torch.eye(k, dtype=upper.dtype, device=upper.device), upper=False
-    )
+    whiten = torch.linalg.solve_triangular(upper.T, torch.eye(k).to(upper), upper=False)
     return RowFactor(scale, whiten, upper.T, factor.null[:, :k], factor.tolerance, factor.departure, "update")
+
+
+def _without_dependent_rows(factor: RowFactor, coordinates: Tensor, scale: Tensor) -> RowFactor | None:
+    """The same for dependent rows, by an SVD of their coordinates."""
+    left, sigma, _ = torch.linalg.svd(coordinates, full_matrices=True)
+    noise = 64.0 * U64 * math.sqrt(factor.scale.numel())
+    unclear = (sigma > noise) & (sigma <= max(1e3 * noise, 2.0 * factor.tolerance))
+    if bool(unclear.any()) or factor.unseen:
+        return None
+    rank = int((sigma > noise).sum())
+    whiten = left[:, :rank].T / sigma[:rank, None]
+    null = left[:, rank:].T
+    departure = max(
+        factor.departure, 2.0 * math.sqrt(scale.numel()) * U64 * float(torch.linalg.vector_norm(whiten))
+    )
+    return RowFactor(scale, whiten, left[:, :rank] * sigma[:rank], null, factor.tolerance, departure, "update")

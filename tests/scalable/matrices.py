@@ -1,4 +1,6 @@
-"""Jacobians of every conditioning and rank, and the SVD in float64 that says what the projection onto their rows is."""
+"""Jacobians of every conditioning and rank, and the SVD in float64 that says what the projection onto their
+rows is.
+"""
 
 from __future__ import annotations
 

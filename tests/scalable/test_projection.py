@@ -53,7 +53,9 @@ def test_accurate_and_sure_of_it(name: str, dtype: str, rng: np.random.Generator
 def test_ill_conditioned_float64_reaches_what_rounding_allows(name: str, rng: np.random.Generator) -> None:
     J, theta, tolerance = instance(name, "float64", rng)
     result = project(J, theta)
-    assert relative(result.theta, truth(J, theta, tolerance)[0]) <= 10 * float(name.removeprefix("cond ")) * 2.0**-53
+    assert (
+        relative(result.theta, truth(J, theta, tolerance)[0]) <= 10 * float(name.removeprefix("cond ")) * 2.0**-53
+    )
     assert result.error_estimate <= 1e4 * float(name.removeprefix("cond ")) * 2.0**-53
 
 
@@ -79,7 +81,9 @@ def test_escalation_takes_the_steps_that_it_needs(rng: np.random.Generator) -> N
 
 
 def test_float32_deficiency_by_rounding_is_flagged(rng: np.random.Generator) -> None:
-    """Rounding a rank-deficient matrix to float32 gives it full rank, literally; the two readings differ, and we say so."""
+    """Rounding a rank-deficient matrix to float32 gives it full rank, literally; the two readings differ, and
+    we say so.
+    """
     J = CASES["deficient"](rng).astype(np.float32)
     theta = rng.standard_normal(D).astype(np.float32)
     result = project(J, theta)
@@ -152,7 +156,9 @@ def test_a_huge_lam_keeps_the_small_drift_accurate(rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize("costless", [3, 5, 30])
 def test_coordinates_that_cost_nothing(costless: int, rng: np.random.Generator) -> None:
-    """Weight 0 and lam = 0: fewer, as many, or more of them than rows; the value is that of the weights' limit to 0."""
+    """Weight 0 and lam = 0: fewer, as many, or more of them than rows; the value is that of the weights' limit
+    to 0.
+    """
     J, theta, w = rng.standard_normal((5, 40)), rng.standard_normal(40), rng.random(40) + 0.5
     w[:costless] = 0.0
     result = project(J, theta, weights=w, free=np.arange(38))
