@@ -103,13 +103,13 @@ def _all_layers(rng: Rng, case: Any) -> Measurement:
     f(theta* + t drift) is a polynomial of degree L in t without linear term, so one of t = 1, ..., L changes the
     output if the quadratic term is not 0.
     """
-    network, theta, data = instance(rng, case)
-    x, y = data.retain
-    J = naive.gradient(lambda t: naive.linear_network(network.widths, t, x), theta).reshape(-1, theta.size)
     while True:
+        network, theta, data = instance(rng, case)
+        x, y = data.retain
         direction = integers(rng, theta.size)
+        J = naive.gradient(lambda t: naive.linear_network(network.widths, t, x), theta).reshape(-1, theta.size)  # noqa: B023
         drift = direction - naive.project(J, direction)
-        second = naive.taylor(lambda t: naive.linear_network(network.widths, t, x), theta, drift, 2)[2]
+        second = naive.taylor(lambda t: naive.linear_network(network.widths, t, x), theta, drift, 2)[2]  # noqa: B023
         if second.any():
             break
     i = int(np.argmax(np.abs(second[:, 0].astype(float))))

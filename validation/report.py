@@ -88,6 +88,13 @@ def weakest(findings: Sequence[Finding]) -> str:
     return ", ".join(PROOF_WORDS[proof] for proof in PROOFS if proof in found)
 
 
+def outcome(findings: Sequence[Finding]) -> str:
+    """One sentence about one result: "Worst deviation 2.1e-15 over 1,234 instances; proofs: exact, floats."."""
+    bad, instances = worst(findings), sum(finding.instances for finding in findings)
+    verdict = "" if bad.verdict == "confirmed" else f"Contradicted by {bad.key}. "
+    return f"{verdict}Worst deviation {small(bad.deviation)} over {instances:,} instances; proofs: {weakest(findings)}."
+
+
 def figures_shown(finding: Finding) -> tuple[str, str]:
     """Predicted and measured as text with enough digits to tell them apart where they differ by more than rounding."""
     pair = number(finding.predicted), number(finding.measured)
@@ -239,6 +246,7 @@ def _html_section(report: Report, result: Result) -> str:
         f"<h2><small>{html.escape(result.name)}</small>{html.escape(result.title)}</h2>",
         f"<p>{_html(result.statement)}</p>",
         f'<p class="soft"><b>Tried.</b> {_html(result.tried)}</p>',
+        f'<p class="soft"><b>Found.</b> {html.escape(outcome(report.of(result)))}</p>',
     ]
     svg = report.figures.get(result.slug, "")
     if svg:
@@ -322,6 +330,8 @@ def _markdown_section(report: Report, result: Result) -> list[str]:
         _markdown(result.statement),
         "",
         f"*Tried.* {_markdown(result.tried)}",
+        "",
+        f"*Found.* {outcome(report.of(result))}",
         "",
     ]
     if report.figures.get(result.slug):
