@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from exact_unlearn.certify.exactlin import common_denominator
+from exact_unlearn.certify.exactlin import Rationals, common_denominator
 from exact_unlearn.codec import rational_text
+from exact_unlearn.jacobian import Array
 
 Tree = dict[str, Any]
 
@@ -31,7 +32,18 @@ def whole_part(indices: list[int], nums: list[int], den: int) -> Tree:
     return {"indices": indices, "nums": [format(n, "x") for n in nums], "den": format(den, "x")}
 
 
+def primal_tree(theta: Rationals, theta_star: Array, free: Array) -> Tree:
+    """A feasible point: the entries that are not 0, or not theta*, whichever are fewer."""
+    columns = [int(j) for j in free]
+    values = {j: theta[j] for j in columns}
+    moved = {j: v for j, v in values.items() if v != theta_star[j]}
+    present = {j: v for j, v in values.items() if v}
+    if len(moved) < len(present):
+        return {"base": "theta_star", "parts": vector(moved)}
+    return {"base": "zero", "parts": vector(present)}
+
+
 SHORT = 2200
 """Bits: denominators of floats are shorter (2^1074)."""
 
-__all__ = ["Tree", "part", "rational_text", "vector", "whole_part"]
+__all__ = ["Tree", "part", "primal_tree", "rational_text", "vector", "whole_part"]

@@ -61,14 +61,14 @@ class Proof:
 
 
 def separable(problem: UnlearningProblem, image: Image, drift: Drift) -> Separable:
-    """The objective on the free coordinates; for l2 its square."""
+    """The objective on the free coordinates; for l2 its square, for group_l2 its drift only."""
     regularizer: Any = problem.regularizer
     n, free = image.free.size, image.free
     zero = [Fraction(0)] * n
     quadratic, kink, ceiling, floor = zero, zero, None, Fraction(0)
     if regularizer.name == "elastic_net":
         quadratic, kink = [Fraction(regularizer.beta)] * n, [Fraction(regularizer.alpha)] * n
-    else:
+    elif regularizer.name != "group_l2":
         weights = weights_of(regularizer, problem.n_parameters)
         own = [weights[i] for i in free]
         if regularizer.name == "l1":
@@ -119,7 +119,7 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
         lower=lower,
         upper=upper,
         square=value_square,
-        unique=_unique(program, found, upper, drift),
+        unique=_unique(problem.regularizer.name, program, found, upper, drift),
     )
 
 
@@ -204,12 +204,14 @@ def _ceiling_subgradient(
     return g
 
 
-def _unique(program: Pieces, found: ExactOptimum, value: Fraction, drift: Drift) -> bool:
+def _unique(name: str, program: Pieces, found: ExactOptimum, value: Fraction, drift: Drift) -> bool:
     """Whether coordinates that could move without cost cannot move together: full column rank of A on them."""
     face = found.face
     curved = np.array([bool(k) for k in program.curvature], dtype=bool)
     if curved.all() or (value == 0 and not drift.cone):
         return True
+    if name == "l2":
+        return False  # a seminorm: its ray would have to be excluded as well
     loose = ((face.where == FREE) | found.ties) & ~curved
     columns = program.A.columns(np.flatnonzero(loose)).ints
     ray = np.flatnonzero(face.where >= TOP).tolist()

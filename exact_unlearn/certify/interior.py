@@ -355,7 +355,7 @@ def _advance(method: _Method, it: _Iterate, res: _Residuals, count: int) -> _Ite
     step = method.direction(it, res, fac, [-pair.s * pair.z for pair in it.pairs], cone)
     primal, dual = _lengths(method, it, step)
     after = _moved(it, step, primal, dual).gap()
-    centre = max(after / count / mu, 0.0) ** 3 if mu > 0 else 0.0
+    centre = min(max(after / count / mu, 0.0), 1.0) ** 3 if mu > 0 else 0.0
     aim = [centre * mu - p.s * p.z - ds * dz for p, (ds, dz) in zip(it.pairs, step.pairs, strict=True)]
     cone = None if scaling is None or step.cones is None else scaling.target(centre * mu, *step.cones)
     step = method.direction(it, res, fac, aim, cone)

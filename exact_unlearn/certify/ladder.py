@@ -6,6 +6,7 @@ proved never depends on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -16,6 +17,7 @@ import numpy as np
 
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
+from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals, product, solve
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
@@ -100,13 +102,37 @@ class _Attempt:
         if name in ("l0", "active_neurons"):
             return [self._count]
         if name == "predictor_norm":
-            return [self._predictor]
-        return [self._exact] if name in EXACT else []
+            return [self._predictor, self._enclosed]
+        return [self._exact, self._enclosed] if name in EXACT else [self._enclosed]
 
     # ------------------------------------------------------------ rungs
 
     def _exact(self) -> Certificate:
         return self._from_proof(prove(self.problem, self.image, self.whitened), "exact")
+
+    def _enclosed(self) -> Certificate:
+        found = enclose(self.problem, self.image, self.whitened, self.drift, self.kept)
+        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
+        if found.distance is not None:
+            tree["distance"] = found.distance
+        return self._judged(tree, found.theta)
+
+    def _judged(self, tree: Tree, theta: Rationals) -> Certificate:
+        """A certificate that claims what the checker finds proved."""
+        from exact_unlearn.certify import checker
+
+        draft = self._certificate({**tree, "claims": {"proof": "repaired"}}, proof="repaired", theta=nearest_floats(theta))
+        verdict = checker.check(self.problem, draft.tree, self.report.tau)
+        if verdict.proof == "none":
+            raise FaceError(" ".join(verdict.sentences))
+        fields = {name: getattr(verdict, name) for name in ("lower", "upper", "gap", "square", "distance")}
+        fields = {name: value if value is None else _outward(name, value) for name, value in fields.items()}
+        unique = True if verdict.unique else None
+        claims = {name: None if value is None else rational_text(value) for name, value in fields.items()}
+        claims |= {"proof": verdict.proof, "unique": unique}
+        return self._certificate(
+            {**tree, "claims": claims}, proof=verdict.proof, unique=unique, theta=draft.theta, **fields
+        )
 
     def _predictor(self) -> Certificate:
         return self._from_proof(prove_predictor(self.problem, self.drift, self.kept), "exact")
@@ -190,6 +216,16 @@ class _Attempt:
         return Certificate(
             problem=self.problem, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
         )
+
+
+def _outward(name: str, value: Fraction) -> Fraction:
+    """Claims of at most 600 digits, rounded so that they stay true; exact values stay exact."""
+    if name == "square" or value.denominator.bit_length() < 2000 or not value:
+        return value
+    shift = 600 + value.denominator.bit_length() - abs(value.numerator).bit_length()
+    cut = value * Fraction(2) ** shift
+    whole = math.floor(cut) if name == "lower" else math.ceil(cut)
+    return Fraction(whole) / Fraction(2) ** shift
 
 
 def _numbers(lower: Fraction, upper: Fraction, gap: Fraction) -> dict[str, Fraction]:

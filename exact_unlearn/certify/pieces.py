@@ -7,7 +7,7 @@ Every sum of {1/2 sum w x^2, elastic net, weighted l1, linf} and {squared, l1, b
 where phi_i is convex with curvature K_i and one slope per interval between its breakpoints (0, theta*_i, theta*_i +- r).  After
 a change of units all of these numbers are integers:
 
-    x = X * x_unit,       nu_i = Y_i * y_units[i],      t_true = t * t_unit.
+    x = X * x_unit,    slopes = integers * y_unit,    nu_i = Y_i * y_units[i],    t_true = t * t_unit.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Pieces:
     slopes: list[tuple[int | None, ...]]
     ceiling: Ceiling | None
     x_unit: Fraction
+    y_unit: Fraction
     y_units: list[Fraction]
     t_unit: Fraction
 
@@ -86,9 +87,9 @@ def pieces(image: Image, terms: Separable) -> Pieces:
     """Choose units in which everything is an integer."""
     q = [image.q[i] for i in image.rows]
     boxes = [b for b in terms.box if b is not None]
-    x_den = math.lcm(1, *(v.denominator for v in (*terms.theta, *q, *boxes)))
     weights = terms.ceiling or []
     w_den = math.lcm(1, *(w.denominator for w in weights))
+    x_den = math.lcm(1, *(v.denominator for v in (*terms.theta, *q, *boxes, terms.floor * w_den)))
     x_unit = Fraction(1, x_den)
     curvature = [k + lam for k, lam in zip(terms.quadratic, terms.lam, strict=True)]
     tilt = [-lam * v for lam, v in zip(terms.lam, terms.theta, strict=True)]
@@ -108,6 +109,7 @@ def pieces(image: Image, terms: Separable) -> Pieces:
         slopes=[tuple(None if s is None else _whole(s * y_den) for s in slopes) for _, slopes in rows],
         ceiling=ceiling,
         x_unit=x_unit,
+        y_unit=Fraction(1, y_den),
         y_units=[1 / (y_den * image.scales[i]) for i in image.rows],
         t_unit=Fraction(1, x_den * w_den),
     )
@@ -152,9 +154,12 @@ class Scale:
     y: Fraction
 
 
-def float_program(program: Pieces, whitened: Whitened) -> tuple[FloatProgram, Scale]:
-    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place."""
-    scale = _scale(program, whitened)
+def float_program(program: Pieces, whitened: Whitened, slope: Fraction = Fraction(0)) -> tuple[FloatProgram, Scale]:
+    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place.
+
+    slope: a further typical slope, of terms that the program does not know.
+    """
+    scale = _scale(program, whitened, slope)
     x_down, y_down = 1 / scale.x, 1 / scale.y
 
     def by(value: int, factor: Fraction) -> float:
@@ -196,7 +201,7 @@ def float_program(program: Pieces, whitened: Whitened) -> tuple[FloatProgram, Sc
     )
 
 
-def _scale(program: Pieces, whitened: Whitened) -> Scale:
+def _scale(program: Pieces, whitened: Whitened, slope: Fraction) -> Scale:
     """Powers of two near the largest entry of x (least norm, breakpoints, minima of the pieces) and of the slopes."""
     candidates = [Fraction(abs(b)) for row in program.breaks for b in row]
     for k, row in zip(program.curvature, program.slopes, strict=True):
@@ -211,7 +216,8 @@ def _scale(program: Pieces, whitened: Whitened) -> Scale:
     steep = max((abs(s) for row in program.slopes for s in row if s is not None), default=0)
     bend = max((k * x for k in program.curvature), default=Fraction(0))
     cost = 0 if program.ceiling is None else program.ceiling.cost * max(program.ceiling.weights, default=0)
-    return Scale(x, _power_of_two(max(Fraction(steep), bend, Fraction(cost), Fraction(1))))
+    largest = max(Fraction(steep), bend, Fraction(cost), slope)
+    return Scale(x, _power_of_two(largest) if largest else Fraction(1))
 
 
 def _power_of_two(value: Fraction) -> Fraction:

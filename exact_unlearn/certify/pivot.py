@@ -68,6 +68,7 @@ def without_ceiling(program: Pieces) -> Pieces:
         slopes=[*program.slopes, (None, ceiling.cost), *([(None, 0)] * (2 * c))],
         ceiling=None,
         x_unit=program.x_unit,
+        y_unit=program.y_unit,
         y_units=program.y_units,
         t_unit=program.t_unit,
     )

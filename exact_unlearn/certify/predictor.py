@@ -166,13 +166,13 @@ def lift(problem: UnlearningProblem, kept: list[int] | None) -> Lifted:
     return Lifted(Image(point, np.arange(point.size), A, scales, q), coordinates, n)
 
 
-def lifted_terms(lifted: Lifted, drift: Drift) -> Separable:
+def lifted_terms(lifted: Lifted, drift: Drift, squared: bool = True) -> Separable:
     """|W|^2 / 2 and the drift of A_1."""
     n, width = lifted.n, lifted.image.free.size - lifted.n
     zero = Fraction(0)
     return Separable(
         theta=lifted.image.theta_free,
-        quadratic=[zero] * n + [Fraction(1)] * width,
+        quadratic=[zero] * n + [Fraction(int(squared))] * width,
         kink=[zero] * (n + width),
         lam=[drift.lam] * n + [zero] * width,
         mu=[drift.mu] * n + [zero] * width,

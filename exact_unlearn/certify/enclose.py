@@ -1,0 +1,275 @@
+"""Enclosures as certificates: an approximate minimiser made feasible, its multipliers, and subgradients where needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify.enclosure import ZERO, Approximation, Smooth, approximate, interval_at_zero
+from exact_unlearn.certify.encode import Tree, part, primal_tree, rational_text, vector
+from exact_unlearn.certify.exactlin import Rationals
+from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP
+from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
+from exact_unlearn.certify.repair import into_region, make_feasible
+from exact_unlearn.certify.smooth import Norm, float_guess, program_of, smooth_terms
+from exact_unlearn.certify.terms import Drift, everywhere, roots, scaled, weights_of
+from exact_unlearn.certify.whiten import Whitened, whiten
+from exact_unlearn.jacobian import Array, to_rational
+from exact_unlearn.problem import UnlearningProblem
+
+CUT = 450
+"""Bits of subgradients and of the left inverse that bounds distances."""
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """theta (d,), feasible exactly, and the parts of a certificate that the checker turns into bounds."""
+
+    theta: Rationals
+    primal: Tree
+    dual: Tree
+    distance: Tree | None = None
+
+
+def enclose(
+    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, kept: list[int] | None
+) -> Enclosure:
+    """Newton's method from float solutions, on each face that they suggest.  FaceError when none of them converges."""
+    if problem.regularizer.name == "predictor_norm":
+        return _Predictor(problem, drift, kept).run()
+    return _Plain(problem, image, whitened, drift).run()
+
+
+class _Plain:
+    """Problems in the free coordinates."""
+
+    def __init__(self, problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift) -> None:
+        self.problem, self.image, self.whitened, self.drift = problem, image, whitened, drift
+        terms, self.norms = smooth_terms(problem, image, drift)
+        self.program = program_of(image, terms, self.norms, drift.ball)
+
+    def run(self) -> Enclosure:
+        found = _newton(self.program, self.whitened)
+        image, unit = self.image, self.program.pieces.x_unit
+        x = scaled(found.x, unit)
+        x = make_feasible(image, self.whitened, x, _freedom(self.program, found))
+        x = into_region(x, image.theta_free, self.drift, not any(self.problem.rhs))
+        theta = everywhere(image.theta, image.free, x)
+        dual = self._multipliers(found)
+        g = self._subgradient(found)
+        if g:
+            dual["g"] = vector({j: _cut(v) for j, v in g.items() if v} | {j: v for j, v in g.items() if not v})
+        return Enclosure(theta, primal_tree(theta, image.theta, image.free), dual, self._distance(found))
+
+    def _multipliers(self, found: Approximation) -> Tree:
+        program = self.program.pieces
+        nu = {row: found.y[k] * program.y_units[k] for k, row in enumerate(self.image.rows)}
+        dual: Tree = {"nu": vector(nu)}
+        if self.drift.ball is not None and found.kappa > 0:
+            dual["ball"] = rational_text(_cut(found.kappa * program.y_unit / program.x_unit))
+        return dual
+
+    def _subgradient(self, found: Approximation) -> dict[int, Fraction]:
+        """g where the checker's z - Lambda D - mu sign(D) is not the subgradient: held coordinates and frozen ones."""
+        name = self.problem.regularizer.name
+        if name not in ("l2", "group_l2", "linf"):
+            return {}
+        g = self._frozen_groups() if name == "group_l2" else {}
+        x = scaled(found.x, self.program.pieces.x_unit)
+        for norm in self.norms:
+            g |= self._of_norm(norm, found, x)
+        if name == "linf":
+            g |= self._of_ceiling(found)
+        return g
+
+    def _of_norm(self, norm: Norm, found: Approximation, x: Rationals) -> dict[int, Fraction]:
+        """w v x / n on held coordinates and on the frozen part of a group; what the norm must carry where the group is 0."""
+        problem, image, where = self.problem, self.image, found.face.where
+        out: dict[int, Fraction] = {}
+        if (where[norm.index] == ZERO).all() and not norm.frozen:
+            for i in norm.index.tolist():
+                if image.theta[image.free[i]] == 0 or self._at_box(i, Fraction(0)):
+                    out[int(image.free[i])] = self._carried(i, found)
+            return out
+        square = sum((v * x[i] ** 2 for i, v in zip(norm.index.tolist(), norm.inner, strict=True)), norm.frozen)
+        length = roots(square)[1]
+        for i, v in zip(norm.index.tolist(), norm.inner, strict=True):
+            if where[i] == HELD:
+                out[int(image.free[i])] = norm.weight * v * x[i] / length
+        if norm.frozen:
+            inner = weights_of(problem.regularizer, problem.n_parameters) if problem.regularizer.name == "l2" else None
+            for j in self._frozen_partners(norm):
+                v = Fraction(1) if inner is None else inner[j]
+                out[j] = norm.weight * v * image.theta[j] / length
+        return out
+
+    def _frozen_partners(self, norm: Norm) -> list[int]:
+        """Frozen coordinates with a share in the same norm."""
+        regularizer: Any = self.problem.regularizer
+        fixed = np.flatnonzero(~self.problem.free)
+        if regularizer.name == "l2":
+            return [int(j) for j in fixed]
+        label = regularizer.labels[self.image.free[norm.index[0]]]
+        return [int(j) for j in fixed if regularizer.labels[j] == label]
+
+    def _frozen_groups(self) -> dict[int, Fraction]:
+        """w theta / |theta| on groups of which nothing moves."""
+        regularizer: Any = self.problem.regularizer
+        moving = set(regularizer.labels[self.image.free].tolist())
+        out: dict[int, Fraction] = {}
+        for label, weight in enumerate(regularizer.weights.tolist()):
+            members = np.flatnonzero(regularizer.labels == label).tolist()
+            square = sum((self.image.theta[j] ** 2 for j in members), Fraction(0))
+            if label not in moving and weight and square:
+                out |= {j: Fraction(weight) * self.image.theta[j] / roots(square)[1] for j in members}
+        return out
+
+    def _at_box(self, i: int, value: Fraction) -> bool:
+        """Whether a coordinate lies on the edge of its box."""
+        return self.drift.box is not None and abs(value - self.image.theta[self.image.free[i]]) == self.drift.box
+
+    def _carried(self, i: int, found: Approximation) -> Fraction:
+        """z less what kinks and boxes at 0 carry."""
+        program = self.program.pieces
+        rest = _pull(program.A.ints[:, i], found.y)
+        low, high = interval_at_zero(program, i)
+        # the interval belongs to the separable part alone, where the norm contributes nothing
+        if high is not None and rest > high:
+            return (rest - high) * program.y_unit
+        if low is not None and rest < low:
+            return (rest - low) * program.y_unit
+        return Fraction(0)
+
+    def _of_ceiling(self, found: Approximation) -> dict[int, Fraction]:
+        """0 on held coordinates; what is left of the ceiling's cost on the frozen coordinate that carries the floor."""
+        image, program, face = self.image, self.program.pieces, found.face
+        weights = weights_of(self.problem.regularizer, self.problem.n_parameters)
+        g = {int(image.free[i]): Fraction(0) for i in np.flatnonzero(face.where == HELD) if weights[image.free[i]]}
+        fixed = np.flatnonzero(~self.problem.free).tolist()
+        if face.held_t is None or not fixed:
+            return g
+        spent = Fraction(0)
+        for i in np.flatnonzero((face.where == TOP) | (face.where == BOTTOM)).tolist():
+            slope = program.slopes[i][face.slot[i]]
+            assert slope is not None
+            bend = program.curvature[i] * found.x[i] + found.kappa * (found.x[i] - self.program.theta[i])
+            share = abs(_pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit
+            spent += share / weights[image.free[i]]
+        j = max(fixed, key=lambda j: weights[j] * abs(image.theta[j]))
+        if spent < 1 and image.theta[j]:
+            g[j] = (1 - spent) * weights[j] * (1 if image.theta[j] > 0 else -1)
+        return g
+
+    # ------------------------------------------------------------ distance
+
+    def _distance(self, found: Approximation) -> Tree | None:
+        """A left inverse of the active directions J_g x_g / |x_g|: with it the checker bounds the distance to every minimiser."""
+        plain = self.drift.cone and self.drift.box is None and not found.kappa
+        if self.problem.regularizer.name != "group_l2" or not plain:
+            return None
+        regularizer: Any = self.problem.regularizer
+        active, columns = [], []
+        x = _scaled_floats(found.x)
+        for norm in self.norms:
+            if (found.face.where[norm.index] == ZERO).all() and not norm.frozen:
+                continue
+            direction = x[norm.index] / (np.linalg.norm(x[norm.index]) or 1.0)
+            columns.append(self.whitened.W[:, norm.index] @ direction)
+            active.append(int(regularizer.labels[self.image.free[norm.index[0]]]))
+        if not active:
+            return None
+        inverse = np.linalg.pinv(np.array(columns).T)
+        entries: dict[int, Fraction] = {}
+        k = self.problem.n_constraints
+        for a, row in enumerate(inverse):
+            ints, unit = self.whitened.multipliers(row)
+            for i, value in zip(self.image.rows, ints, strict=True):
+                entries[a * k + i] = _cut(value * unit / self.image.scales[i], 150)
+        return {"active": active, "L": [part(sorted(entries), [entries[i] for i in sorted(entries)])]}
+
+
+class _Predictor:
+    """The predictor norm in the variables (A_1, W)."""
+
+    def __init__(self, problem: UnlearningProblem, drift: Drift, kept: list[int] | None) -> None:
+        self.problem, self.drift = problem, drift
+        self.lifted: Lifted = lift(problem, kept)
+        image = self.lifted.image
+        n, width = self.lifted.n, image.free.size - self.lifted.n
+        terms = lifted_terms(self.lifted, drift, squared=False)
+        norm = Norm(n + np.arange(width), [Fraction(1)] * width, Fraction(1), Fraction(0))
+        self.program = program_of(image, terms, [norm], drift.ball, n)
+        self.whitened = whiten(image.basis)
+
+    def run(self) -> Enclosure:
+        found = _newton(self.program, self.whitened)
+        lifted, program, star = self.lifted, self.program.pieces, to_rational(self.problem.theta_star)
+        n, width = lifted.n, lifted.image.free.size - lifted.n
+        x = scaled(found.x, program.x_unit)
+        x = make_feasible(lifted.image, self.whitened, x, _freedom(self.program, found))
+        own = Rationals(x.nums[:n], x.den)
+        own = into_region(own, list(star[lifted.coordinates]), self.drift, not any(self.problem.rhs))
+        theta = everywhere(star, lifted.coordinates, own)
+        nu = {row - width: found.y[k] * program.y_units[k] for k, row in enumerate(lifted.image.rows) if row >= width}
+        dual: Tree = {"nu": vector(nu), "B": vector(self._subgradient(found))}
+        if self.drift.ball is not None and found.kappa > 0:
+            dual["ball"] = rational_text(_cut(found.kappa * program.y_unit / program.x_unit))
+        return Enclosure(theta, primal_tree(theta, star, lifted.coordinates), dual)
+
+    def _subgradient(self, found: Approximation) -> dict[int, Fraction]:
+        """B = W / |W|; where W = 0, what the norm carries of the multipliers."""
+        n = self.lifted.n
+        index = range(n, self.lifted.image.free.size)
+        if found.face.where[n] == ZERO:
+            program = self.program.pieces
+            values = [_pull(program.A.ints[:, i], found.y) * program.y_unit for i in index]
+        else:
+            square = sum((found.x[i] ** 2 for i in index), Fraction(0))
+            length = roots(square)[1]
+            values = [found.x[i] / length for i in index]
+        return {k: _cut(v) for k, v in enumerate(values) if v}
+
+
+# ---------------------------------------------------------------- shared
+
+
+def _newton(program: Smooth, whitened: Whitened) -> Approximation:
+    scale, guesses = float_guess(program, whitened)
+    why: Exception = FaceError("no float solution")
+    for guess in guesses:
+        try:
+            return approximate(program, whitened, scale, guess)
+        except (FaceError, np.linalg.LinAlgError) as error:
+            why = error
+    raise FaceError(str(why))
+
+
+def _freedom(program: Smooth, found: Approximation) -> Array:
+    """Sizes of the coordinates that are free, less where a kink is near; 0 where one is held."""
+    x = np.abs(_scaled_floats(found.x))
+    free = found.face.where == FREE
+    moving = (found.face.where == TOP) | (found.face.where == BOTTOM)
+    return np.asarray(np.where(free, x + 1e-12 * np.max(x, initial=0.0), np.where(moving, 1e-6 * x, 0.0)))
+
+
+def _scaled_floats(x: Rationals) -> Array:
+    """Proportional to x, in the range of floats."""
+    peak = max((abs(v) for v in x.nums.tolist()), default=0) or 1
+    return np.array([v / peak for v in x.nums.tolist()])
+
+
+def _pull(column: Array, y: Rationals) -> Fraction:
+    return Fraction(int((column * y.nums).sum()) if column.size else 0, y.den)
+
+
+def _cut(value: Fraction, bits: int = CUT) -> Fraction:
+    """The nearest dyadic number of so many significant bits."""
+    if value == 0:
+        return value
+    shift = bits - (abs(value.numerator).bit_length() - value.denominator.bit_length())
+    return Fraction(round(value * Fraction(2) ** shift)) / Fraction(2) ** shift

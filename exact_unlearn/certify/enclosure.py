@@ -1,0 +1,450 @@
+"""Minimisers that are not rational, to any number of digits: Newton's method in fixed point.
+
+Norms of groups, and the trust region of norm 2, have smooth but irrational optimality conditions on a face:
+
+    K x + c + w_g v x / n_g(x) + kappa (x - theta) = A.T y   (free coordinates),     A x = q,
+    sum of multipliers of the ceiling = its cost,            |x - theta| = rho,      n_g(x)^2 = sum v_j x_j^2
+
+Residuals are evaluated over big integers, numbers of BITS binary digits; the Newton matrix is a float64 one of the
+well-conditioned (whitened) rows, inverted once.  Every step then gains the digits that the float solution had.  Neither the
+digits nor the face are trusted by anybody: the point is made feasible exactly, and the checker computes what it proves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
+from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.pieces import Pieces, Scale
+from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.jacobian import Array
+
+BITS = 400
+MARGIN = 60
+"""The point is aimed this many bits above the last digit inside the ball, so that the exact repair stays inside."""
+
+STEPS = 80
+SLOW, REFRESHES = 28, 3
+"""The float matrix is renewed, at most 3 times, after a step that gained fewer than 28 bits."""
+
+FLIPS = 12
+ZERO = 4
+"""where: a coordinate of a group whose norm is zero, held at 0."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """weight * (sum v_j x_j^2 + frozen)^(1/2) over the columns `index`; frozen in the squared units of X."""
+
+    index: Array
+    inner: list[Fraction]
+    weight: Fraction
+    frozen: Fraction
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A piecewise linear-quadratic program plus norms of groups, in a ball around theta (radius in the units of X; None: no ball).
+
+    drifting (n,): 1 for coordinates that the ball measures, 0 for auxiliary ones.
+    """
+
+    pieces: Pieces
+    groups: list[Group]
+    theta: list[int]
+    radius: Fraction | None
+    drifting: Array
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A float solution: x (n,), y (r,) on whitened rows, t, kappa, and the face it suggests (ZERO for zero groups)."""
+
+    x: Array
+    y: Array
+    t: float
+    kappa: float
+    face: Face
+    ball: bool
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """x, y (per integer row), kappa and t to about BITS digits, as rationals in the units of the program; where (n,) and slot (n,)."""
+
+    x: Rationals
+    y: Rationals
+    kappa: Fraction
+    t: Fraction
+    face: Face
+
+
+def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess) -> Approximation:
+    """Newton's method on the suggested face, and on its neighbours where an inequality fails.  FaceError if that does not converge."""
+    seen = set()
+    face, ball = guess.face, guess.ball
+    start: _Iteration | None = None
+    for _ in range(FLIPS):
+        if (face.key(), ball) in seen:
+            break
+        seen.add((face.key(), ball))
+        run = _Iteration(program, whitened, scale, guess, face, ball, start)
+        run.converge()
+        face, ball, changed = run.next_face()
+        if not changed:
+            return run.result()
+        start = run
+    raise FaceError("Newton's method does not settle on a face")
+
+
+class _Fixed:
+    """The program in float units, as integers over 2^BITS."""
+
+    def __init__(self, program: Smooth, scale: Scale) -> None:
+        pieces = program.pieces
+        self.x_scale, self.y_scale = scale.x, scale.y
+        self.one = 1 << BITS
+        bend = scale.x / scale.y
+        self.K = objects([self.fix(k * bend) for k in pieces.curvature])
+        self.theta = objects([self.fix(t / scale.x) for t in program.theta])
+        self.drifting = objects([int(v) for v in program.drifting])
+        self.q = objects([self.fix(v / scale.x) for v in pieces.q])
+        self.radius = None if program.radius is None else self.fix(program.radius / scale.x)
+        ceiling = pieces.ceiling
+        self.w_max = max(ceiling.weights, default=0) or 1 if ceiling is not None else 1
+        self.weights = [] if ceiling is None else [Fraction(w, self.w_max) for w in ceiling.weights]
+        self.cost = 0 if ceiling is None else self.fix(ceiling.cost * self.w_max / scale.y)
+        self.floor = 0 if ceiling is None else self.fix(ceiling.floor / scale.x / self.w_max)
+
+    def fix(self, value: Fraction) -> int:
+        return (value.numerator << BITS) // value.denominator
+
+
+class _Iteration:
+    """Newton's method on one face."""
+
+    def __init__(
+        self,
+        program: Smooth,
+        whitened: Whitened,
+        scale: Scale,
+        guess: Guess,
+        face: Face,
+        ball: bool,
+        start: _Iteration | None,
+    ) -> None:
+        self.program, self.pieces, self.whitened = program, program.pieces, whitened
+        self.f = _Fixed(program, scale) if start is None else start.f
+        self.face, self.ball = face, ball
+        where = face.where
+        self.free = np.flatnonzero(where == FREE)
+        self.moving = np.flatnonzero((where == TOP) | (where == BOTTOM))
+        self.t_free = self.pieces.ceiling is not None and face.held_t is None
+        one = self.f.one
+        if start is None:
+            self.x = objects([int(v) for v in np.ldexp(guess.x, 60).tolist()]) << (BITS - 60)
+            self.t, self.kappa = int(Fraction(guess.t) * one), int(Fraction(guess.kappa) * one)
+            # multipliers of integer rows are kept with as many more bits as A has
+            self.y_bits = BITS + self.pieces.A.bits + 16
+            ints, unit = whitened.multipliers(guess.y)
+            self.y = objects([math.floor(v * unit * (1 << self.y_bits)) for v in ints])
+        else:
+            self.x, self.t, self.kappa = start.x.copy(), start.t, start.kappa
+            self.y_bits, self.y = start.y_bits, start.y.copy()
+        if not ball:
+            self.kappa = 0
+        self._fix_held()
+        self.groups = [g for g in program.groups if not (where[g.index] == ZERO).all() or g.frozen]
+        self.slope = zeros(self.x.size)
+        for i in [*self.free.tolist(), *self.moving.tolist()]:
+            value = self.pieces.slopes[i][face.slot[i]]
+            if value is None:
+                raise FaceError("beyond a box")
+            self.slope[i] = self.f.fix(value / self.f.y_scale)
+        self.factor = zeros(self.x.size)
+        for i in self.moving.tolist():
+            self.factor[i] = (1 if where[i] == TOP else -1) * self.f.fix(1 / self.f.weights[i])
+
+    def _fix_held(self) -> None:
+        face, f = self.face, self.f
+        for i in np.flatnonzero(face.where == HELD).tolist():
+            self.x[i] = f.fix(self.pieces.breaks[i][face.slot[i]] / f.x_scale)
+        self.x[face.where == ZERO] = 0
+        if face.held_t is not None:
+            self.t = f.fix(face.held_t / f.x_scale / f.w_max)
+
+    # ------------------------------------------------------------ residuals
+
+    def _norms(self) -> list[int]:
+        """n_g, fixed point."""
+        out = []
+        for g in self.groups:
+            square = sum(v.numerator * a * a // v.denominator for v, a in zip(g.inner, self.x[g.index].tolist(), strict=True))
+            square += int(g.frozen / self.f.x_scale**2 * (self.f.one**2))
+            out.append(math.isqrt(square))
+        return out
+
+    def _gradient(self) -> Array:
+        """K x + c + group terms + kappa (x - theta) - A.T y on all coordinates, fixed point."""
+        f, x = self.f, self.x
+        total = ((f.K * x) >> BITS) + self.slope
+        if self.kappa:
+            total = total + ((self.kappa * self._drift()) >> BITS)
+        for g, n in zip(self.groups, self._norms(), strict=True):
+            if n == 0:
+                raise FaceError("a group vanishes that was not held at zero")
+            weight = f.fix(g.weight / f.y_scale)
+            inner = objects([v.numerator * weight // v.denominator for v in g.inner])
+            total[g.index] += (inner * x[g.index]) // n
+        return np.asarray(total - self.pull(), dtype=object)
+
+    def _drift(self) -> Array:
+        """x - theta on the coordinates that the ball measures, 0 elsewhere."""
+        return np.asarray((self.x - self.f.theta) * self.f.drifting, dtype=object)
+
+    def pull(self) -> Array:
+        """A.T y, fixed point."""
+        if not self.y.size:
+            return zeros(self.x.size)
+        return self.pieces.A.T.apply(self.y) >> (self.y_bits - BITS)
+
+    def _place(self) -> None:
+        """Coordinates at the ceiling follow t."""
+        if self.moving.size:
+            self.x[self.moving] = (self.factor[self.moving] * self.t) >> BITS
+
+    def residual(self) -> tuple[Array, Array, int, int]:
+        """Stationarity on free coordinates, A x - q, stationarity of t, and the ball."""
+        self._place()
+        gradient = self._gradient()
+        primal = (self.pieces.A.apply(self.x) if self.x.size else zeros(self.f.q.size)) - self.f.q
+        moving = self.moving
+        stationary = self.f.cost + int(((self.factor[moving] * gradient[moving]) >> BITS).sum()) if self.t_free else 0
+        ball = 0
+        if self.ball:
+            assert self.f.radius is not None
+            aim = self.f.radius - (self.f.radius >> (BITS - MARGIN))
+            drift = self._drift()
+            ball = (int((drift * drift).sum()) - aim * aim) >> (BITS + 1)
+        return gradient[self.free], primal, stationary, ball
+
+    # ------------------------------------------------------------ Newton
+
+    def _matrix(self) -> tuple[Array, Array]:
+        """The inverse Newton matrix in floats, and the basis of the whitened multipliers that the free columns determine."""
+        f, free, moving = self.f, self.free, self.moving
+        x = _floats(self.x)
+        W = self.whitened.W
+        factor = _floats(self.factor)
+        kappa = ratio(self.kappa, f.one)
+        columns = W[:, free]
+        if self.t_free:
+            columns = np.column_stack([columns, W[:, moving] @ factor[moving]])
+        basis = _range(columns)
+        k, r = free.size, basis.shape[1]
+        size = k + self.t_free + r + self.ball
+        M = np.zeros((size, size))
+        M[:k, :k] = self._hessian(x, kappa)
+        lead = k + self.t_free
+        if self.t_free:
+            M[k, k] = float(np.sum(factor[moving] ** 2 * (_floats(f.K)[moving] + kappa * self.program.drifting[moving])))
+        M[:lead, lead : lead + r] = -(columns.T @ basis)
+        M[lead : lead + r, :lead] = (columns.T @ basis).T
+        if self.ball:
+            drift = _floats(self._drift())
+            M[:k, -1] = M[-1, :k] = drift[free]
+            if self.t_free:
+                M[k, -1] = M[-1, k] = float(factor[moving] @ drift[moving])
+        return np.linalg.inv(M), basis
+
+    def _hessian(self, x: Array, kappa: float) -> Array:
+        f, free = self.f, self.free
+        H = np.diag(_floats(f.K)[free] + kappa * self.program.drifting[free])
+        position = np.full(x.size, -1)
+        position[free] = np.arange(free.size)
+        for g, n in zip(self.groups, self._norms(), strict=True):
+            length = ratio(n, f.one)
+            if length == 0:
+                raise FaceError("a group vanishes that was not held at zero")
+            at = position[g.index]
+            own = at >= 0
+            inner = np.array([float(v) for v in g.inner])[own]
+            weight = float(g.weight / f.y_scale) / length
+            u = inner * x[g.index][own] / length
+            H[np.ix_(at[own], at[own])] += weight * (np.diag(inner) - np.outer(u, u))
+        return H
+
+    def converge(self) -> None:
+        """Until the residuals are rounding.  FaceError if they stop shrinking before."""
+        inverse, basis = self._matrix()
+        goal = 1 << (MARGIN // 2)
+        last, refreshed = None, 0
+        for _ in range(STEPS):
+            dual, primal, stationary, ball = self.residual()
+            # the primal residual in whitened rows, relative to 2^-BITS
+            shift = max(_bits(dual), _bits(primal) - self.pieces.A.bits, abs(stationary).bit_length(), abs(ball).bit_length())
+            size = shift
+            if size <= goal.bit_length():
+                return
+            gained = SLOW if last is None else last - size
+            if gained < SLOW and refreshed < REFRESHES:
+                inverse, basis = self._matrix()  # at a better point, so that every further step gains more
+                refreshed += 1
+            elif gained < 4:
+                raise FaceError(f"Newton's method stops {BITS - size} bits after the point")
+            last = size
+            self._step(inverse, basis, dual, primal, stationary, ball, shift)
+        raise FaceError("Newton's method does not converge")
+
+    def _step(
+        self, inverse: Array, basis: Array, dual: Array, primal: Array, stationary: int, ball: int, shift: int
+    ) -> None:
+        """One chord step; all residuals are read in units of 2^(shift - BITS)."""
+        unit = Fraction(1, 1 << shift)
+        parts = [_scaled_floats(dual, shift)]
+        if self.t_free:
+            parts.append(np.array([ratio(stationary, 1 << shift)]))
+        parts.append(basis.T @ self.whitened.right(primal.tolist(), unit))
+        if self.ball:
+            parts.append(np.array([ratio(ball, 1 << shift)]))
+        step = -(inverse @ np.concatenate(parts))
+        k, r = self.free.size, basis.shape[1]
+        self.x[self.free] += _from_floats(step[:k], shift)
+        if self.t_free:
+            self.t += int(_from_floats(step[k : k + 1], shift)[0])
+        nu = basis @ step[k + self.t_free : k + self.t_free + r]
+        ints, y_unit = self.whitened.multipliers(nu)
+        grow = y_unit * Fraction(2) ** (shift + self.y_bits - BITS)
+        self.y = self.y + objects([math.floor(v * grow) for v in ints])
+        if self.ball:
+            self.kappa += int(_from_floats(step[-1:], shift)[0])
+
+    # ------------------------------------------------------------ inequalities
+
+    def next_face(self) -> tuple[Face, bool, bool]:
+        """The face to try next, and whether it differs."""
+        face = self.face.copy()
+        ball = self.ball
+        tiny = 1 << (BITS // 2)
+        gradient = self._gradient()
+        for i in range(self.x.size):
+            self._judge(face, i, gradient[i], tiny)
+        self._judge_groups(face, gradient, tiny)
+        if self.t_free and self.t < self.f.floor - tiny:
+            assert self.pieces.ceiling is not None
+            face.held_t = self.pieces.ceiling.floor
+        if ball and self.kappa < -tiny:
+            ball = False
+        elif not ball and self.f.radius is not None:
+            drift = self._drift()
+            ball = int((drift * drift).sum()) > (self.f.radius + tiny) ** 2
+        return face, ball, ball != self.ball or face.key() != self.face.key()
+
+    def _judge(self, face: Face, i: int, gradient: int, tiny: int) -> None:
+        """One coordinate: on its piece, its multiplier within its interval, below the ceiling."""
+        f, where, slot = self.f, int(self.face.where[i]), int(self.face.slot[i])
+        places, slopes = self.pieces.breaks[i], self.pieces.slopes[i]
+        if where == ZERO:
+            return
+        if where == HELD:
+            rest = -gradient * f.y_scale
+            low, high = slopes[slot], slopes[slot + 1]
+            room = tiny * f.y_scale
+            if low is not None and rest < (low << BITS) - room:
+                face.where[i] = FREE
+            elif high is not None and rest > (high << BITS) + room:
+                face.where[i], face.slot[i] = FREE, slot + 1
+            return
+        value, room = self.x[i] * f.x_scale, tiny * f.x_scale
+        if slot > 0 and value < (places[slot - 1] << BITS) - room:
+            face.where[i], face.slot[i] = HELD, slot - 1
+        elif slot < len(places) and value > (places[slot] << BITS) + room:
+            face.where[i] = HELD
+        elif where == FREE and f.weights and f.weights[i] and abs(self.x[i]) * f.weights[i] > self.t + tiny:
+            face.where[i] = TOP if self.x[i] > 0 else BOTTOM
+        elif where in (TOP, BOTTOM) and (gradient if where == TOP else -gradient) > tiny:
+            face.where[i] = FREE
+
+    def _judge_groups(self, face: Face, gradient: Array, tiny: int) -> None:
+        """A zero group stays zero while the part of its multipliers that its norm must carry is no longer than w_g."""
+        for g in self.program.groups:
+            zero = self.face.where[g.index] == ZERO
+            if not zero.all():
+                continue
+            carried = [self._carried(int(i), gradient) for i in g.index]
+            square = sum(a * a * v.denominator // v.numerator for a, v in zip(carried, g.inner, strict=True))
+            weight = self.f.fix(g.weight / self.f.y_scale)
+            if square > (weight + tiny) ** 2:
+                for i, amount in zip(g.index.tolist(), carried, strict=True):
+                    face.where[i] = FREE
+                    self.x[i] = amount >> 20  # a first step off zero
+                    face.slot[i] = sum(b << BITS < self.x[i] * self.f.x_scale for b in self.pieces.breaks[i])
+
+    def _carried(self, i: int, gradient: Array) -> int:
+        """-(gradient) less what the kinks of a coordinate at 0 can carry."""
+        low, high = interval_at_zero(self.pieces, i)
+        rest = -gradient[i]
+        if high is not None and rest > self.f.fix(high / self.f.y_scale):
+            return int(rest - self.f.fix(high / self.f.y_scale))
+        if low is not None and rest < self.f.fix(low / self.f.y_scale):
+            return int(rest - self.f.fix(low / self.f.y_scale))
+        return 0
+
+    def result(self) -> Approximation:
+        f = self.f
+        den = f.one
+        x = Rationals(objects([int(v) for v in self.x]), den)
+        y_den = 1 << self.y_bits
+        return Approximation(
+            x=_times(x, f.x_scale),
+            y=_times(Rationals(self.y, y_den), f.y_scale),
+            kappa=Fraction(self.kappa, den) * f.y_scale / f.x_scale,
+            t=Fraction(self.t, den) * f.x_scale * f.w_max,
+            face=self.face,
+        )
+
+
+def interval_at_zero(pieces: Pieces, i: int) -> tuple[Fraction | None, Fraction | None]:
+    """Slopes of phi_i just below and just above 0 (None: beyond a box)."""
+    places, slopes = pieces.breaks[i], pieces.slopes[i]
+    below, above = sum(b < 0 for b in places), sum(b <= 0 for b in places)
+    low, high = slopes[below], slopes[above]
+    return (None if low is None else Fraction(low)), (None if high is None else Fraction(high))
+
+
+def _times(x: Rationals, unit: Fraction) -> Rationals:
+    return Rationals(x.nums * unit.numerator, x.den * unit.denominator)
+
+
+def _range(columns: Array) -> Array:
+    """An orthonormal basis of the range, (r, rank)."""
+    if not columns.shape[1]:
+        return np.zeros((columns.shape[0], 0))
+    U, s, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(U[:, s > 1e-9 * (s[0] if s.size else 1.0)])
+
+
+def _floats(values: Array) -> Array:
+    """Fixed point as floats."""
+    return _scaled_floats(values, BITS)
+
+
+def _scaled_floats(values: Array, shift: int) -> Array:
+    return np.array([ratio(int(v), 1 << shift) for v in values.tolist()], dtype=np.float64)
+
+
+def _from_floats(values: Array, shift: int) -> Array:
+    """Floats in units of 2^(shift - BITS) as fixed point."""
+    cut = 60
+    whole = [int(v) for v in np.rint(np.ldexp(values, cut)).tolist()]
+    return objects([v << (shift - cut) if shift >= cut else v >> (cut - shift) for v in whole])
+
+
+def _bits(values: Array) -> int:
+    return max((abs(int(v)).bit_length() for v in values.tolist()), default=0)

@@ -1,0 +1,95 @@
+"""Exactly feasible points near approximate ones.
+
+A x = q is restored by an exact correction of a few columns, chosen where x is large and the columns are independent; the
+others keep their (dyadic) values, so zeros stay zero.  What leaves a trust region is shrunk towards theta*, which is
+feasible where rhs = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from exact_unlearn.certify.exactlin import Rationals, objects, row_basis, solve
+from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.terms import Drift
+from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.jacobian import Array
+
+FLOAT_BITS = 60
+SHRINK_BITS = 300
+
+
+def dyadic(values: Array) -> Rationals:
+    """Floats as they are."""
+    fractions = [Fraction(float(v)) for v in values]
+    return Rationals.of(fractions)
+
+
+def make_feasible(image: Image, whitened: Whitened, x: Rationals, freedom: Array) -> Rationals:
+    """x with A x = q exactly.  freedom (n,) >= 0: how far each coordinate may be moved without harm; 0: not at all if possible.
+
+    FaceError if q is not in the range of A, which `Image.conflict` excludes.
+    """
+    residual = image.residuals(x, image.rows)
+    if not any(residual):
+        return x
+    columns = _columns(image, whitened, freedom)
+    square = image.basis.columns(columns)
+    right = Rationals.of([-v for v in residual])
+    rows = row_basis(square)
+    step = solve(square.rows(rows), right.nums[rows])[0]
+    if len(rows) < len(image.rows) and any(square.apply(step.nums) != right.nums * step.den):
+        raise FaceError("the columns that may move do not span the residual")
+    common = math.lcm(x.den, step.den * right.den)
+    nums = x.nums * (common // x.den)
+    nums[columns] += step.nums * (common // (step.den * right.den))
+    return Rationals(nums, common).reduced()
+
+
+def _columns(image: Image, whitened: Whitened, freedom: Array) -> list[int]:
+    """Independent columns, greedily by length times freedom (pivoted Gram-Schmidt), exactly independent."""
+    r = len(image.rows)
+    scale = np.maximum(freedom, 0.0)
+    peak = float(np.max(scale, initial=0.0)) or 1.0
+    rest = whitened.W * np.maximum(scale / peak, 1e-150)
+    order: list[int] = []
+    lengths = np.einsum("ij,ij->j", rest, rest)
+    for _ in range(r):
+        k = int(np.argmax(lengths))
+        if lengths[k] <= 0:
+            break
+        order.append(k)
+        direction = rest[:, k] / math.sqrt(lengths[k])
+        rest = rest - np.outer(direction, direction @ rest)
+        lengths = np.einsum("ij,ij->j", rest, rest)
+        lengths[order] = -1.0
+    taken = set(order)
+    order += [int(k) for k in np.argsort(-scale, kind="stable") if int(k) not in taken]
+    return [order[k] for k in row_basis(image.basis.T.rows(order))]
+
+
+def into_region(x: Rationals, theta: list[Fraction], drift: Drift, homogeneous: bool) -> Rationals:
+    """theta + s (x - theta) with s <= 1 so that both trust regions hold.  FaceError where rhs != 0 forbids shrinking."""
+    start = Rationals.of(theta)
+    common = math.lcm(x.den, start.den)
+    steps = x.nums * (common // x.den) - start.nums * (common // start.den)
+    factor = Fraction(1)
+    if drift.ball is not None:
+        square = Fraction(sum(v * v for v in steps.tolist()), common**2)
+        if square > drift.ball**2:
+            ratio = drift.ball**2 / square
+            factor = Fraction(math.isqrt((ratio.numerator << 2 * SHRINK_BITS) // ratio.denominator), 1 << SHRINK_BITS)
+    if drift.box is not None:
+        largest = Fraction(max((abs(v) for v in steps.tolist()), default=0), common)
+        if largest > drift.box:
+            factor = min(factor, drift.box / largest)
+    if factor == 1:
+        return x
+    if not homogeneous:
+        raise FaceError("the point leaves the trust region, and cannot be shrunk towards theta* because rhs is not 0")
+    nums = start.nums * (common // start.den) * factor.denominator + steps * factor.numerator
+    return Rationals(objects([int(v) for v in nums]), common * factor.denominator).reduced()

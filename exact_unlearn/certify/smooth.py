@@ -1,0 +1,159 @@
+"""Problems with norms of groups or an active 2-ball: their float solution, and their enclosure as a proof.
+
+group_l2, and l2 and predictor_norm with a drift penalty, have norms; a 2-ball adds to any convex form the curvature of a
+multiplier kappa, found where |x(kappa) - theta*| meets the radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify.cones import ConeProgram
+from exact_unlearn.certify.enclosure import ZERO, Group, Guess, Smooth
+from exact_unlearn.certify.exact import first_face
+from exact_unlearn.certify.exactlin import ratio
+from exact_unlearn.certify.forms import separable
+from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
+from exact_unlearn.certify.pieces import Pieces, Scale, Separable, float_program, pieces
+from exact_unlearn.certify.terms import Drift, weights_of
+from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.jacobian import Array
+from exact_unlearn.problem import UnlearningProblem
+
+SEARCH = 40
+"""Solves, at most, in search of the multiplier of the ball."""
+
+NEAR = 1e-8
+"""Relative distance from the radius at which Newton's method takes over."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """weight * (sum v_j x_j^2 + frozen)^(1/2) in the units of theta, over columns `index`."""
+
+    index: Array
+    inner: list[Fraction]
+    weight: Fraction
+    frozen: Fraction
+
+
+def smooth_terms(problem: UnlearningProblem, image: Image, drift: Drift) -> tuple[Separable, list[Norm]]:
+    """The objective as a separable part and norms of groups, on the columns of the image."""
+    terms = separable(problem, image, drift)
+    regularizer: Any = problem.regularizer
+    if regularizer.name not in ("l2", "group_l2"):
+        return terms, []
+    zero = [Fraction(0)] * image.free.size
+    if regularizer.name == "l2":
+        inner = weights_of(regularizer, problem.n_parameters)
+        labels, outer = np.zeros(problem.n_parameters, dtype=np.int64), [Fraction(1)]
+    else:
+        inner = [Fraction(1)] * problem.n_parameters
+        labels, outer = regularizer.labels, [Fraction(w) for w in regularizer.weights.tolist()]
+    column = np.full(problem.n_parameters, -1)
+    column[image.free] = np.arange(image.free.size)
+    norms = []
+    for g, weight in enumerate(outer):
+        members = [int(j) for j in np.flatnonzero(labels == g) if inner[j]]
+        own = [j for j in members if column[j] >= 0]
+        if weight and own:
+            fixed = sum((inner[j] * image.theta[j] ** 2 for j in members if column[j] < 0), Fraction(0))
+            norms.append(Norm(column[own], [inner[j] for j in own], weight, fixed))
+    return replace(terms, quadratic=zero), norms
+
+
+def program_of(
+    image: Image, terms: Separable, norms: list[Norm], ball: Fraction | None, drifting: int | None = None
+) -> Smooth:
+    """In the integer units of the separable part.  drifting: how many of the first columns the ball measures (all)."""
+    program = pieces(image, terms)
+    unit = program.x_unit
+    groups = [Group(n.index, n.inner, n.weight / program.y_unit, n.frozen / unit**2) for n in norms]
+    theta = [int(t / unit) for t in terms.theta]
+    measured = np.zeros(program.size)
+    measured[:drifting] = 1.0
+    return Smooth(program, groups, theta, None if ball is None else ball / unit, measured)
+
+
+def float_guess(program: Smooth, whitened: Whitened) -> tuple[Scale, list[Guess]]:
+    """Float solutions on whitened rows, and the faces they suggest."""
+    steep = max((g.weight for g in program.groups), default=Fraction(0))
+    base, scale = float_program(program.pieces, whitened, steep)
+    if program.groups:
+        base = replace(base, cones=_cones(program, scale))
+    points, kappa = minimise(base), 0.0
+    if program.radius is not None:
+        theta = np.array([ratio(t * scale.x.denominator, scale.x.numerator) for t in program.theta])
+        points, kappa = _in_ball(base, theta, program.drifting, float(program.radius / scale.x), points)
+    return scale, [_guess(program, base, point, kappa) for point in points]
+
+
+def _cones(program: Smooth, scale: Scale) -> ConeProgram:
+    n = program.pieces.size
+    label, inner = np.full(n, -1), np.ones(n)
+    for g, group in enumerate(program.groups):
+        label[group.index] = g
+        inner[group.index] = np.sqrt([float(v) for v in group.inner])
+    weight = np.array([float(g.weight / scale.y) for g in program.groups])
+    frozen = np.sqrt([float(g.frozen / scale.x**2) for g in program.groups])
+    return ConeProgram(label, inner, weight, frozen)
+
+
+def _guess(program: Smooth, base: FloatProgram, point: FloatPoint, kappa: float) -> Guess:
+    face = first_face(program.pieces, base, point)
+    for group, zero in zip(program.groups, point.group_zero, strict=True):
+        if zero and not group.frozen:
+            face.where[group.index] = ZERO
+    return Guess(point.x, point.y, point.t, kappa, face, kappa > 0)
+
+
+def _in_ball(
+    base: FloatProgram, theta: Array, drifting: Array, radius: float, points: list[FloatPoint]
+) -> tuple[list[FloatPoint], float]:
+    """The multiplier kappa with |x(kappa) - theta| = radius: 1/|x - theta| is nearly linear in kappa."""
+    def solve(kappa: float) -> list[FloatPoint]:
+        force = kappa * drifting
+        return minimise(replace(base, curvature=base.curvature + force, linear=base.linear - force * theta))
+
+    def excess(candidates: list[FloatPoint]) -> float:
+        length = float(np.linalg.norm((candidates[0].x - theta) * drifting))
+        return radius / length - 1 if length else np.inf
+
+    low, f_low = 0.0, excess(points)
+    if f_low >= -NEAR:
+        return points, 0.0
+    kappa, points = _bracket(solve, excess)
+    high, value, before = kappa, excess(points), (low, f_low)
+    for _ in range(SEARCH):
+        if abs(value) < NEAR or high - low < 1e-12 * high:
+            break
+        slope = (value - before[1]) / (kappa - before[0])
+        before = (kappa, value)
+        guess = kappa - value / slope if slope > 0 else 0.0
+        kappa = guess if low < guess < high else (low + high) / 2
+        points = solve(kappa)
+        value = excess(points)
+        low, high = (kappa, high) if value < 0 else (low, kappa)
+    return points, kappa
+
+
+def _bracket(
+    solve: Callable[[float], list[FloatPoint]], excess: Callable[[list[FloatPoint]], float]
+) -> tuple[float, list[FloatPoint]]:
+    """A multiplier so large that the solution is inside the ball."""
+    kappa = 1.0
+    for _ in range(60):
+        points = solve(kappa)
+        if excess(points) >= 0:
+            break
+        kappa *= 4
+    return kappa, points
+
+
+__all__ = ["Norm", "Pieces", "float_guess", "program_of", "smooth_terms"]
