@@ -226,7 +226,7 @@ def _space(fig: Any, elevation: float, azimuth: float, limit: float) -> Any:
     ax = fig.add_subplot(projection="3d")
     ax.view_init(elevation, azimuth)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
-    ax.set_box_aspect((1, 1, 0.85), zoom=1.25)
+    ax.set_box_aspect((1, 1, 0.85), zoom=1.5)
     ax.set_axis_off()
     return ax
 
@@ -247,7 +247,7 @@ def theorem_2(found: Findings) -> str:
     normal = np.cross(Q[:, 0], Q[:, 1])
     normal *= np.sign(normal[2])
     with figure(
-        7.2, 5.2, "Wherever θ* lies, forgetting is one projection", "three parameters, two retained samples"
+        7.2, 4.5, "Wherever θ* lies, forgetting is one projection", "three parameters, two retained samples"
     ) as fig:
         ax = _space(fig, 20, -62, 1.35)
         _span_patch(ax, Q[:, 0], Q[:, 1], 1.25, ORANGE)
@@ -260,7 +260,7 @@ def theorem_2(found: Findings) -> str:
             star = nearest + t * normal
             ax.quiver(*star, *(-0.9 * t * normal), color=colour, arrow_length_ratio=0.12, linewidth=2)
             ax.plot(*star[:, None], "o", color=colour, markersize=7)
-            ax.text(*(star + np.array([-0.28, 0.0, 0.0])), "a θ*", color=colour, fontsize=10)
+            ax.text(*(star + np.array([-0.36, 0.0, 0.0])), "a θ*", color=colour, fontsize=10)
         ax.plot(*nearest[:, None], "o", color=GREEN, markersize=9)
         ax.plot(*np.array([np.zeros(3), nearest]).T, color=GREEN, linewidth=1, linestyle="--")
         ax.text(*(nearest + np.array([0.1, 0.0, 0.02])), "P θ*, the min-norm solution", color=GREEN, fontsize=10)

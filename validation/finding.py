@@ -252,12 +252,16 @@ def differ(claimed: Number, truth: Number, margin: float = 0.0, proof: str = "ex
 
 
 def worst_of(measurements: Iterable[Measurement]) -> Measurement:
-    """One measurement for several statements about one instance: the worst deviation, the weakest proof."""
+    """One measurement for several statements about one instance: the worst deviation, the weakest proof.
+
+    It shows the figures of the first statement, or of the worst one if that does not hold.
+    """
     several = list(measurements)
     worst = max(several, key=lambda m: m.badness)
+    shown = several[0] if worst.holds else worst
     weakest = max((m.proof for m in several), key=PROOFS.index)
     series = {name: value for m in several for name, value in m.series.items()}
-    return Measurement(worst.predicted, worst.measured, worst.deviation, weakest, worst.tolerance, series)
+    return Measurement(shown.predicted, shown.measured, worst.deviation, weakest, worst.tolerance, series)
 
 
 def _largest(values: Any) -> Number:

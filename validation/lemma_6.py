@@ -88,7 +88,7 @@ RESULT = Result(
             "floats",
             "The same in floating point, with exact zeros.",
             _floats,
-            "inner product with a row",
+            "non-zero entries (at most)",
             cases=((8, 3), (40, 12), (6, 6)),
             quick=21,
         ),

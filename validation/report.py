@@ -117,9 +117,11 @@ def formulas(text: str, show: Callable[[str], str], escape: Callable[[str], str]
 def _html(text: str) -> str:
     """MathML for formulas; their source where the converter is not installed."""
     try:
-        return formulas(text, to_mathml, html.escape)
+        shown = formulas(text, to_mathml, html.escape)
     except ImportError:
         return formulas(text, lambda latex: f"<code>{html.escape(latex)}</code>", html.escape)
+    # a full stop must not begin a line of its own
+    return re.sub(r"(<math.*?</math>)([.,;:)]+)", r'<span class="nb">\1\2</span>', shown)
 
 
 def _markdown(text: str, cell: bool = False) -> str:
@@ -178,6 +180,7 @@ th:last-child, td:last-child { padding-right: 0; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 math { font-size: 1.02em; }
+.nb { white-space: nowrap; }
 @media print { h2 { break-before: page; border: 0; } }
 """
 

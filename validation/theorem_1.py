@@ -355,8 +355,8 @@ RESULT = Result(
     ),
     figure="theorem_1",
     caption=(
-        r"Distance from $\theta^*$ over 200 steps of descent, ascent and their difference. Where $\theta^*$ interpolates none of "
-        "them moves at all, although a shorter solution on the retain data lies at the dashed line; where it does not, they "
-        "wander off, but not there."
+        r"Distance from $\theta^*$ over 200 steps of descent, ascent and their difference. Where $\theta^*$ "
+        "interpolates none of them moves at all, although a shorter solution on the retain data lies at the "
+        "dashed line; where it does not, they wander off, but not there."
     ),
 )
