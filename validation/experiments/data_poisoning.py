@@ -215,6 +215,11 @@ def _write_tables(outcome: Outcome, errors: Sequence[poisoning_tables.Errors], o
     text = poisoning_tables.markdown(headers[1], poisoning_tables.table_6(outcome.reported))
     codec.write_atomically(six, (text + "\n").encode())
     yield from (five, six)
+    if outcome.exact is not None:
+        rows = [[row["what"], row["trained"], row["polished"]] for row in outcome.exact["rows"]]
+        text = poisoning_tables.markdown(("median over the seeds", "as trained", "polished"), rows)
+        codec.write_atomically(output / "exact.md", (text + "\n").encode())
+        yield output / "exact.md"
     everything = output / "errors.json"
     codec.write_atomically(everything, _errors_text(outcome.plan.seeds, errors).encode())
     yield everything

@@ -98,7 +98,10 @@ def draw_exact(seeds: Sequence[int], recipe: Recipe, folder: Path, output: Path)
         return np.median(found, axis=0)
 
     title = "Data Poisoning, the exact view: one linearisation does not reach the sine, many do"
-    subtitle = f"Medians over {len(seeds)} seeds. One surrogate solution on the left, repeated ones on the right."
+    subtitle = (
+        f"Medians over {len(seeds)} seeds. Left: one surrogate solution. Right: many, plain (JΔ = 0) or restored (back to "
+        "the retained labels after each)."
+    )
     with plots.figure(13.0, 5.4, title, subtitle) as fig:
         left, right = fig.subplots(1, 2, width_ratios=(1, 1.25))
         strengths = np.array(STRENGTHS[1:])
@@ -111,9 +114,10 @@ def draw_exact(seeds: Sequence[int], recipe: Recipe, folder: Path, output: Path)
         left.set_yscale("log")
         left.set_xlabel("s = 1/(1+λ): share of the way to P(θ*)   (trust region: radius / |P⊥θ*|)")
         left.set_title("θ* − s·P⊥(θ*): the surrogate’s minimiser for each λ and radius")
-        left.legend(loc="best")
+        left.set_ylim(top=90)
+        left.legend(loc="upper left")
         for kind, style in (("plain", ":"), ("restored", "-")):
-            for place, colour in enumerate((plots.SKY, plots.GREEN, plots.ORANGE)):
+            for place, colour in enumerate((plots.SKY, plots.GREEN, plots.PURPLE)):
                 values = median("trained", kind, "sup_error")[:, place]
                 lam = 1 / STEP_STRENGTHS[place] - 1
                 right.plot(values, style, color=colour, label=f"{kind} steps, λ = {lam:.3g}")
