@@ -23,6 +23,7 @@ from exact_unlearn.certify.exactlin import Rationals, product, solve
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
+from exact_unlearn.certify.nuclear import enclose_nuclear, float_multipliers
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import check_rows, numerical_rank
@@ -103,6 +104,8 @@ class _Attempt:
             return [self._count]
         if name == "predictor_norm":
             return [self._predictor, self._enclosed]
+        if name == "nuclear_norm":
+            return [self._nuclear]
         return [self._exact, self._enclosed] if name in EXACT else [self._enclosed]
 
     # ------------------------------------------------------------ rungs
@@ -116,6 +119,11 @@ class _Attempt:
         if found.distance is not None:
             tree["distance"] = found.distance
         return self._judged(tree, found.theta)
+
+    def _nuclear(self) -> Certificate:
+        theta, nu = float_multipliers(self.problem, self.solution)
+        found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, theta, nu)
+        return self._judged({"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}, found.theta)
 
     def _judged(self, tree: Tree, theta: Rationals) -> Certificate:
         """A certificate that claims what the checker finds proved."""

@@ -1,0 +1,357 @@
+"""The nuclear norm, enclosed to any number of digits.
+
+A matrix X = P Q.T of rank r is optimal for |X|_* + Lambda/2 |D|^2 under A x = q if, with G = A.T y - Lambda D on the matrix,
+
+    G Q = P,      G.T P = Q,      |G|_2 <= 1,      A.T y = Lambda D elsewhere,      A x = q,
+
+because then P.T P = Q.T Q and |X|_* = |P|_F^2 = <G, X>.  On frozen entries X is given and G is free.  These equations are
+polynomials; they are solved by Newton's method in fixed point, with a float pseudo-inverse (P and Q may turn together).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
+from exact_unlearn.certify.exactlin import Rationals, integer_rows, objects, ratio, row_basis, solve, zeros
+from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.repair import into_region, make_feasible
+from exact_unlearn.certify.terms import Drift, difference, everywhere, sum_squares
+from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.problem import UnlearningProblem
+
+BITS = 400
+SAFETY = 320
+"""Multipliers are shrunk by 2^-320, so that |G|_2 <= 1 holds exactly."""
+
+STEPS, SLOW, REFRESHES = 80, 25, 3
+
+
+@dataclass(frozen=True)
+class NuclearProof:
+    """theta (d,), feasible exactly, and the parts of a certificate."""
+
+    theta: Rationals
+    primal: Tree
+    dual: Tree
+
+
+def enclose_nuclear(
+    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, theta: Array, nu: Array
+) -> NuclearProof:
+    """From a float solution (theta, nu).  FaceError where Newton's method does not converge from it."""
+    if drift.mu or drift.box is not None:
+        raise FaceError("the nuclear norm with an l1 drift or a box has no smooth optimality conditions")
+    run = _Newton(problem, image, whitened, drift, theta, nu)
+    run.converge()
+    return run.proof()
+
+
+class _Newton:
+    """Unknowns: P, Q, the other free coordinates, y on whitened rows, multipliers of frozen entries, kappa."""
+
+    def __init__(
+        self, problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, theta: Array, nu: Array
+    ) -> None:
+        self.problem, self.image, self.whitened, self.drift = problem, image, whitened, drift
+        regularizer: Any = problem.regularizer
+        self.shape: tuple[int, int] = regularizer.shape
+        self.indices = np.asarray(regularizer.indices)
+        column = np.full(problem.n_parameters, -1)
+        column[image.free] = np.arange(image.free.size)
+        self.column = column[self.indices]  # of each entry of the matrix, -1 for frozen ones
+        self.inside = np.flatnonzero(self.column >= 0)
+        self.fixed = np.flatnonzero(self.column < 0)
+        self.others = np.setdiff1d(np.arange(image.free.size), self.column[self.inside])
+        scale = float(np.max(np.abs(to_float(np.asarray(theta))), initial=0.0)) or 1.0
+        self.unit = Fraction(2) ** int(np.frexp(scale)[1])
+        self.one = 1 << BITS
+        self.theta_star = self._fix_all([t / self.unit for t in image.theta_free])
+        self.frozen = self._fix_all([image.theta[j] / self.unit for j in self.indices[self.fixed]])
+        self.q = self._fix_all([image.q[i] / self.unit for i in image.rows])
+        self.lam = self._fix(drift.lam * self.unit)
+        self._start(theta, nu)
+
+    def _fix(self, value: Fraction) -> int:
+        return (value.numerator << BITS) // value.denominator
+
+    def _fix_all(self, values: list[Fraction]) -> Array:
+        return objects([self._fix(Fraction(v)) for v in values])
+
+    def _start(self, theta: Array, nu: Array) -> None:
+        p, q = self.shape
+        x = to_float(np.asarray(theta)) / float(self.unit)
+        z = self._pullback(nu)
+        D = x[self.image.free] - to_float(self.image.theta[self.image.free]) / float(self.unit)
+        lam = float(self.drift.lam) * float(self.unit)
+        kappa = 0.0
+        ball = self.drift.ball
+        self.ball = ball is not None and bool(np.linalg.norm(D) >= float(ball / self.unit) * (1 - 1e-6))
+        if self.ball and D @ D:
+            elsewhere = self.others if self.others.size else np.arange(D.size)
+            pull = z - lam * D if self.others.size else z - lam * D - self._polar(x)
+            kappa = max(float(pull[elsewhere] @ D[elsewhere] / (D[elsewhere] @ D[elsewhere] or 1.0)), 0.0)
+        G = np.zeros(p * q)
+        G[self.inside] = (z - (lam + kappa) * D)[self.column[self.inside]]
+        X = x[self.indices].reshape(p, q)
+        U, sigma, Vt = np.linalg.svd(X)
+        if self.fixed.size:
+            G[self.fixed] = (U[:, : min(p, q)] @ Vt[: min(p, q)]).reshape(-1)[self.fixed]
+        size = np.abs(np.einsum("ia,ij,aj->a", U[:, : sigma.size], G.reshape(p, q), Vt[: sigma.size]))
+        rank = int(np.sum(sigma / (sigma[0] or 1.0) > np.maximum(1 - size, 1e-9))) if sigma.size and sigma[0] else 0
+        self.rank = rank
+        root = np.sqrt(sigma[:rank])
+        self.P, self.Q = self._from(U[:, :rank] * root), self._from(Vt[:rank].T * root)
+        self.x_out = self._from(x[self.image.free[self.others]])
+        self.y_bits = BITS + self.image.basis.bits + 16
+        self.y = self._rows(nu)
+        self.psi = self._from(G[self.fixed])
+        self.kappa = int(Fraction(kappa) * self.one)
+
+    def _pullback(self, nu: Array) -> Array:
+        matrix = to_float(np.asarray(self.problem.free_matrix()))
+        return np.asarray(matrix.T @ to_float(np.asarray(nu)))
+
+    def _polar(self, x: Array) -> Array:
+        """U V.T on the free coordinates."""
+        U, s, Vt = np.linalg.svd(x[self.indices].reshape(self.shape), full_matrices=False)
+        keep = s > 1e-6 * (s[0] if s.size else 1.0)
+        out = np.zeros(self.image.free.size)
+        out[self.column[self.inside]] = (U[:, keep] @ Vt[keep]).reshape(-1)[self.inside]
+        return out
+
+    def _rows(self, nu: Array) -> Array:
+        """Multipliers of the integer rows, fixed point: nu = y / scales on independent rows, dependent ones folded in."""
+        kept = self.image.rows
+        z = self._pullback(nu)
+        fitted = np.linalg.lstsq(self.whitened.W.T, z, rcond=None)[0] if kept else np.zeros(0)
+        ints, unit = self.whitened.multipliers(fitted)
+        return objects([int(v * unit * (1 << self.y_bits)) for v in ints])
+
+    @staticmethod
+    def _from(values: Array) -> Array:
+        flat = [int(v) << (BITS - 60) for v in np.rint(np.ldexp(values.reshape(-1), 60)).tolist()]
+        return objects(flat).reshape(values.shape)
+
+    # ------------------------------------------------------------ residuals
+
+    def _state(self) -> tuple[Array, Array, Array]:
+        """X (p, q), x on the free coordinates and the drift, fixed point."""
+        X = (self.P @ self.Q.T) >> BITS if self.rank else zeros(self.shape)
+        x = zeros(self.image.free.size)
+        x[self.column[self.inside]] = X.reshape(-1)[self.inside]
+        x[self.others] = self.x_out
+        return X, x, np.asarray(x - self.theta_star, dtype=object)
+
+    def _gradient(self, drift: Array) -> tuple[Array, Array]:
+        """G (p, q) and A.T y - Lambda D elsewhere."""
+        A = self.image.basis
+        pull = A.T.apply(self.y) >> (self.y_bits - BITS) if self.y.size else zeros(drift.size)
+        rest = pull - (((self.lam + self.kappa) * drift) >> BITS)
+        G = zeros(self.indices.size)
+        G[self.inside] = rest[self.column[self.inside]]
+        G[self.fixed] = self.psi
+        return G.reshape(self.shape), rest[self.others]
+
+    def residual(self) -> list[Array]:
+        X, x, drift = self._state()
+        G, outside = self._gradient(drift)
+        turn = self.rank > 0
+        parts = [
+            ((G @ self.Q) >> BITS) - self.P if turn else zeros(self.P.shape),
+            ((G.T @ self.P) >> BITS) - self.Q if turn else zeros(self.Q.shape),
+            outside,
+            self.image.basis.apply(x) - self.q if self.q.size else zeros(0),
+            X.reshape(-1)[self.fixed] - self.frozen,
+        ]
+        if self.ball:
+            assert self.drift.ball is not None
+            radius = self._fix(self.drift.ball / self.unit)
+            aim = radius - (radius >> (BITS - 60))
+            parts.append(objects([(int((drift * drift).sum()) - aim * aim) >> (BITS + 1)]))
+        return parts
+
+    # ------------------------------------------------------------ Newton
+
+    def _inverse(self) -> Array:
+        """The pseudo-inverse of the derivative, column by column of unknowns."""
+        P, Q = self._floats(self.P), self._floats(self.Q)
+        _, _, drift = self._state()
+        G, _ = self._gradient(drift)
+        drift_f, G_f = self._floats(drift), self._floats(G)
+        lam = ratio(self.lam + self.kappa, self.one)
+        W = self.whitened.W
+        columns = []
+        for k in range(self._size()):
+            dP, dQ, dx, dy, dpsi, dk = self._unpack(np.eye(1, self._size(), k)[0])
+            dX = dP @ Q.T + P @ dQ.T
+            dfree = np.zeros(W.shape[1])
+            dfree[self.column[self.inside]] = dX.reshape(-1)[self.inside]
+            dfree[self.others] = dx
+            rest = W.T @ dy - lam * dfree - dk * drift_f
+            dG = np.zeros(self.indices.size)
+            dG[self.inside] = rest[self.column[self.inside]]
+            dG[self.fixed] = dpsi
+            dG = dG.reshape(self.shape)
+            parts = [
+                dG @ Q + G_f @ dQ - dP, dG.T @ P + G_f.T @ dP - dQ, rest[self.others], W @ dfree,
+                dX.reshape(-1)[self.fixed],
+            ]  # fmt: skip
+            if self.ball:
+                parts.append(np.array([drift_f @ dfree]))
+            columns.append(np.concatenate([part.reshape(-1) for part in parts]))
+        if not columns:
+            return np.zeros((0, 0))
+        return np.asarray(np.linalg.pinv(np.array(columns).T, rcond=1e-11))
+
+    def _size(self) -> int:
+        p, q = self.shape
+        return (p + q) * self.rank + self.others.size + self.whitened.W.shape[0] + self.fixed.size + self.ball
+
+    def _unpack(self, v: Array) -> tuple[Array, Array, Array, Array, Array, float]:
+        (p, q), r = self.shape, self.rank
+        ends = np.cumsum([p * r, q * r, self.others.size, self.whitened.W.shape[0], self.fixed.size])
+        a, b, c, d, e, f = np.split(v, ends)
+        return a.reshape(p, r), b.reshape(q, r), c, d, e, float(f[0]) if self.ball else 0.0
+
+    def converge(self) -> None:
+        """Until the residuals are rounding.  FaceError if they stop shrinking before."""
+        inverse, last, refreshed = self._inverse(), None, 0
+        for _ in range(STEPS):
+            parts = self.residual()
+            row_bits = self.image.basis.bits
+            size = max(_bits(part) - (row_bits if k == 3 else 0) for k, part in enumerate(parts))
+            if size <= 30:
+                return
+            gained = SLOW if last is None else last - size
+            if gained < SLOW and refreshed < REFRESHES:
+                inverse, refreshed = self._inverse(), refreshed + 1
+            elif gained < 4:
+                raise FaceError(f"Newton's method stops {BITS - size} bits after the point")
+            last = size
+            self._step(inverse, parts, size)
+        raise FaceError("Newton's method does not converge")
+
+    def _step(self, inverse: Array, parts: list[Array], shift: int) -> None:
+        unit = Fraction(1, 1 << shift)
+        floats = [
+            self.whitened.right(part.tolist(), unit) if k == 3 else _scaled(part.reshape(-1), shift)
+            for k, part in enumerate(parts)
+        ]
+        dP, dQ, dx, dy, dpsi, dk = self._unpack(-(inverse @ np.concatenate(floats)))
+        self.P = self.P + _fixed(dP, shift)
+        self.Q = self.Q + _fixed(dQ, shift)
+        self.x_out = self.x_out + _fixed(dx, shift)
+        self.psi = self.psi + _fixed(dpsi, shift)
+        ints, y_unit = self.whitened.multipliers(dy)
+        grow = y_unit * Fraction(2) ** (shift + self.y_bits - BITS)
+        self.y = self.y + objects([int(v * grow) for v in ints])
+        self.kappa += int(_fixed(np.array([dk]), shift)[0])
+
+    def _floats(self, values: Array) -> Array:
+        return _scaled(values.reshape(-1), BITS).reshape(values.shape)
+
+    # ------------------------------------------------------------ the proof
+
+    def proof(self) -> NuclearProof:
+        image, unit = self.image, self.unit
+        _, x, drift = self._state()
+        G, _ = self._gradient(drift)
+        dyadic = Rationals(x * unit.numerator, self.one * unit.denominator)
+        freedom = np.abs(self._floats(x)) + 1e-9
+        dyadic = make_feasible(image, self.whitened, dyadic, freedom)
+        dyadic = into_region(dyadic, image.theta_free, self.drift, not any(self.problem.rhs))
+        theta = everywhere(image.theta, image.free, dyadic)
+        shrink = 1 - Fraction(1, 1 << SAFETY)
+        y = self._without_outside(self._multipliers(shrink))
+        dual: Tree = {"nu": vector({row: v / image.scales[row] for row, v in zip(image.rows, y, strict=True)})}
+        kappa = Fraction(self.kappa, self.one) / unit
+        if self.ball and kappa > 0:
+            dual["ball"] = rational_text(kappa)
+        listed = self.fixed if self.drift.cone and kappa <= 0 else np.arange(self.indices.size)
+        flat = G.reshape(-1)
+        g = {int(self.indices[k]): Fraction(int(flat[k]), self.one) * shrink for k in listed}
+        if g:
+            dual["g"] = vector(g)
+        primal = primal_tree(theta, image.theta, image.free)
+        if self.rank:
+            primal["factors"] = [self._factor(a) for a in range(self.rank)]
+        return NuclearProof(theta, primal, dual)
+
+    def _factor(self, a: int) -> Tree:
+        u, v = ([Fraction(int(entry), self.one) for entry in side[:, a]] for side in (self.P, self.Q))
+        return {"u": vector(dict(enumerate(u))), "v": vector({k: value * self.unit for k, value in enumerate(v)})}
+
+    def _multipliers(self, shrink: Fraction) -> list[Fraction]:
+        """y as rationals; shrunk where g is A.T y itself."""
+        factor = shrink if self.drift.cone and self.kappa <= 0 else Fraction(1)
+        return [Fraction(int(v), 1 << self.y_bits) * factor for v in self.y]
+
+    def _without_outside(self, y: list[Fraction]) -> list[Fraction]:
+        """A.T y = 0 exactly on free coordinates that the norm does not see and nothing else penalises."""
+        if not self.others.size or not self.drift.cone or self.kappa > 0 or not y:
+            return y
+        outside = self.image.basis.columns(self.others)
+        columns = row_basis(outside.T)
+        part = outside.columns(columns)
+        rows = row_basis(part)
+        current = Rationals.of(y)
+        pull = part.T.apply(current.nums)
+        if rows:
+            step = solve(part.rows(rows).T, pull)[0]
+            for k, row in enumerate(rows):
+                y[row] -= Fraction(int(step.nums[k]), step.den * current.den)
+        return y
+
+
+def float_multipliers(problem: UnlearningProblem, solution: Any) -> tuple[Array, Array]:
+    """theta and nu to start from: the caller's, or an interior-point solution of the explicit program."""
+    if solution is not None:
+        return np.asarray(solution.theta), np.asarray(solution.nu)
+    return _clarabel(problem)
+
+
+def _clarabel(problem: UnlearningProblem) -> tuple[Array, Array]:
+    try:
+        import clarabel
+        import scipy.sparse as sp
+
+        from exact_unlearn.program import explicit_program
+    except ImportError:
+        raise FaceError("the nuclear norm needs a solution to start from, or clarabel") from None
+    program = explicit_program(problem)
+    cones = [clarabel.ZeroConeT(program.cones.zero), clarabel.NonnegativeConeT(program.cones.nonneg)]
+    cones += [clarabel.SecondOrderConeT(n) for n in program.cones.soc]
+    cones += [clarabel.PSDTriangleConeT(n) for n in program.cones.psd]
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
+    upper = sp.triu(program.P, format="csc")
+    answer = clarabel.DefaultSolver(upper, program.q, sp.csc_matrix(program.A), program.b, cones, settings).solve()
+    z, y = np.array(answer.x), np.array(answer.z)
+    if not (np.isfinite(z).all() and np.isfinite(y).all()):
+        raise FaceError("clarabel returned no point")
+    return program.theta(z), program.nu(y)
+
+
+def _scaled(values: Array, shift: int) -> Array:
+    return np.array([ratio(int(v), 1 << shift) for v in values.tolist()], dtype=np.float64)
+
+
+def _fixed(values: Array, shift: int) -> Array:
+    """Floats in units of 2^(shift - BITS)."""
+    whole = [int(v) for v in np.rint(np.ldexp(values.reshape(-1), 60)).tolist()]
+    return objects([v << (shift - 60) if shift >= 60 else v >> (60 - shift) for v in whole]).reshape(values.shape)
+
+
+def _bits(values: Array) -> int:
+    return max((abs(int(v)).bit_length() for v in values.reshape(-1).tolist()), default=0)
+
+
+__all__ = ["NuclearProof", "difference", "enclose_nuclear", "float_multipliers", "integer_rows", "sum_squares"]
