@@ -84,15 +84,15 @@ class Image:
         return None
 
 
-def image(problem: UnlearningProblem, rows: list[int] | None = None) -> Image:
-    """The exact image of a problem; `rows` keeps some of its constraints only."""
+def image(problem: UnlearningProblem, rows: list[int] | None = None, pinned: bool = False) -> Image:
+    """The exact image of a problem; `rows` keeps some of its constraints only, `pinned` lets nothing move."""
     rhs = to_rational(problem.rhs)
     chosen = list(range(rhs.size)) if rows is None else rows
-    free = np.flatnonzero(problem.free)
+    free = np.flatnonzero(problem.free & (not pinned))
     if isinstance(problem.jacobian, ProductJacobian):
         A, scales = product_rows(problem.jacobian, free, chosen)
     else:
-        A, scales = integer_rows(np.asarray(problem.free_matrix())[chosen])
+        A, scales = integer_rows(np.asarray(problem.free_matrix())[chosen][:, [] if pinned else slice(None)])
     theta = to_rational(problem.theta_star)
     return Image(theta, free, A, scales, right_side(A, scales, theta[free], list(rhs[chosen])))
 

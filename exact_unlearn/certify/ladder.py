@@ -20,6 +20,7 @@ from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals, product, solve
+from exact_unlearn.certify.fallback import candidates, repaired
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
@@ -27,7 +28,7 @@ from exact_unlearn.certify.nuclear import enclose_nuclear, float_multipliers
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import check_rows, numerical_rank
-from exact_unlearn.certify.terms import drift_of, nearest_floats
+from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.problem import UnlearningProblem
@@ -64,8 +65,8 @@ class _Attempt:
     def __init__(self, problem: UnlearningProblem, solution: Solution | None, rows: str | None, tau: Any) -> None:
         self.problem, self.solution = problem, solution
         self.drift = drift_of(problem)
-        full = image(problem)
-        self.report = check_rows(problem, rows, tau, len(full.rows))
+        full = image(problem, pinned=self.drift.pinned)
+        self.report = check_rows(problem, rows, tau, len(full.rows), self.drift.pinned)
         self.kept: list[int] | None = None
         self.image = full
         if tau is not None:
@@ -76,7 +77,7 @@ class _Attempt:
         """Prove the optimum of a well-conditioned subset of the rows."""
         if self.report.ambiguous:
             _, _, self.kept = numerical_rank(self.problem)
-            self.image = image(self.problem, self.kept)
+            self.image = image(self.problem, self.kept, self.drift.pinned)
         else:
             self.kept = list(range(self.problem.n_constraints))
         self.report = replace(self.report, kept=tuple(self.kept), tau=tau)
@@ -85,13 +86,14 @@ class _Attempt:
         conflict = self.image.conflict()
         if conflict is not None:
             return self._infeasible(conflict, "the rows of the jacobian contradict each other")
-        if self.drift.ball is not None and not self.drift.pinned:
+        if self.drift.ball is not None:
             apart = _beyond(self.image, self.drift.ball)
             if apart is not None:
                 return self._infeasible(apart, "every solution lies outside the trust region")
         for rung in self._rungs():
             try:
-                return rung()
+                certificate = rung()
+                return certificate if self.kept is None else self._for_rows(certificate)
             except InfeasibleError as error:
                 return self._infeasible(self._farkas(error.farkas), "no solution lies within the trust region")
             except STEPS_DOWN as error:
@@ -102,11 +104,12 @@ class _Attempt:
         name = self.problem.regularizer.name
         if name in ("l0", "active_neurons"):
             return [self._count]
-        if name == "predictor_norm":
-            return [self._predictor, self._enclosed]
+        if not self.image.free.size:
+            return [self._frozen]
         if name == "nuclear_norm":
-            return [self._nuclear]
-        return [self._exact, self._enclosed] if name in EXACT else [self._enclosed]
+            return [self._nuclear, self._repaired]
+        first = [self._predictor] if name == "predictor_norm" else [self._exact] if name in EXACT else []
+        return [*first, self._enclosed, self._repaired]
 
     # ------------------------------------------------------------ rungs
 
@@ -119,6 +122,40 @@ class _Attempt:
         if found.distance is not None:
             tree["distance"] = found.distance
         return self._judged(tree, found.theta)
+
+    def _repaired(self) -> Certificate:
+        """The best of the float points at hand."""
+        best: Certificate | None = None
+        source = candidates(self.problem, self.solution, self.image, self.whitened, self.drift, self.kept)
+        while True:
+            try:
+                candidate = next(source, None)
+                if candidate is None:
+                    break
+                found = repaired(self.problem, self.image, self.whitened, self.drift, candidate)
+                tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
+                certificate = self._judged(tree, found.theta)
+            except STEPS_DOWN as error:
+                self.reasons.append(str(error) or type(error).__name__)
+                continue
+            if best is None or (certificate.gap or 0) < (best.gap or 0):
+                best = certificate
+        if best is None:
+            raise FaceError("no float point could be made feasible")
+        return best
+
+    def _frozen(self) -> Certificate:
+        """Nothing may move: theta* is the only point, and a subgradient there is the proof."""
+        theta = Rationals.of(list(self.image.theta))
+        dual: Tree = {"nu": []}
+        dual |= subgradient_at(self.problem, theta)
+        return self._judged({"kind": "bounds", "primal": {"base": "theta_star", "parts": []}, "dual": dual}, theta)
+
+    def _for_rows(self, certificate: Certificate) -> Certificate:
+        """With the residual on the dropped rows, and the bound that holds for every theta within tau."""
+        verdict = certificate.check()
+        report = replace(self.report, residual=verdict.residual, robust_lower=verdict.robust_lower)
+        return replace(certificate, rows=report)
 
     def _nuclear(self) -> Certificate:
         theta, nu = float_multipliers(self.problem, self.solution)

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
-from exact_unlearn.certify.exactlin import Rationals, integer_rows, objects, ratio, row_basis, solve, zeros
+from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
-from exact_unlearn.certify.repair import into_region, make_feasible
-from exact_unlearn.certify.terms import Drift, difference, everywhere, sum_squares
+from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.terms import Drift, everywhere
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -269,7 +269,9 @@ class _Newton:
         dyadic = into_region(dyadic, image.theta_free, self.drift, not any(self.problem.rhs))
         theta = everywhere(image.theta, image.free, dyadic)
         shrink = 1 - Fraction(1, 1 << SAFETY)
-        y = self._without_outside(self._multipliers(shrink))
+        y = self._multipliers(shrink)
+        if self.drift.cone and self.kappa <= 0:  # nothing penalises the others, so nothing may pull at them
+            y = vanishing_on(image, y, self.others)
         dual: Tree = {"nu": vector({row: v / image.scales[row] for row, v in zip(image.rows, y, strict=True)})}
         kappa = Fraction(self.kappa, self.one) / unit
         if self.ball and kappa > 0:
@@ -292,22 +294,6 @@ class _Newton:
         """y as rationals; shrunk where g is A.T y itself."""
         factor = shrink if self.drift.cone and self.kappa <= 0 else Fraction(1)
         return [Fraction(int(v), 1 << self.y_bits) * factor for v in self.y]
-
-    def _without_outside(self, y: list[Fraction]) -> list[Fraction]:
-        """A.T y = 0 exactly on free coordinates that the norm does not see and nothing else penalises."""
-        if not self.others.size or not self.drift.cone or self.kappa > 0 or not y:
-            return y
-        outside = self.image.basis.columns(self.others)
-        columns = row_basis(outside.T)
-        part = outside.columns(columns)
-        rows = row_basis(part)
-        current = Rationals.of(y)
-        pull = part.T.apply(current.nums)
-        if rows:
-            step = solve(part.rows(rows).T, pull)[0]
-            for k, row in enumerate(rows):
-                y[row] -= Fraction(int(step.nums[k]), step.den * current.den)
-        return y
 
 
 def float_multipliers(problem: UnlearningProblem, solution: Any) -> tuple[Array, Array]:
@@ -353,5 +339,3 @@ def _fixed(values: Array, shift: int) -> Array:
 def _bits(values: Array) -> int:
     return max((abs(int(v)).bit_length() for v in values.reshape(-1).tolist()), default=0)
 
-
-__all__ = ["NuclearProof", "difference", "enclose_nuclear", "float_multipliers", "integer_rows", "sum_squares"]

@@ -93,3 +93,21 @@ def into_region(x: Rationals, theta: list[Fraction], drift: Drift, homogeneous: 
         raise FaceError("the point leaves the trust region, and cannot be shrunk towards theta* because rhs is not 0")
     nums = start.nums * (common // start.den) * factor.denominator + steps * factor.numerator
     return Rationals(objects([int(v) for v in nums]), common * factor.denominator).reduced()
+
+
+def vanishing_on(image: Image, y: list[Fraction], columns: Array) -> list[Fraction]:
+    """y (per independent row) changed in a few entries so that A_columns.T y = 0 exactly."""
+    if not columns.size or not y:
+        return y
+    outside = image.basis.columns(columns)
+    chosen = row_basis(outside.T)
+    part = outside.columns(chosen)
+    rows = row_basis(part)
+    if not rows:
+        return y
+    current = Rationals.of(y)
+    step = solve(part.rows(rows).T, part.T.apply(current.nums))[0]
+    out = list(y)
+    for k, row in enumerate(rows):
+        out[row] -= Fraction(int(step.nums[k]), step.den * current.den)
+    return out

@@ -42,13 +42,15 @@ class RowReport:
         return self.rational_rank != self.numerical_rank
 
 
-def check_rows(problem: UnlearningProblem, rows: str | None, tau: float | None, rational_rank: int) -> RowReport:
+def check_rows(
+    problem: UnlearningProblem, rows: str | None, tau: float | None, rational_rank: int, pinned: bool = False
+) -> RowReport:
     """Compare the ranks; RankAmbiguityError, one sentence, where they differ and the caller has not decided."""
     if rows not in (None, "literal"):
         raise ProblemError(f"rows: expected 'literal' or None, got {rows!r}")
     if tau is not None and (rows is not None or not 0 <= tau < float("inf")):
         raise ProblemError(f"tau: expected a finite number >= 0, and not together with rows, got {tau!r}")
-    if problem.is_rational:
+    if problem.is_rational or pinned:
         report = RowReport(rational_rank, rational_rank, 0.0)
     else:
         numerical, tolerance, _ = numerical_rank(problem)

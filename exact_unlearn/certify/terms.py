@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.exactlin import Rationals, common_denominator, objects
-from exact_unlearn.jacobian import Array
+from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
 
 ROOT_BITS = 400
@@ -123,3 +123,38 @@ def scaled(x: Rationals, unit: Fraction) -> Rationals:
 def nearest_floats(x: Rationals) -> Array:
     """Every entry rounded to the nearest float."""
     return np.asarray(x.floats(), dtype=np.float64)
+
+
+def subgradient_at(problem: UnlearningProblem, theta: Rationals) -> dict[str, Any]:
+    """{"g": ...} or {"B": ...}: a subgradient of a norm at theta, as a certificate writes it; {} where none is needed."""
+    from exact_unlearn.certify.encode import vector
+
+    regularizer: Any = problem.regularizer
+    values, name = theta.fractions(), regularizer.name
+    if name == "linf":
+        weights = weights_of(regularizer, len(values))
+        j = max(range(len(values)), key=lambda j: weights[j] * abs(values[j]))
+        return {"g": vector({j: weights[j] * (1 if values[j] > 0 else -1)})} if weights[j] * values[j] else {}
+    if name == "l2":
+        weights = weights_of(regularizer, len(values))
+        return {"g": vector({j: w * v for j, (w, v) in enumerate(zip(weights, values, strict=True)) if w * v})}
+    if name == "group_l2":
+        g: dict[int, Fraction] = {}
+        for label, weight in enumerate(regularizer.weights.tolist()):
+            members = np.flatnonzero(regularizer.labels == label).tolist()
+            length = roots(sum((values[j] ** 2 for j in members), Fraction(0)))[1]
+            if length and weight:
+                g |= {j: Fraction(weight) * values[j] / length for j in members if values[j]}
+        return {"g": vector(g)}
+    if name == "predictor_norm":
+        V = to_rational(regularizer.V)
+        A = objects(values)[regularizer.block].reshape(V.shape[0], -1)
+        W = (A.T @ V).reshape(-1)
+        return {"B": vector({k: v for k, v in enumerate(W.tolist()) if v})}
+    if name == "nuclear_norm":
+        X = theta.floats()[regularizer.indices].reshape(regularizer.shape)
+        U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
+        keep = sigma > 1e-12 * (sigma[0] if sigma.size else 1.0)
+        G = ((U[:, keep] @ Vt[keep]) * (1 - 1e-13)).reshape(-1)
+        return {"g": vector({int(j): Fraction(float(v)) for j, v in zip(regularizer.indices, G, strict=True) if v})}
+    return {}

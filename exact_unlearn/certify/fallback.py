@@ -1,0 +1,182 @@
+"""The last rung but one: a float point made feasible, float multipliers as they are, and whatever gap the checker finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
+from exact_unlearn.certify.exactlin import Rationals
+from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.nuclear import float_multipliers
+from exact_unlearn.certify.predictor import lift, lifted_terms
+from exact_unlearn.certify.repair import dyadic, into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.smooth import Norm, float_guess, program_of, smooth_terms
+from exact_unlearn.certify.terms import Drift, everywhere, weights_of
+from exact_unlearn.certify.whiten import Whitened, whiten
+from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.solution import Solution
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A float point on the free coordinates, multipliers of all rows, and of the ball."""
+
+    x: Array
+    nu: list[Fraction]
+    kappa: Fraction
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """theta (d,), feasible exactly, and the parts of a certificate."""
+
+    theta: Rationals
+    primal: Tree
+    dual: Tree
+
+
+def candidates(
+    problem: UnlearningProblem,
+    solution: Solution | None,
+    image: Image,
+    whitened: Whitened,
+    drift: Drift,
+    kept: list[int] | None,
+) -> Iterator[Candidate]:
+    """The caller's solution, and our own."""
+    if solution is not None:
+        nu = solution.nu if kept is None else solution.nu[kept]
+        yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0))
+    name = problem.regularizer.name
+    if name == "nuclear_norm":
+        theta, nu = float_multipliers(problem, None)
+        nu = nu if kept is None else nu[kept]
+        yield Candidate(theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0))
+    elif name == "predictor_norm":
+        yield _of_predictor(problem, drift, kept)
+    else:
+        terms, norms = smooth_terms(problem, image, drift)
+        yield _of_program(image, whitened, program_of(image, terms, norms, drift.ball))
+
+
+def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | None) -> Candidate:
+    lifted = lift(problem, kept)
+    image, n = lifted.image, lifted.n
+    width = image.free.size - n
+    norm = Norm(n + np.arange(width), [Fraction(1)] * width, Fraction(1), Fraction(0))
+    program = program_of(image, lifted_terms(lifted, drift, squared=False), [norm], drift.ball, n)
+    found = _of_program(image, whiten(image.basis), program)
+    return Candidate(found.x[:n], found.nu[width:], found.kappa)
+
+
+def _of_program(image: Image, whitened: Whitened, program: Any) -> Candidate:
+    scale, guesses = float_guess(program, whitened)
+    guess, pieces = guesses[0], program.pieces
+    x = guess.x * float(scale.x * pieces.x_unit)
+    ints, unit = whitened.multipliers(guess.y)
+    nu = [Fraction(0)] * len(image.q)
+    for k, row in enumerate(image.rows):
+        nu[row] = ints[k] * unit * scale.y * pieces.y_units[k]
+    kappa = Fraction(guess.kappa) * scale.y / scale.x * pieces.y_unit / pieces.x_unit
+    return Candidate(x, nu, kappa)
+
+
+def repaired(
+    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, candidate: Candidate
+) -> Repaired:
+    """The candidate made feasible.  FaceError where that is impossible near it."""
+    point, held = _clipped(dyadic(candidate.x), image.theta_free, drift)
+    freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
+    x = make_feasible(image, whitened, point, np.asarray(freedom))
+    x = into_region(x, image.theta_free, drift, not any(problem.rhs))
+    theta = everywhere(image.theta, image.free, x)
+    kappa = max(candidate.kappa, Fraction(0)) if drift.ball is not None else Fraction(0)
+    nu = _admissible(problem, image, drift, candidate.nu, kappa)
+    dual: Tree = {"nu": vector({i: v for i, v in enumerate(nu) if v})}
+    if kappa:
+        dual["ball"] = rational_text(kappa)
+    g = _subgradient(problem, image, drift, nu, x, kappa)
+    if g:
+        dual["g"] = vector(g)
+    return Repaired(theta, primal_tree(theta, image.theta, image.free), dual)
+
+
+def _clipped(x: Rationals, theta: list[Fraction], drift: Drift) -> tuple[Rationals, Array]:
+    """x moved into the box, and which entries lie on its edge."""
+    if drift.box is None:
+        return x, np.zeros(len(x), dtype=bool)
+    near = drift.box * (1 - Fraction(1, 1 << 30))
+    values, held = [], []
+    for value, centre in zip(x.fractions(), theta, strict=True):
+        edge = abs(value - centre) >= near
+        held.append(edge)
+        values.append(centre + (drift.box if value > centre else -drift.box) if edge else value)
+    return Rationals.of(values), np.array(held, dtype=bool)
+
+
+def _admissible(
+    problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], kappa: Fraction
+) -> list[Fraction]:
+    """Multipliers whose lower bound is not minus infinity: zero on what nothing penalises, and in the dual ball of a spectral norm."""
+    regularizer: Any = problem.regularizer
+    if drift.cone and drift.box is None and not kappa:
+        unseen = np.flatnonzero(~_seen(problem)[image.free])
+        if unseen.size:
+            y = [nu[row] * image.scales[row] for row in image.rows]
+            nu = [Fraction(0)] * len(nu)
+            for row, value in zip(image.rows, vanishing_on(image, y, unseen), strict=True):
+                nu[row] = value / image.scales[row]
+    if regularizer.name == "nuclear_norm":
+        z = _pullback(image, nu)
+        G = np.zeros(problem.n_parameters)
+        G[image.free] = z
+        size = float(np.linalg.norm(G[regularizer.indices].reshape(regularizer.shape), 2))
+        if size > 1 - 1e-12:
+            nu = [v * Fraction((1 - 1e-12) / size) for v in nu]
+    return nu
+
+
+def _seen(problem: UnlearningProblem) -> Array:
+    """Coordinates on which R depends."""
+    regularizer: Any = problem.regularizer
+    seen = np.ones(problem.n_parameters, dtype=bool)
+    if regularizer.name == "nuclear_norm":
+        seen[:] = False
+        seen[regularizer.indices] = True
+    elif regularizer.name == "group_l2":
+        seen = np.asarray((regularizer.weights != 0)[regularizer.labels], dtype=bool)
+    elif regularizer.name == "elastic_net":
+        seen[:] = bool(regularizer.alpha or regularizer.beta)
+    elif regularizer.name != "predictor_norm":
+        seen = np.array([bool(w) for w in weights_of(regularizer, problem.n_parameters)])
+    return seen
+
+
+def _pullback(image: Image, nu: list[Fraction]) -> Array:
+    """J.T nu on the free coordinates, in floats."""
+    current = Rationals.of([v * s for v, s in zip(nu, image.scales, strict=True)])
+    return Rationals(image.A.T.apply(current.nums), current.den).floats() if nu else np.zeros(image.free.size)
+
+
+def _subgradient(
+    problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], x: Rationals, kappa: Fraction
+) -> dict[int, Fraction]:
+    """Of a norm, where the drift does not move: what the kinks cannot carry; 0 on the edge of the box."""
+    if problem.regularizer.name not in ("l2", "linf", "group_l2") or (not drift.mu and drift.box is None):
+        return {}
+    z, seen, out = _pullback(image, nu), _seen(problem), {}
+    for i, j in enumerate(image.free.tolist()):
+        step = x[i] - image.theta[j]
+        if not seen[j]:
+            continue
+        if drift.box is not None and abs(step) == drift.box:
+            out[j] = Fraction(0)
+        elif step == 0:
+            out[j] = Fraction(float(np.sign(z[i]) * max(abs(z[i]) - float(drift.mu), 0.0)))
+    return out
