@@ -250,7 +250,7 @@ def theorem_2(found: Findings) -> str:
         7.2, 4.5, "Wherever θ* lies, forgetting is one projection", "three parameters, two retained samples"
     ) as fig:
         ax = _space(fig, 20, -62, 1.35)
-        _span_patch(ax, Q[:, 0], Q[:, 1], 1.25, ORANGE)
+        _span_patch(ax, Q[:, 0], Q[:, 1], 1.1, ORANGE)
         ends = np.array([nearest - 1.3 * normal, nearest + 1.4 * normal])
         ax.plot(*ends.T, color=BLUE, linewidth=1.2)
         for row, text in zip(x, ("x₁", "x₂"), strict=True):
@@ -264,7 +264,7 @@ def theorem_2(found: Findings) -> str:
         ax.plot(*nearest[:, None], "o", color=GREEN, markersize=9)
         ax.plot(*np.array([np.zeros(3), nearest]).T, color=GREEN, linewidth=1, linestyle="--")
         ax.text(*(nearest + np.array([0.1, 0.0, 0.02])), "P θ*, the min-norm solution", color=GREEN, fontsize=10)
-        ax.text(*(-1.0 * x[0] - 0.55 * x[1]), "span of the\nretain inputs", color=ORANGE, fontsize=10)
+        ax.text(*(-0.85 * x[0] - 0.5 * x[1]), "span of the\nretain inputs", color=ORANGE, fontsize=10)
         ax.text(*(ends[1] + np.array([0.06, 0, 0.02])), "all θ that fit", color=BLUE, fontsize=10)
         return svg(fig)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from exact_unlearn.errors import ProblemError
 
 EXTRAS = ("cvxpy", "matplotlib", "scipy")
 VERIFICATIONS = "exact_unlearn._validation"
+
+PAUSE = 10.0
+"""Seconds after which progress is told again while the same claim is measured."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +58,14 @@ def run(options: argparse.Namespace) -> int:
     verify, report = _load("verify"), _load("report")
 
     with progress(options.quiet) as say:
-        told = ""
+        told, when = "", 0.0
 
         def tell(done: int, total: int, label: str) -> None:
-            nonlocal told
-            if label != told or done == total:
-                told = label
-                say(f"{done} of {total}: {label}")
+            nonlocal told, when
+            now = time.monotonic()
+            if label != told or now - when > PAUSE or done == total:
+                told, when = label, now
+                say(f"{done} of {total} cells: {label}")
 
         findings = verify.measure(results, options.full, folder / "cells", jobs, tell)
         figures = verify.draw(results, findings, say)
