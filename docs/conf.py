@@ -18,7 +18,7 @@ copyright = f"2026, {author}"
 version = release = exact_unlearn.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "plain_docstrings", "api_pages"]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "results"]
 default_role = "py:obj"
 
 myst_enable_extensions = ["deflist", "dollarmath", "tasklist"]
