@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -26,7 +28,7 @@ def measure(
     if jobs == 1:
         return runner.findings(results, full, folder, progress)
     # spawned, not forked: solvers start threads, and a forked child may inherit a lock that nobody opens again
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
 
         def work(cells: Sequence[runner.Cell]) -> Iterator[runner.CellResult]:
             folders: Iterable[str | None] = [None if folder is None else str(folder)] * len(cells)
@@ -37,6 +39,18 @@ def measure(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _follow_parent() -> None:
+    """End this worker when the run is killed; a pool alone would leave it waiting.  Cells are written whole."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "workers are started by a run"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _measure_cell(cell: runner.Cell, folder: str | None) -> runner.CellResult:
