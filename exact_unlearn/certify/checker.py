@@ -475,9 +475,12 @@ class Proof:
         else:
             self.separable() if p.name in SEPARABLE else self.normed()
             self.slack += self.kappa / 2 * ((p.rho or 0) ** 2 - self.square)
-        self.slack *= bool(p.free)
+        if not p.free and p.name != "nuclear_norm":  # theta* is the only point; values but this one are exact, or sums of roots
+            self.slack = ZERO
         self.upper = self.value + self.drift
         least = roots(self.root)[0] if self.root is not None and not self.slack else self.value
+        if not p.free and p.name == "group_l2":
+            least = self.value * (1 - Q(1, 1 << (ROOT - 1)))
         self.lower = max(least + self.drift - self.slack, ZERO)
 
     def nearness(self) -> Iterator[tuple[Q, bool]]:

@@ -1,4 +1,4 @@
-// A second checker, written from docs/certificate_format.md alone.  node checker.mjs PROBLEM CERTIFICATE
+// A second checker, written from docs/certificate_format.md alone.  node checker.mjs PROBLEM CERTIFICATE [...]
 //
 // It knows nothing of the Python sources: that two programs agree is what makes the format a format.
 
@@ -305,10 +305,13 @@ export function check(problemTree, certificate) {
     return verdict(certificate, { lower, upper, exact: gap.n === 0n, unique: upper.n === 0n, literal });
   }
   const found = P.R.separable ? separableSlacks(P, theta, z, kappa) : normSlacks(P, dual, theta, drift, z, kappa, value);
-  if (P.R.separable && P.free.length < P.d) { /* frozen coordinates of a separable R are constants: no slack */ }
   const slacks = [...found.slacks, kappa.n === 0n ? ZERO : HALF.times(kappa).times(P.rho.squared().minus(square))];
   need(slacks.every((x) => x.sign() >= 0), "a slack is negative");
-  const exact = slacks.every((x) => x.n === 0n), lower = upper.minus(sum(slacks));
+  // Where nothing is free theta* is the only point; of the nuclear norm only an upper bound is at hand.
+  const only = P.free.length === 0 && P.R.name !== "nuclear_norm";
+  const exact = only || slacks.every((x) => x.n === 0n);
+  const bottom = P.R.name === "nuclear_norm" ? value[1] : value[0];
+  const lower = exact ? upper.minus(value[1]).plus(bottom) : upper.minus(sum(slacks));
   const strong = P.lam.plus(P.R.separable && P.free.length ? least(P.free.map((j) => P.R.beta[j])) : ZERO);
   const roomy = (w) => P.free.every((j) => w[j].sign() > 0);
   const unique = !P.free.length || strong.plus(kappa).sign() > 0 || (P.R.name === "l2" && P.lam.n === 0n && P.mu.n === 0n && roomy(P.R.w)) ||
@@ -338,13 +341,15 @@ function verdict(certificate, { lower, upper, exact, unique, literal }) {
   return { proof, lower, upper, gap, unique, literal };
 }
 
+// One line per pair of files: "proved: exact", or "not proved: ..." and exit status 1.
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  try {
-    const [problem, certificate] = process.argv.slice(2);
-    const { proof } = check(readProblem(problem), JSON.parse(readFileSync(certificate, "utf8")));
-    console.log(`proved: ${proof}`);
-  } catch (error) {
-    console.log(`not proved: ${error.message}`);
-    process.exitCode = 1;
+  const files = process.argv.slice(2);
+  for (let i = 0; i < files.length; i += 2) {
+    try {
+      console.log(`proved: ${check(readProblem(files[i]), JSON.parse(readFileSync(files[i + 1], "utf8"))).proof}`);
+    } catch (error) {
+      console.log(`not proved: ${error.message}`);
+      process.exitCode = 1;
+    }
   }
 }

