@@ -80,3 +80,15 @@ def test_both_checkers_reject_the_same(regularizer: str, change: str, tmp_path: 
     assert not checker.check(problem, certificate).proved
     (opinion,) = second_opinions([(problem, certificate)])
     assert opinion.startswith("not proved: ")
+
+
+def test_a_feasible_point_alone_proves_no_optimal_nuclear_norm(tmp_path: Path) -> None:
+    """Its value is only bounded from above, also where nothing may move."""
+    problem = gaussian_problem(regularizers()["nuclear norm"], None, freezings()["none free"])
+    tree = {"schema": "exact-unlearn/certificate", "version": 1, "kind": "bounds"}
+    tree |= {"primal": {"base": "theta_star", "parts": []}, "claims": {"proof": "exact"}}
+    (tmp_path / "certificate.json").write_text(json.dumps(tree))
+    problem.save(tmp_path / "problem.json")
+    assert not checker.check(problem, tree).proved
+    (opinion,) = second_opinions([(tmp_path / "problem.json", tmp_path / "certificate.json")])
+    assert opinion == "not proved: claims exact, but is repaired"
