@@ -1,12 +1,10 @@
 """Files without pickle: one nested object of plain values and arrays, three carriers.
 
 An object is a tree of dicts, lists, strings, None, booleans, numbers and arrays.  In `.json` every number is
-written as an
-exact rational ("-1f/8": hexadecimal integers) and an array as {"shape": [...], "data": [...]}; in `.npz` and
-`.safetensors` the arrays are
-stored as arrays, bit for bit, and the tree as UTF-8 JSON in a uint8 array named "spec", with {"array": NAME} in
-their places.  docs/formats.md specifies both.  Files are written to a temporary name and renamed, so a
-reader never sees half a file.
+written as an exact rational ("-1f/8": hexadecimal integers) and an array as {"shape": [...], "data": [...]}; in
+`.npz` and `.safetensors` the arrays are stored as arrays, bit for bit, and the tree as UTF-8 JSON in a uint8
+array named "spec", with {"array": NAME} in their places.  docs/formats.md specifies both.  Files are written to
+a temporary name and renamed, so a reader never sees half a file.
 """
 
 from __future__ import annotations

@@ -77,9 +77,8 @@ class ProductJacobian:
 
     f(theta, x) = V.T A_1 x with V = A_2.T ... A_{L-1}.T C.T, so row i*l + o is the outer product of V[:, o] and
     X[i] on the coordinates of A_1 (row-major, shape (h_1, m)) and is never used elsewhere, since nothing else
-    may move.
-    The entries of that outer product are not representable in floating point; rounding them destroys the
-    structure (the literal optimum of the predictor norm becomes 0), which is why the factors are stored.
+    may move. The entries of that outer product are not representable in floating point; rounding them destroys
+    the structure (the literal optimum of the predictor norm becomes 0), which is why the factors are stored.
 
     V: (h_1, l); X: (n, m) retain inputs; block: the slice of A_1 in theta; n_parameters: d.
     """

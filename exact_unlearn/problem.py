@@ -3,8 +3,8 @@
     minimise  R(theta* + D) + Rhat(D)   subject to   J D = b,   D_i = 0 where coordinate i is not free
 
 b = 0 is the surrogate problem (paper eq. 7).  b = y - f(theta*, X_retain) is the *exact* unlearning problem
-(eq. 4) of a
-model that is affine in its free coordinates; the two coincide when theta* interpolates the retained data.
+(eq. 4) of a model that is affine in its free coordinates; the two coincide when theta* interpolates the
+retained data.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ def exact_problem(
 
     It is convex only where the model is affine in the free coordinates (a linear model; one layer of a linear
     network; the last layer of a perceptron); ProblemError otherwise.  There f(theta* + D, X) = f(theta*, X) + J
-    D exactly, so the problem is
-    J D = y - f(theta*, X).  Conflicting labels make it infeasible; `solve` then returns a Farkas vector.
+    D exactly, so the problem is J D = y - f(theta*, X).  Conflicting labels make it infeasible; `solve` then
+    returns a Farkas vector.
     """
     theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     mask = _free_mask(free, theta_star.size, regularizer)

@@ -3,11 +3,10 @@
     minimise  1/2 z.T P z + q.T z + constant   subject to   A z + s = b,   s in K,   z_j in {0, 1} for j in `integer`
 
 K is a product of cones in this order: zero (equations), nonneg, second-order cones, positive semidefinite cones
-(upper triangle by
-columns, off-diagonal entries times sqrt 2) - the form of Clarabel, and up to that triangle of SCS.  z starts
-with theta on the free coordinates,
-followed by epigraph variables.  One function per row of the table "explicit programs" in docs/theory.md says
-which epigraph a regularizer or drift penalty has; the rest is assembly.
+(upper triangle by columns, off-diagonal entries times sqrt 2) - the form of Clarabel, and up to that triangle
+of SCS.  z starts with theta on the free coordinates, followed by epigraph variables.  One function per row of
+the table "explicit programs" in docs/theory.md says which epigraph a regularizer or drift penalty has; the rest
+is assembly.
 
 The first rows of A are the equations Q theta = c, an orthonormal basis of the row space of J
 (`exact_unlearn.rowspace`), so a program is as well conditioned as the problem allows.
@@ -55,11 +54,10 @@ class Cones:
 class ExplicitProgram:
     """minimise 1/2 z.T P z + q.T z + constant subject to A z + s = b, s in K, z[integer] binary.
 
-    P: (n, n) sparse, symmetric, both triangles.  q: (n,).  A: (m, n) sparse.  b: (m,).  integer: indices of binary
-    variables.  Back to the parameters: theta = theta_offset + theta_map @ z, and nu = nu_map @ y for multipliers y of
-    the rows (sign: P z + q + A.T y = 0, y in the dual cone).  exact_up_to: how large |theta_i| may be before a
-    binary program
-    cuts it off (inf for convex ones).
+    P: (n, n) sparse, symmetric, both triangles.  q: (n,).  A: (m, n) sparse.  b: (m,).  integer: indices of
+    binary variables.  Back to the parameters: theta = theta_offset + theta_map @ z, and nu = nu_map @ y for
+    multipliers y of the rows (sign: P z + q + A.T y = 0, y in the dual cone).  exact_up_to: how large |theta_i|
+    may be before a binary program cuts it off (inf for convex ones).
     """
 
     P: sp.csc_array

@@ -49,10 +49,12 @@ class Status(Enum):
 
 
 _ADVICE = {
-    Status.OPTIMAL: "Solved to the requested accuracy by the solution's own residuals; certify() makes the claim a proof.",
+    Status.OPTIMAL: (
+        "Solved to the requested accuracy by the solution's own residuals; certify() makes the claim a proof."
+    ),
     Status.INACCURATE: (
-        "The residuals miss the requested accuracy; try another solver, a looser accuracy, or certify(), which improves "
-        "the point."
+        "The residuals miss the requested accuracy; try another solver, a looser accuracy, or certify(), which "
+        "improves the point."
     ),
     Status.INTERVAL: (
         "Integer program: the optimum lies in [lower, upper] but was not proved; allow more time, or pass fewer groups."
@@ -61,11 +63,12 @@ _ADVICE = {
         "The time limit ended the solve; theta is feasible only as far as primal_residual() says; allow more time."
     ),
     Status.INFEASIBLE: (
-        "No parameters fit the retained data; nu is a Farkas vector (J.T nu = 0 on free coordinates, nu.b > 0) that names "
-        "the conflicting rows."
+        "No parameters fit the retained data; nu is a Farkas vector (J.T nu = 0 on free coordinates, nu.b > 0) "
+        "that names the conflicting rows."
     ),
     Status.BACKEND_FAILED: (
-        "The back end failed or contradicted itself (theta* is feasible for every surrogate); try another solver by name."
+        "The back end failed or contradicted itself (theta* is feasible for every surrogate); try another solver "
+        "by name."
     ),
 }
 
@@ -75,10 +78,8 @@ class Solution:
     """A claimed optimum: parameters, multipliers, and how they were obtained.
 
     theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k
-    (d,), one per summand of the
-    drift penalty.  lower, upper: bounds on the optimum of an integer program.  rank: the RankReport of the
-    solve.  unique: True
-    or False where known, else None.  Seconds are wall-clock.
+    (d,), one per summand of the drift penalty.  lower, upper: bounds on the optimum of an integer program.
+    rank: the RankReport of the solve.  unique: True or False where known, else None.  Seconds are wall-clock.
     """
 
     problem: UnlearningProblem
@@ -126,8 +127,8 @@ class Solution:
         """How far theta is from feasible, relatively: the largest of
 
         |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) over rows i, |D_j| / |theta*| over frozen
-        coordinates j (norms
-        2 and max), and max(0, |D| / radius - 1) over trust regions (|D| / |theta*| where the radius is 0).
+        coordinates j (norms 2 and max), and max(0, |D| / radius - 1) over trust regions (|D| / |theta*| where
+        the radius is 0).
         """
         problem, drift = self.problem, to_float(self.drift)
         size = _norm(to_float(self.theta)) + _norm(to_float(self._theta_star))
@@ -147,9 +148,8 @@ class Solution:
         """How far (nu, g, h) is from dual feasible: the larger of
 
         max |J.T nu - g - sum h_k| over free coordinates / max(|J.T nu|, |g|, |h_k|, R(theta*) / |theta*|) in
-        max norms, and the relative
-        amount by which g or an h_k leaves the domain of its conjugate (dual norm minus 1 for norms).  inf when no
-        subgradients were claimed.
+        max norms, and the relative amount by which g or an h_k leaves the domain of its conjugate (dual norm
+        minus 1 for norms).  inf when no subgradients were claimed.
         """
         if self.subgradient is None or self.drift_subgradients is None:
             return math.inf

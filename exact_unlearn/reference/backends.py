@@ -1,8 +1,7 @@
 """One explicit program, any CVXPY solver: points and multipliers with one sign convention.
 
 CVXPY's own canonicalisation is bypassed on purpose: the program is already explicit, and stating it row by row
-gives the multipliers
-of exactly these rows from every solver.  The solver is always named; CVXPY never chooses.
+gives the multipliers of exactly these rows from every solver.  The solver is always named; CVXPY never chooses.
 """
 
 from __future__ import annotations

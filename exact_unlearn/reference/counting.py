@@ -1,12 +1,10 @@
 """Integer programs: as few groups (or neurons) as possible, without believing a big-M.
 
 The back end solves |theta_i| <= M b_g with binary b.  Its optimum is a suggestion: with a large M a solver's
-integrality tolerance
-lets coordinates slip through (M = 1e7: "optimal" with 0 neurons where the truth is 4), with a small M it cuts
-solutions off.  Here only the *support* it suggests is used:
-the point is refitted on that support and must satisfy the constraints there, supports are pruned, and the count
-is called
-optimal only when certify() proves that no smaller one exists.
+integrality tolerance lets coordinates slip through, and the count comes out too small; with a small M it cuts
+solutions off.  Here only the *support* it suggests is used: the point is refitted on
+that support and must satisfy the constraints there, supports are pruned, and the count is called optimal only
+when certify() proves that no smaller one exists.
 """
 
 from __future__ import annotations
@@ -39,9 +37,9 @@ def solve_counting(
 ) -> Solution:
     """The best point found, and the interval in which the optimum is proved to lie.
 
-    Supports are suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned and refitted.  Then
-    certify() decides: a support that fits only up to rounding is none, and the lower bound is a matter of ranks of
-    all smaller supports, exact.  Status.OPTIMAL only if the bounds meet.
+    Supports are suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned and
+    refitted.  Then certify() decides: a support that fits only up to rounding is none, and the lower bound is a
+    matter of ranks of all smaller supports, exact.  Status.OPTIMAL only if the bounds meet.
     """
     began = time.perf_counter()
     support = _Support(problem, assembly)

@@ -1,10 +1,9 @@
 """Polishing: solve the KKT equations on the active set that a back end has found.
 
-A splitting method stops at 1e-4, an interior-point method at 1e-8; the active set is right long before.  With it the
-optimum of a QP or LP is the solution of one linear system, here solved with a small regularisation that
-iterative refinement
-removes again (the idea of OSQP's polish step, Stellato et al., Math. Prog. Comp. 12, 2020, section 5, used
-after every back end).
+A splitting method stops at 1e-4, an interior-point method at 1e-8; the active set is right long before.  With
+it the optimum of a QP or LP is the solution of one linear system, here solved with a small regularisation that
+iterative refinement removes again (the idea of OSQP's polish step, Stellato et al., Math. Prog. Comp. 12, 2020,
+section 5, used after every back end).
 """
 
 from __future__ import annotations

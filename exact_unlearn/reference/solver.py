@@ -43,10 +43,9 @@ def solve(
 
     J is replaced by an orthonormal basis of its numerical row space before any solver sees it; `rank` of the
     solution reports that decision and `nu` refers to the caller's J.  Answers to QPs and LPs are polished on
-    their active set.
-    theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as Status.BACKEND_FAILED;
-    an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises ProblemError for bad
-    arguments only.
+    their active set. theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as
+    Status.BACKEND_FAILED; an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises
+    ProblemError for bad arguments only.
     """
     accuracy = _positive("accuracy", ACCURACY if accuracy is None else accuracy)
     if time_limit is not None:
@@ -107,9 +106,8 @@ def _error(solution: Solution, rows: RowSpace) -> float:
     """The figure by which answers are compared and called optimal.
 
     It is the largest of the solution's own residuals, except that the multipliers are taken in the basis Q: g +
-    sum h_k must lie
-    in the row space.  nu for the caller's J would add its own rounding, cond(J) * eps, which says nothing about
-    theta.
+    sum h_k must lie in the row space.  nu for the caller's J would add its own rounding, cond(J) * eps, which
+    says nothing about theta.
     """
     if solution.subgradient is None or solution.drift_subgradients is None:
         return math.inf

@@ -1,8 +1,8 @@
 """When the solver lies: claims of back ends against certified optima, as the conditioning of J grows.
 
-Every peer gets what a user would give it: the raw J through CVXPY, at the solver's own defaults.  Its claim is its status word
-and its optimal value.  The truth is the optimum that certify() proves for the same floats, so an error here is an error, not a
-difference of opinion.  Verdicts:
+Every peer gets what a user would give it: the raw J through CVXPY, at the solver's own defaults.  Its claim is its
+status word and its optimal value.  The truth is the optimum that certify() proves for the same floats, so an error
+here is an error, not a difference of opinion.  Verdicts:
 
     holds     an answer whose value is right to 1e-6, called optimal
     lie       a status that claims an optimum for a value that is off by more, or denies that a solution exists
@@ -157,7 +157,8 @@ def draw(claims: Sequence[Claim], path: Path) -> None:
         10.5,
         7.6,
         "The solver says optimal. Is it?",
-        "Error of the claimed value against the certified optimum. Filled: claimed. Hollow: admitted. Top: «no solution exists».",
+        "Error of the claimed value against the certified optimum. "
+        "Filled: claimed. Hollow: admitted. Top: «no solution exists».",
     ) as fig:
         axes = fig.subplots(2, 2, sharex=True, sharey=True).reshape(-1)
         for ax, form in zip(axes, FORMS, strict=True):
