@@ -15,9 +15,9 @@ from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
-from exact_unlearn.certify.repair import into_region, make_feasible
-from exact_unlearn.certify.smooth import Norm, float_guess, program_of, smooth_terms
-from exact_unlearn.certify.terms import Drift, everywhere, roots, scaled, weights_of
+from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
+from exact_unlearn.certify.terms import Drift, everywhere, roots, scaled, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
@@ -68,7 +68,10 @@ class _Plain:
 
     def _multipliers(self, found: Approximation) -> Tree:
         program = self.program.pieces
-        nu = {row: found.y[k] * program.y_units[k] for k, row in enumerate(self.image.rows)}
+        y = found.y.fractions()
+        if self.drift.cone and self.drift.box is None and not found.kappa:  # nothing may pull at what nothing penalises
+            y = vanishing_on(self.image, y, np.flatnonzero(~seen(self.problem)[self.image.free]))
+        nu = {row: y[k] * program.y_units[k] for k, row in enumerate(self.image.rows)}
         dual: Tree = {"nu": vector(nu)}
         if self.drift.ball is not None and found.kappa > 0:
             dual["ball"] = rational_text(_cut(found.kappa * program.y_unit / program.x_unit))
@@ -239,9 +242,9 @@ class _Predictor:
 
 
 def _newton(program: Smooth, whitened: Whitened) -> Approximation:
-    scale, guesses = float_guess(program, whitened)
+    """From the first float solution that Newton's method takes anywhere."""
     why: Exception = FaceError("no float solution")
-    for guess in guesses:
+    for scale, guess in float_guesses(program, whitened):
         try:
             return approximate(program, whitened, scale, guess)
         except (FaceError, np.linalg.LinAlgError) as error:

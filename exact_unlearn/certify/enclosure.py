@@ -13,6 +13,7 @@ digits nor the face are trusted by anybody: the point is made feasible exactly, 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -29,11 +30,14 @@ BITS = 400
 MARGIN = 60
 """The point is aimed this many bits above the last digit inside the ball, so that the exact repair stays inside."""
 
-STEPS = 80
-SLOW, REFRESHES = 28, 3
-"""The float matrix is renewed, at most 3 times, after a step that gained fewer than 28 bits."""
+STEPS, HALVINGS = 100, 12
+SLOW, RENEWALS = 28, 20
+"""The float matrix is renewed, at most 20 times, after a step that gained fewer than 28 bits."""
 
 FLIPS = 12
+WELL = 1e13
+"""A matrix of larger condition is treated as singular."""
+
 ZERO = 4
 """where: a coordinate of a group whose norm is zero, held at 0."""
 
@@ -101,6 +105,20 @@ def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess)
             return run.result()
         start = run
     raise FaceError("Newton's method does not settle on a face")
+
+
+_Residual = tuple[Array, Array, int, int]
+"""Stationarity on free coordinates, A x - q, stationarity of t, and the ball; fixed point."""
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A change of the unknowns, fixed point."""
+
+    x: Array
+    t: int
+    y: Array
+    kappa: int
 
 
 class _Fixed:
@@ -219,8 +237,7 @@ class _Iteration:
         if self.moving.size:
             self.x[self.moving] = (self.factor[self.moving] * self.t) >> BITS
 
-    def residual(self) -> tuple[Array, Array, int, int]:
-        """Stationarity on free coordinates, A x - q, stationarity of t, and the ball."""
+    def residual(self) -> _Residual:
         self._place()
         gradient = self._gradient()
         primal = (self.pieces.A.apply(self.x) if self.x.size else zeros(self.f.q.size)) - self.f.q
@@ -261,7 +278,7 @@ class _Iteration:
             M[:k, -1] = M[-1, :k] = drift[free]
             if self.t_free:
                 M[k, -1] = M[-1, k] = float(factor[moving] @ drift[moving])
-        return np.linalg.inv(M), basis
+        return _inverse(M), basis
 
     def _hessian(self, x: Array, kappa: float) -> Array:
         f, free = self.f, self.free
@@ -281,49 +298,67 @@ class _Iteration:
         return H
 
     def converge(self) -> None:
-        """Until the residuals are rounding.  FaceError if they stop shrinking before."""
+        """Until the residuals are rounding: damped Newton steps with a matrix that is renewed while they gain little.
+
+        FaceError if no step shrinks the residuals any more before that.
+        """
         inverse, basis = self._matrix()
-        goal = 1 << (MARGIN // 2)
-        last, refreshed = None, 0
+        found, fresh, renewed = self.residual(), True, 0
         for _ in range(STEPS):
-            dual, primal, stationary, ball = self.residual()
-            # the primal residual in whitened rows, relative to 2^-BITS
-            shift = max(_bits(dual), _bits(primal) - self.pieces.A.bits, abs(stationary).bit_length(), abs(ball).bit_length())
-            size = shift
-            if size <= goal.bit_length():
+            size = self._size(found)
+            if size.bit_length() <= MARGIN // 2:
                 return
-            gained = SLOW if last is None else last - size
-            if gained < SLOW and refreshed < REFRESHES:
+            step = self._step(inverse, basis, found)
+            new = self._descend(step, size)
+            gained = size.bit_length() - self._size(new).bit_length() if new is not None else 0
+            if new is None and (fresh or renewed == RENEWALS):
+                raise FaceError(f"Newton's method stops {BITS - size.bit_length()} bits after the point")
+            found, fresh = new or found, False
+            if gained < SLOW and renewed < RENEWALS:
                 inverse, basis = self._matrix()  # at a better point, so that every further step gains more
-                refreshed += 1
-            elif gained < 4:
-                raise FaceError(f"Newton's method stops {BITS - size} bits after the point")
-            last = size
-            self._step(inverse, basis, dual, primal, stationary, ball, shift)
+                fresh, renewed = True, renewed + 1
         raise FaceError("Newton's method does not converge")
 
-    def _step(
-        self, inverse: Array, basis: Array, dual: Array, primal: Array, stationary: int, ball: int, shift: int
-    ) -> None:
-        """One chord step; all residuals are read in units of 2^(shift - BITS)."""
-        unit = Fraction(1, 1 << shift)
+    def _size(self, found: _Residual) -> int:
+        """The largest residual; those of A x - q are divided by the size of A."""
+        dual, primal, stationary, ball = found
+        largest = [max((abs(int(v)) for v in part.tolist()), default=0) for part in (dual, primal)]
+        return max(largest[0], largest[1] >> self.pieces.A.bits, abs(stationary), abs(ball))
+
+    def _descend(self, step: _Move, size: int) -> _Residual | None:
+        """Take the step, or half of it, and so on, until the residuals shrink; None (and no move) if they do not."""
+        x, t, y, kappa = self.x.copy(), self.t, self.y, self.kappa
+        for halvings in range(HALVINGS):
+            self.x[self.free] = x[self.free] + (step.x >> halvings)
+            self.t, self.y, self.kappa = t + (step.t >> halvings), y + (step.y >> halvings), kappa + (step.kappa >> halvings)
+            with suppress(FaceError):  # a norm that vanishes on the way
+                found = self.residual()
+                if self._size(found) < size:
+                    return found
+        self.x, self.t, self.y, self.kappa = x, t, y, kappa
+        return None
+
+    def _step(self, inverse: Array, basis: Array, found: _Residual) -> _Move:
+        """One chord step.  Residuals are read in units of their largest, so that floats can hold them."""
+        dual, primal, stationary, ball = found
+        shift = self._size(found).bit_length()
         parts = [_scaled_floats(dual, shift)]
         if self.t_free:
             parts.append(np.array([ratio(stationary, 1 << shift)]))
-        parts.append(basis.T @ self.whitened.right(primal.tolist(), unit))
+        parts.append(basis.T @ self.whitened.right(primal.tolist(), Fraction(1, 1 << shift)))
         if self.ball:
             parts.append(np.array([ratio(ball, 1 << shift)]))
         step = -(inverse @ np.concatenate(parts))
         k, r = self.free.size, basis.shape[1]
-        self.x[self.free] += _from_floats(step[:k], shift)
-        if self.t_free:
-            self.t += int(_from_floats(step[k : k + 1], shift)[0])
         nu = basis @ step[k + self.t_free : k + self.t_free + r]
         ints, y_unit = self.whitened.multipliers(nu)
         grow = y_unit * Fraction(2) ** (shift + self.y_bits - BITS)
-        self.y = self.y + objects([math.floor(v * grow) for v in ints])
-        if self.ball:
-            self.kappa += int(_from_floats(step[-1:], shift)[0])
+        return _Move(
+            x=_from_floats(step[:k], shift),
+            t=int(_from_floats(step[k : k + 1], shift)[0]) if self.t_free else 0,
+            y=objects([math.floor(v * grow) for v in ints]),
+            kappa=int(_from_floats(step[-1:], shift)[0]) if self.ball else 0,
+        )
 
     # ------------------------------------------------------------ inequalities
 
@@ -446,5 +481,12 @@ def _from_floats(values: Array, shift: int) -> Array:
     return objects([v << (shift - cut) if shift >= cut else v >> (cut - shift) for v in whole])
 
 
-def _bits(values: Array) -> int:
-    return max((abs(int(v)).bit_length() for v in values.tolist()), default=0)
+def _inverse(M: Array) -> Array:
+    """M^-1, or the pseudo-inverse where coordinates that nothing penalises leave M singular."""
+    try:
+        inverse = np.linalg.inv(M)
+        if np.linalg.norm(M) * np.linalg.norm(inverse) < WELL:
+            return np.asarray(inverse)
+    except np.linalg.LinAlgError:
+        pass
+    return np.asarray(np.linalg.pinv(M, rcond=1 / WELL))

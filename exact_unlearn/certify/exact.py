@@ -21,13 +21,16 @@ from exact_unlearn.certify.exactlin import Rationals, objects
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face, Guess, Point, solve_face
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
 from exact_unlearn.certify.kkt import FaceError
-from exact_unlearn.certify.pieces import Pieces, Scale, float_program
+from exact_unlearn.certify.pieces import Pieces, Scale, float_program, scales
 from exact_unlearn.certify.pivot import Start, pivot, without_ceiling
 from exact_unlearn.certify.pull import Pull
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
 
 ATTEMPTS = 25
+GRAIN = 44
+"""Float values are read to this many bits below their scale: plenty for strict inequalities."""
+
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,17 @@ def optimum(program: Pieces, whitened: Whitened) -> ExactOptimum:
     Raises InfeasibleError with a Farkas vector, TooManyDigitsError when the optimum is too long to write down, and
     FaceError if even exact pivoting did not reach an optimal face within its limit of steps.
     """
-    floats, scale = float_program(program, whitened)
     seen: set[tuple[object, ...]] = set()
-    points = minimise(floats)
-    for point in points:
-        with suppress(FaceError):
-            return _climb(program, first_face(program, floats, point), _guess(whitened, point, scale), seen)
-    return _pivot(program, first_face(program, floats, points[0]), points[0], scale)
+    start: tuple[Face, FloatPoint, Scale] | None = None
+    for scale in scales(program, whitened):
+        floats = float_program(program, whitened, scale)
+        for point in minimise(floats):
+            face = first_face(program, floats, point, scale)
+            start = start or (face, point, scale)
+            with suppress(FaceError):
+                return _climb(program, face, _guess(whitened, point, scale), seen)
+    assert start is not None
+    return _pivot(program, *start)
 
 
 def _pivot(program: Pieces, face: Face, point: FloatPoint, scale: Scale) -> ExactOptimum:
@@ -122,46 +129,50 @@ def _climb(program: Pieces, face: Face, guess: Guess, seen: set[tuple[object, ..
     raise FaceError("the float solution does not identify an optimal face")
 
 
-def first_face(program: Pieces, floats: FloatProgram, point: FloatPoint) -> Face:
+def first_face(program: Pieces, floats: FloatProgram, point: FloatPoint, scale: Scale) -> Face:
     """Read a face off the float solution."""
     n = program.size
     where, slot = np.zeros(n, dtype=np.int8), np.zeros(n, dtype=np.int64)
-    boxed = np.array([s[0] is None for s in program.slopes], dtype=bool)
-    above = floats.kink_at < point.x[floats.kink_index]
-    np.add.at(slot, floats.kink_index, above.astype(np.int64))
-    slot[boxed] += 1
+    grain = scale.x / (1 << GRAIN)
+    for i, value in enumerate(np.rint(np.ldexp(point.x, GRAIN)).tolist()):
+        number = int(value) * grain
+        row = program.slopes[i]
+        piece = sum(b < number for b in program.breaks[i])
+        slot[i] = piece + (row[0] is None and piece == 0) - (row[-1] is None and piece == len(row) - 1)
+    assert floats.kink_slot is not None
     held = np.flatnonzero(point.kink_held)
-    for k in held:
-        i = int(floats.kink_index[k])
-        first = int(np.searchsorted(floats.kink_index, i))
-        where[i], slot[i] = HELD, k - first + (1 if boxed[i] else 0)
+    where[floats.kink_index[held]] = HELD
+    slot[floats.kink_index[held]] = floats.kink_slot[held]
     for j in np.flatnonzero(point.box_held):
         i = int(floats.box_index[j])
         where[i], slot[i] = HELD, (0 if point.box_held[j] < 0 else len(program.breaks[i]) - 1)
     face = Face(where, slot)
-    if program.ceiling is None:
-        return face
-    touching = np.flatnonzero(point.ceiling_held)
-    both = [int(i) for i in touching if where[i] == HELD]
-    for i in touching:
-        if where[i] == FREE:
-            where[i] = TOP if point.ceiling_held[i] > 0 else BOTTOM
-    if both:
-        i = max(both, key=lambda i: program.ceiling.weights[i] * abs(program.breaks[i][slot[i]]))  # type: ignore[union-attr]
-        face.held_t = program.ceiling.weights[i] * abs(program.breaks[i][slot[i]])
-        face.owners = both
-    if point.floor_held or not touching.size:
-        face.held_t = max(program.ceiling.floor, face.held_t or 0)
+    if program.ceiling is not None:
+        _touch(program, face, point)
     return face
+
+
+def _touch(program: Pieces, face: Face, point: FloatPoint) -> None:
+    """Which coordinates are at the ceiling, and whether t is known."""
+    assert program.ceiling is not None
+    weights, floor = program.ceiling.weights, program.ceiling.floor
+    touching = np.flatnonzero(point.ceiling_held)
+    face.owners = [int(i) for i in touching if face.where[i] == HELD]
+    for i in touching:
+        if face.where[i] == FREE:
+            face.where[i] = TOP if point.ceiling_held[i] > 0 else BOTTOM
+    if face.owners:
+        face.held_t = max(weights[i] * abs(program.breaks[i][face.slot[i]]) for i in face.owners)
+    if point.floor_held or not touching.size:
+        face.held_t = max(floor, face.held_t or 0)
 
 
 def _guess(whitened: Whitened, point: FloatPoint, scale: Scale) -> Guess:
     """The float point in integer units."""
     y, y_unit = whitened.multipliers(point.y)
     y_unit *= scale.y
-    # 44 bits are plenty for values that only have to satisfy strict inequalities
-    x = [int(v) for v in np.rint(np.ldexp(point.x, 44))]
-    x_unit = scale.x / (1 << 44)
+    x = [int(v) for v in np.rint(np.ldexp(point.x, GRAIN))]
+    x_unit = scale.x / (1 << GRAIN)
     bits = max(_exponent(y_unit), _exponent(x_unit), 0)
     return Guess(
         objects([int(v * x_unit * (1 << bits)) for v in x]),

@@ -12,11 +12,11 @@ import numpy as np
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.image import Image
-from exact_unlearn.certify.nuclear import float_multipliers
+from exact_unlearn.certify.nuclear import float_solution
 from exact_unlearn.certify.predictor import lift, lifted_terms
 from exact_unlearn.certify.repair import dyadic, into_region, make_feasible, vanishing_on
-from exact_unlearn.certify.smooth import Norm, float_guess, program_of, smooth_terms
-from exact_unlearn.certify.terms import Drift, everywhere, weights_of
+from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
+from exact_unlearn.certify.terms import Drift, everywhere, seen
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -25,11 +25,12 @@ from exact_unlearn.solution import Solution
 
 @dataclass(frozen=True)
 class Candidate:
-    """A float point on the free coordinates, multipliers of all rows, and of the ball."""
+    """A float point on the free coordinates, multipliers of all rows, and of the ball; perhaps g (d,) of the norm."""
 
     x: Array
     nu: list[Fraction]
     kappa: Fraction
+    g: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ def candidates(
     """The caller's solution, and our own."""
     if solution is not None:
         nu = solution.nu if kept is None else solution.nu[kept]
-        yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0))
+        g = None if solution.subgradient is None else to_float(solution.subgradient)
+        yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0), g)
     name = problem.regularizer.name
     if name == "nuclear_norm":
-        theta, nu = float_multipliers(problem, None)
-        nu = nu if kept is None else nu[kept]
-        yield Candidate(theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0))
+        start = float_solution(problem, None)
+        nu = start.nu if kept is None else start.nu[kept]
+        yield Candidate(start.theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0), start.g)
     elif name == "predictor_norm":
         yield _of_predictor(problem, drift, kept)
     else:
@@ -76,8 +78,8 @@ def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | No
 
 
 def _of_program(image: Image, whitened: Whitened, program: Any) -> Candidate:
-    scale, guesses = float_guess(program, whitened)
-    guess, pieces = guesses[0], program.pieces
+    scale, guess = next(float_guesses(program, whitened))
+    pieces = program.pieces
     x = guess.x * float(scale.x * pieces.x_unit)
     ints, unit = whitened.multipliers(guess.y)
     nu = [Fraction(0)] * len(image.q)
@@ -101,10 +103,27 @@ def repaired(
     dual: Tree = {"nu": vector({i: v for i, v in enumerate(nu) if v})}
     if kappa:
         dual["ball"] = rational_text(kappa)
-    g = _subgradient(problem, image, drift, nu, x, kappa)
+    g = _subgradient(problem, image, drift, nu, x, candidate.g)
     if g:
         dual["g"] = vector(g)
-    return Repaired(theta, primal_tree(theta, image.theta, image.free), dual)
+    primal = primal_tree(theta, image.theta, image.free)
+    if problem.regularizer.name == "nuclear_norm":
+        primal["factors"] = _factors(problem, theta)
+    return Repaired(theta, primal, dual)
+
+
+def _factors(problem: UnlearningProblem, theta: Rationals) -> list[Tree]:
+    """Singular vectors in floats: the checker adds what they leave of the matrix."""
+    regularizer: Any = problem.regularizer
+    X = theta.floats()[regularizer.indices].reshape(regularizer.shape)
+    U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
+    root = np.sqrt(sigma)
+    sides = [(U[:, a] * root[a], Vt[a] * root[a]) for a in np.flatnonzero(sigma > 0)]
+    return [{"u": _floats(u), "v": _floats(v)} for u, v in sides]
+
+
+def _floats(values: Array) -> list[Tree]:
+    return vector({k: Fraction(float(v)) for k, v in enumerate(values) if v})
 
 
 def _clipped(x: Rationals, theta: list[Fraction], drift: Drift) -> tuple[Rationals, Array]:
@@ -126,13 +145,13 @@ def _admissible(
     """Multipliers whose lower bound is not minus infinity: zero on what nothing penalises, and in the dual ball of a spectral norm."""
     regularizer: Any = problem.regularizer
     if drift.cone and drift.box is None and not kappa:
-        unseen = np.flatnonzero(~_seen(problem)[image.free])
+        unseen = np.flatnonzero(~seen(problem)[image.free])
         if unseen.size:
             y = [nu[row] * image.scales[row] for row in image.rows]
             nu = [Fraction(0)] * len(nu)
             for row, value in zip(image.rows, vanishing_on(image, y, unseen), strict=True):
                 nu[row] = value / image.scales[row]
-    if regularizer.name == "nuclear_norm":
+    if regularizer.name == "nuclear_norm" and drift.cone and drift.box is None and not kappa:
         z = _pullback(image, nu)
         G = np.zeros(problem.n_parameters)
         G[image.free] = z
@@ -142,22 +161,6 @@ def _admissible(
     return nu
 
 
-def _seen(problem: UnlearningProblem) -> Array:
-    """Coordinates on which R depends."""
-    regularizer: Any = problem.regularizer
-    seen = np.ones(problem.n_parameters, dtype=bool)
-    if regularizer.name == "nuclear_norm":
-        seen[:] = False
-        seen[regularizer.indices] = True
-    elif regularizer.name == "group_l2":
-        seen = np.asarray((regularizer.weights != 0)[regularizer.labels], dtype=bool)
-    elif regularizer.name == "elastic_net":
-        seen[:] = bool(regularizer.alpha or regularizer.beta)
-    elif regularizer.name != "predictor_norm":
-        seen = np.array([bool(w) for w in weights_of(regularizer, problem.n_parameters)])
-    return seen
-
-
 def _pullback(image: Image, nu: list[Fraction]) -> Array:
     """J.T nu on the free coordinates, in floats."""
     current = Rationals.of([v * s for v, s in zip(nu, image.scales, strict=True)])
@@ -165,15 +168,21 @@ def _pullback(image: Image, nu: list[Fraction]) -> Array:
 
 
 def _subgradient(
-    problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], x: Rationals, kappa: Fraction
+    problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], x: Rationals, given: Array | None
 ) -> dict[int, Fraction]:
     """Of a norm, where the drift does not move: what the kinks cannot carry; 0 on the edge of the box."""
+    regularizer: Any = problem.regularizer
+    if regularizer.name == "nuclear_norm" and given is not None and not (drift.cone and drift.box is None):
+        G = given[regularizer.indices].reshape(regularizer.shape)
+        G = G / max(1.0, float(np.linalg.norm(G, 2)) * (1 + 1e-13))
+        return {int(j): Fraction(float(v)) for j, v in zip(regularizer.indices, G.reshape(-1), strict=True)}
     if problem.regularizer.name not in ("l2", "linf", "group_l2") or (not drift.mu and drift.box is None):
         return {}
-    z, seen, out = _pullback(image, nu), _seen(problem), {}
+    z, visible = _pullback(image, nu), seen(problem)
+    out: dict[int, Fraction] = {}
     for i, j in enumerate(image.free.tolist()):
         step = x[i] - image.theta[j]
-        if not seen[j]:
+        if not visible[j]:
             continue
         if drift.box is not None and abs(step) == drift.box:
             out[j] = Fraction(0)

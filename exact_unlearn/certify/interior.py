@@ -34,7 +34,7 @@ PROXIMAL = 1e-8
 class FloatProgram:
     """The program above in floats, scaled so that typical entries of x and of the multipliers are near 1.
 
-    W: (r, n).  kink_*: one entry per kink (its coordinate, place b, slope change a > 0); box_*: one entry per boxed
+    W: (r, n).  kink_*: one entry per kink (its coordinate, place b, slope change a > 0, and its number for the caller); box_*: one entry per boxed
     coordinate; ceiling: (n,) weights w or None.
     """
 
@@ -48,6 +48,7 @@ class FloatProgram:
     box_index: Array
     box_low: Array
     box_high: Array
+    kink_slot: Array | None = None
     ceiling: Array | None = None
     ceiling_cost: float = 1.0
     floor: float = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -19,12 +20,14 @@ from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
+from exact_unlearn.certify.exact import optimum
 from exact_unlearn.certify.exactlin import Rationals, product, solve
 from exact_unlearn.certify.fallback import candidates, repaired
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
-from exact_unlearn.certify.nuclear import enclose_nuclear, float_multipliers
+from exact_unlearn.certify.nuclear import enclose_nuclear, float_solution
+from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import check_rows, numerical_rank
@@ -90,6 +93,9 @@ class _Attempt:
             apart = _beyond(self.image, self.drift.ball)
             if apart is not None:
                 return self._infeasible(apart, "every solution lies outside the trust region")
+        outside = self._outside_box()
+        if outside is not None:
+            return self._infeasible(outside, "no solution lies within the trust region")
         for rung in self._rungs():
             try:
                 certificate = rung()
@@ -99,6 +105,29 @@ class _Attempt:
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
         return self._nothing()
+
+    def _outside_box(self) -> list[Fraction] | None:
+        """A Farkas vector where A x = q has no solution in the box.  With rhs = 0 theta* is one; the exact forms find out themselves."""
+        name = self.problem.regularizer.name
+        decided = name in EXACT and (name != "l2" or self.drift.cone)
+        if self.drift.box is None or self.drift.pinned or decided or not any(self.problem.rhs):
+            return None
+        zero, n = Fraction(0), self.image.free.size
+        shortest = Separable(
+            theta=self.image.theta_free,
+            quadratic=[zero] * n,
+            kink=[zero] * n,
+            lam=[Fraction(1)] * n,
+            mu=[zero] * n,
+            box=[self.drift.box] * n,
+        )
+        try:
+            optimum(pieces(self.image, shortest), self.whitened)
+        except InfeasibleError as error:
+            return self._farkas(error.farkas)
+        except STEPS_DOWN as error:
+            self.reasons.append(str(error))
+        return None
 
     def _rungs(self) -> list[Callable[[], Certificate]]:
         name = self.problem.regularizer.name
@@ -120,7 +149,8 @@ class _Attempt:
         found = enclose(self.problem, self.image, self.whitened, self.drift, self.kept)
         tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
         if found.distance is not None:
-            tree["distance"] = found.distance
+            with suppress(FaceError):  # the bounds stand without it
+                return self._judged({**tree, "distance": found.distance}, found.theta)
         return self._judged(tree, found.theta)
 
     def _repaired(self) -> Certificate:
@@ -158,8 +188,8 @@ class _Attempt:
         return replace(certificate, rows=report)
 
     def _nuclear(self) -> Certificate:
-        theta, nu = float_multipliers(self.problem, self.solution)
-        found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, theta, nu)
+        start = float_solution(self.problem, self.solution)
+        found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start)
         return self._judged({"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}, found.theta)
 
     def _judged(self, tree: Tree, theta: Rationals) -> Certificate:

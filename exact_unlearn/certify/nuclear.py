@@ -4,8 +4,9 @@ A matrix X = P Q.T of rank r is optimal for |X|_* + Lambda/2 |D|^2 under A x = q
 
     G Q = P,      G.T P = Q,      |G|_2 <= 1,      A.T y = Lambda D elsewhere,      A x = q,
 
-because then P.T P = Q.T Q and |X|_* = |P|_F^2 = <G, X>.  On frozen entries X is given and G is free.  These equations are
-polynomials; they are solved by Newton's method in fixed point, with a float pseudo-inverse (P and Q may turn together).
+because then P.T P = Q.T Q and |X|_* = |P|_F^2 = <G, X>.  An l1 drift adds mu sign(D).  On entries that are frozen, or held at
+theta* by an l1 drift or at the edge of a box, X is given and G is free.  These equations are polynomials; they are solved by
+Newton's method in fixed point, with a float pseudo-inverse (P and Q may turn together).
 """
 
 from __future__ import annotations
@@ -42,13 +43,20 @@ class NuclearProof:
     dual: Tree
 
 
+@dataclass(frozen=True)
+class FloatSolution:
+    """theta (d,), multipliers nu (k,), and g (d,) in the subdifferential of the norm."""
+
+    theta: Array
+    nu: Array
+    g: Array
+
+
 def enclose_nuclear(
-    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, theta: Array, nu: Array
+    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, start: FloatSolution
 ) -> NuclearProof:
-    """From a float solution (theta, nu).  FaceError where Newton's method does not converge from it."""
-    if drift.mu or drift.box is not None:
-        raise FaceError("the nuclear norm with an l1 drift or a box has no smooth optimality conditions")
-    run = _Newton(problem, image, whitened, drift, theta, nu)
+    """From a float solution.  FaceError where Newton's method does not converge from it."""
+    run = _Newton(problem, image, whitened, drift, start)
     run.converge()
     return run.proof()
 
@@ -57,26 +65,56 @@ class _Newton:
     """Unknowns: P, Q, the other free coordinates, y on whitened rows, multipliers of frozen entries, kappa."""
 
     def __init__(
-        self, problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, theta: Array, nu: Array
+        self, problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, start: FloatSolution
     ) -> None:
         self.problem, self.image, self.whitened, self.drift = problem, image, whitened, drift
         regularizer: Any = problem.regularizer
         self.shape: tuple[int, int] = regularizer.shape
         self.indices = np.asarray(regularizer.indices)
-        column = np.full(problem.n_parameters, -1)
-        column[image.free] = np.arange(image.free.size)
-        self.column = column[self.indices]  # of each entry of the matrix, -1 for frozen ones
-        self.inside = np.flatnonzero(self.column >= 0)
-        self.fixed = np.flatnonzero(self.column < 0)
-        self.others = np.setdiff1d(np.arange(image.free.size), self.column[self.inside])
-        scale = float(np.max(np.abs(to_float(np.asarray(theta))), initial=0.0)) or 1.0
-        self.unit = Fraction(2) ** int(np.frexp(scale)[1])
+        theta, g = (to_float(np.asarray(v)) for v in (start.theta, start.g))
+        self.unit = Fraction(2) ** int(np.frexp(float(np.max(np.abs(theta), initial=0.0)) or 1.0)[1])
         self.one = 1 << BITS
+        self.lam, self.mu = self._fix(drift.lam * self.unit), self._fix(drift.mu)
+        z = self._pullback(start.nu)
+        D = theta[image.free] - to_float(image.theta[image.free])
+        values = self._held(D, z - g[image.free])
+        self._divide(values)
+        self.sign = objects([0 if v is not None else int(np.sign(d)) for v, d in zip(values, D, strict=True)])
         self.theta_star = self._fix_all([t / self.unit for t in image.theta_free])
-        self.frozen = self._fix_all([image.theta[j] / self.unit for j in self.indices[self.fixed]])
         self.q = self._fix_all([image.q[i] / self.unit for i in image.rows])
-        self.lam = self._fix(drift.lam * self.unit)
-        self._start(theta, nu)
+        self._start(theta / float(self.unit), z, g)
+
+    def _held(self, D: Array, force: Array) -> list[Fraction | None]:
+        """Values of free coordinates that a kink or an edge holds; force (n,): what the drift penalties pull with."""
+        drift, theta = self.drift, self.image.theta_free
+        size = max(float(np.max(np.abs(D), initial=0.0)), 1e-6 * float(self.unit))
+        out: list[Fraction | None] = []
+        for d, pull, centre in zip(D.tolist(), (force - float(drift.lam) * D).tolist(), theta, strict=True):
+            if drift.box is not None and abs(d) >= float(drift.box) * (1 - 1e-6):
+                out.append(centre + (drift.box if d > 0 else -drift.box))
+            elif drift.mu and abs(d) / size < 1 - abs(pull) / float(drift.mu):
+                out.append(centre)
+            else:
+                out.append(None)
+        return out
+
+    def _divide(self, values: list[Fraction | None]) -> None:
+        """Entries of the matrix that move (`inside`, at columns `column`) and that are given (`fixed`); the other coordinates."""
+        image = self.image
+        column = np.full(self.problem.n_parameters, -1)
+        column[image.free] = np.arange(image.free.size)
+        own = column[self.indices]
+        moves = np.array([c >= 0 and values[c] is None for c in own], dtype=bool)
+        self.column, self.own = np.where(moves, own, -1), own
+        self.inside, self.fixed = np.flatnonzero(moves), np.flatnonzero(~moves)
+        outside = np.setdiff1d(np.arange(image.free.size), own[own >= 0])
+        self.others = np.array([c for c in outside if values[c] is None], dtype=int)
+        given = {c: v for c, v in enumerate(values) if v is not None}
+        self.constant = zeros(image.free.size)
+        for c, v in given.items():
+            self.constant[c] = self._fix(v / self.unit)
+        fixed = [given[c] if c >= 0 else image.theta[j] for c, j in zip(own[self.fixed], self.indices[self.fixed], strict=True)]
+        self.frozen = self._fix_all([v / self.unit for v in fixed])
 
     def _fix(self, value: Fraction) -> int:
         return (value.numerator << BITS) // value.denominator
@@ -84,53 +122,36 @@ class _Newton:
     def _fix_all(self, values: list[Fraction]) -> Array:
         return objects([self._fix(Fraction(v)) for v in values])
 
-    def _start(self, theta: Array, nu: Array) -> None:
-        p, q = self.shape
-        x = to_float(np.asarray(theta)) / float(self.unit)
-        z = self._pullback(nu)
+    def _start(self, x: Array, z: Array, g: Array) -> None:
+        """Unknowns from floats; x: theta in units of `unit`."""
         D = x[self.image.free] - to_float(self.image.theta[self.image.free]) / float(self.unit)
-        lam = float(self.drift.lam) * float(self.unit)
-        kappa = 0.0
-        ball = self.drift.ball
+        lam, mu, ball = float(self.drift.lam * self.unit), float(self.drift.mu), self.drift.ball
         self.ball = ball is not None and bool(np.linalg.norm(D) >= float(ball / self.unit) * (1 - 1e-6))
-        if self.ball and D @ D:
-            elsewhere = self.others if self.others.size else np.arange(D.size)
-            pull = z - lam * D if self.others.size else z - lam * D - self._polar(x)
-            kappa = max(float(pull[elsewhere] @ D[elsewhere] / (D[elsewhere] @ D[elsewhere] or 1.0)), 0.0)
-        G = np.zeros(p * q)
-        G[self.inside] = (z - (lam + kappa) * D)[self.column[self.inside]]
-        X = x[self.indices].reshape(p, q)
-        U, sigma, Vt = np.linalg.svd(X)
-        if self.fixed.size:
-            G[self.fixed] = (U[:, : min(p, q)] @ Vt[: min(p, q)]).reshape(-1)[self.fixed]
-        size = np.abs(np.einsum("ia,ij,aj->a", U[:, : sigma.size], G.reshape(p, q), Vt[: sigma.size]))
-        rank = int(np.sum(sigma / (sigma[0] or 1.0) > np.maximum(1 - size, 1e-9))) if sigma.size and sigma[0] else 0
-        self.rank = rank
-        root = np.sqrt(sigma[:rank])
-        self.P, self.Q = self._from(U[:, :rank] * root), self._from(Vt[:rank].T * root)
+        moving = np.concatenate([self.column[self.inside], self.others])
+        kappa = 0.0
+        if self.ball and np.any(D[moving]):
+            rest = z[moving] - g[self.image.free][moving] - lam * D[moving] - mu * np.sign(D[moving])
+            kappa = max(float(rest @ D[moving] / (D[moving] @ D[moving])), 0.0)
+        G = g[self.indices].reshape(self.shape)
+        U, sigma, Vt = np.linalg.svd(x[self.indices].reshape(self.shape))
+        size = np.abs(np.einsum("ia,ij,aj->a", U[:, : sigma.size], G, Vt[: sigma.size]))
+        clear = sigma / (float(sigma[0]) or 1.0) > np.maximum(1 - size, 1e-9) if sigma.size else sigma > 0
+        self.rank = int(np.sum(clear)) if sigma.size and sigma[0] else 0
+        root = np.sqrt(sigma[: self.rank])
+        self.P, self.Q = self._from(U[:, : self.rank] * root), self._from(Vt[: self.rank].T * root)
         self.x_out = self._from(x[self.image.free[self.others]])
         self.y_bits = BITS + self.image.basis.bits + 16
-        self.y = self._rows(nu)
-        self.psi = self._from(G[self.fixed])
+        self.y = self._rows(z)
+        self.psi = self._from(G.reshape(-1)[self.fixed])
         self.kappa = int(Fraction(kappa) * self.one)
 
     def _pullback(self, nu: Array) -> Array:
         matrix = to_float(np.asarray(self.problem.free_matrix()))
         return np.asarray(matrix.T @ to_float(np.asarray(nu)))
 
-    def _polar(self, x: Array) -> Array:
-        """U V.T on the free coordinates."""
-        U, s, Vt = np.linalg.svd(x[self.indices].reshape(self.shape), full_matrices=False)
-        keep = s > 1e-6 * (s[0] if s.size else 1.0)
-        out = np.zeros(self.image.free.size)
-        out[self.column[self.inside]] = (U[:, keep] @ Vt[keep]).reshape(-1)[self.inside]
-        return out
-
-    def _rows(self, nu: Array) -> Array:
-        """Multipliers of the integer rows, fixed point: nu = y / scales on independent rows, dependent ones folded in."""
-        kept = self.image.rows
-        z = self._pullback(nu)
-        fitted = np.linalg.lstsq(self.whitened.W.T, z, rcond=None)[0] if kept else np.zeros(0)
+    def _rows(self, z: Array) -> Array:
+        """Multipliers of the independent integer rows with A.T y = z, fixed point."""
+        fitted = np.linalg.lstsq(self.whitened.W.T, z, rcond=None)[0] if self.image.rows else np.zeros(0)
         ints, unit = self.whitened.multipliers(fitted)
         return objects([int(v * unit * (1 << self.y_bits)) for v in ints])
 
@@ -144,7 +165,7 @@ class _Newton:
     def _state(self) -> tuple[Array, Array, Array]:
         """X (p, q), x on the free coordinates and the drift, fixed point."""
         X = (self.P @ self.Q.T) >> BITS if self.rank else zeros(self.shape)
-        x = zeros(self.image.free.size)
+        x = self.constant.copy()
         x[self.column[self.inside]] = X.reshape(-1)[self.inside]
         x[self.others] = self.x_out
         return X, x, np.asarray(x - self.theta_star, dtype=object)
@@ -153,7 +174,7 @@ class _Newton:
         """G (p, q) and A.T y - Lambda D elsewhere."""
         A = self.image.basis
         pull = A.T.apply(self.y) >> (self.y_bits - BITS) if self.y.size else zeros(drift.size)
-        rest = pull - (((self.lam + self.kappa) * drift) >> BITS)
+        rest = pull - (((self.lam + self.kappa) * drift) >> BITS) - self.mu * self.sign
         G = zeros(self.indices.size)
         G[self.inside] = rest[self.column[self.inside]]
         G[self.fixed] = self.psi
@@ -268,15 +289,15 @@ class _Newton:
         dyadic = make_feasible(image, self.whitened, dyadic, freedom)
         dyadic = into_region(dyadic, image.theta_free, self.drift, not any(self.problem.rhs))
         theta = everywhere(image.theta, image.free, dyadic)
-        shrink = 1 - Fraction(1, 1 << SAFETY)
+        shrink = self._shrink(G)
         y = self._multipliers(shrink)
-        if self.drift.cone and self.kappa <= 0:  # nothing penalises the others, so nothing may pull at them
+        if self._plain():  # nothing penalises the others, so nothing may pull at them
             y = vanishing_on(image, y, self.others)
         dual: Tree = {"nu": vector({row: v / image.scales[row] for row, v in zip(image.rows, y, strict=True)})}
         kappa = Fraction(self.kappa, self.one) / unit
         if self.ball and kappa > 0:
             dual["ball"] = rational_text(kappa)
-        listed = self.fixed if self.drift.cone and kappa <= 0 else np.arange(self.indices.size)
+        listed = self.fixed if self._plain() else np.arange(self.indices.size)  # where nothing else pulls, g must be A.T y itself
         flat = G.reshape(-1)
         g = {int(self.indices[k]): Fraction(int(flat[k]), self.one) * shrink for k in listed}
         if g:
@@ -286,32 +307,42 @@ class _Newton:
             primal["factors"] = [self._factor(a) for a in range(self.rank)]
         return NuclearProof(theta, primal, dual)
 
+    def _plain(self) -> bool:
+        """The norm alone, without any force of a drift penalty."""
+        return self.drift.cone and self.drift.box is None and self.kappa <= 0
+
+    def _shrink(self, G: Array) -> Fraction:
+        """A factor just below 1 for which |G|_2 <= 1; more below where the float start was not strictly inside the dual ball."""
+        size = float(np.linalg.norm(self._floats(G), 2)) if G.size else 0.0
+        return 1 - Fraction(1, 1 << SAFETY) if size < 1 + 1e-13 else Fraction(1 / (size * (1 + 1e-13)))
+
     def _factor(self, a: int) -> Tree:
         u, v = ([Fraction(int(entry), self.one) for entry in side[:, a]] for side in (self.P, self.Q))
         return {"u": vector(dict(enumerate(u))), "v": vector({k: value * self.unit for k, value in enumerate(v)})}
 
     def _multipliers(self, shrink: Fraction) -> list[Fraction]:
         """y as rationals; shrunk where g is A.T y itself."""
-        factor = shrink if self.drift.cone and self.kappa <= 0 else Fraction(1)
+        factor = shrink if self._plain() else Fraction(1)
         return [Fraction(int(v), 1 << self.y_bits) * factor for v in self.y]
 
 
-def float_multipliers(problem: UnlearningProblem, solution: Any) -> tuple[Array, Array]:
-    """theta and nu to start from: the caller's, or an interior-point solution of the explicit program."""
-    if solution is not None:
-        return np.asarray(solution.theta), np.asarray(solution.nu)
+def float_solution(problem: UnlearningProblem, solution: Any) -> FloatSolution:
+    """What to start from: the caller's solution if it knows its subgradients, or an interior-point solution of the program."""
+    if solution is not None and solution.subgradient is not None:
+        return FloatSolution(solution.theta, solution.nu, solution.subgradient)
     return _clarabel(problem)
 
 
-def _clarabel(problem: UnlearningProblem) -> tuple[Array, Array]:
+def _clarabel(problem: UnlearningProblem) -> FloatSolution:
     try:
         import clarabel
         import scipy.sparse as sp
 
-        from exact_unlearn.program import explicit_program
+        from exact_unlearn.program import assemble
     except ImportError:
         raise FaceError("the nuclear norm needs a solution to start from, or clarabel") from None
-    program = explicit_program(problem)
+    assembly = assemble(problem)
+    program = assembly.program
     cones = [clarabel.ZeroConeT(program.cones.zero), clarabel.NonnegativeConeT(program.cones.nonneg)]
     cones += [clarabel.SecondOrderConeT(n) for n in program.cones.soc]
     cones += [clarabel.PSDTriangleConeT(n) for n in program.cones.psd]
@@ -323,7 +354,8 @@ def _clarabel(problem: UnlearningProblem) -> tuple[Array, Array]:
     z, y = np.array(answer.x), np.array(answer.z)
     if not (np.isfinite(z).all() and np.isfinite(y).all()):
         raise FaceError("clarabel returned no point")
-    return program.theta(z), program.nu(y)
+    theta = program.theta(z)
+    return FloatSolution(theta, program.nu(y), assembly.subgradients(theta, y)[0])
 
 
 def _scaled(values: Array, shift: int) -> Array:

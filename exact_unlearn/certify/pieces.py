@@ -16,15 +16,15 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from exact_unlearn.certify.exactlin import IntMatrix, common_denominator, ratio
+from exact_unlearn.certify.exactlin import IntMatrix, ratio
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatProgram
 from exact_unlearn.certify.whiten import Whitened
-from exact_unlearn.jacobian import Array
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,44 @@ class Scale:
     y: Fraction
 
 
-def float_program(program: Pieces, whitened: Whitened, slope: Fraction = Fraction(0)) -> tuple[FloatProgram, Scale]:
-    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place.
+FAR = 2.0**34
+"""A breakpoint so many typical sizes away is no place where a solution in this scale could be."""
 
-    slope: a further typical slope, of terms that the program does not know.
+
+def scales(program: Pieces, whitened: Whitened, slope: Fraction = Fraction(0), place: int = 0) -> list[Scale]:
+    """Units in which typical entries are near 1: one, or two where least-norm points are much shorter than everything else.
+
+    slope, place: further typical numbers, of terms that the program does not know.
     """
-    scale = _scale(program, whitened, slope)
+    candidates = [Fraction(place), *(Fraction(abs(b)) for row in program.breaks for b in row)]
+    for k, row in zip(program.curvature, program.slopes, strict=True):
+        candidates += [Fraction(abs(s), k) for s in row if s is not None and k]
+    largest, near = max(candidates, default=Fraction(0)), _least_norm(program, whitened)
+    lengths = [max(largest, near) or Fraction(1)]
+    if near and near < largest / 2**20:
+        lengths.append(near)
+    steep = max((abs(s) for row in program.slopes for s in row if s is not None), default=0)
+    cost = 0 if program.ceiling is None else program.ceiling.cost * max(program.ceiling.weights, default=0)
+    found = []
+    for length in lengths:
+        x = _power_of_two(length)
+        bend = max((k * x for k in program.curvature), default=Fraction(0))
+        found.append(Scale(x, _power_of_two(max(Fraction(steep), bend, Fraction(cost), slope) or Fraction(1))))
+    return found
+
+
+def _least_norm(program: Pieces, whitened: Whitened) -> Fraction:
+    """The largest entry of the shortest x with A x = q, nearly."""
+    peak = max((abs(v) for v in program.q), default=0)
+    if not peak:
+        return Fraction(0)
+    unit = Fraction(2) ** peak.bit_length()
+    size = float(np.max(np.abs(whitened.W.T @ whitened.right(program.q, 1 / unit)), initial=0.0))
+    return unit * Fraction(2) ** math.frexp(size)[1] if size else Fraction(0)
+
+
+def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatProgram:
+    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place.  What is FAR is left out."""
     x_down, y_down = 1 / scale.x, 1 / scale.y
 
     def by(value: int, factor: Fraction) -> float:
@@ -167,67 +199,45 @@ def float_program(program: Pieces, whitened: Whitened, slope: Fraction = Fractio
 
     bend = scale.x / scale.y
     linear = np.zeros(program.size)
-    kinks: list[tuple[int, float, float]] = []
+    kinks: list[tuple[int, float, float, int]] = []
     boxes: list[tuple[int, float, float]] = []
     for i, (places, slopes) in enumerate(zip(program.breaks, program.slopes, strict=True)):
         inner = [s for s in slopes if s is not None]
-        jumps = [b - a for a, b in zip(inner[:-1], inner[1:], strict=True)]
-        linear[i] = by(2 * inner[0] + sum(jumps), y_down / 2)
-        if slopes[0] is None:
-            boxes.append((i, by(places[0], x_down), by(places[-1], x_down)))
-            places = places[1:-1]
-        kinks += [(i, by(b, x_down), by(j, y_down / 2)) for b, j in zip(places, jumps, strict=True)]
+        offset = int(slopes[0] is None)
+        low, high = (by(places[0], x_down), by(places[-1], x_down)) if offset else (-math.inf, math.inf)
+        if offset and max(abs(low), abs(high)) < FAR:
+            boxes.append((i, low, high))
+        start, total = inner[0], 0
+        for k, (before, after) in enumerate(pairwise(inner)):
+            place = by(places[k + offset], x_down)
+            if abs(place) < FAR:
+                kinks.append((i, place, by(after - before, y_down / 2), k + offset))
+                total += after - before
+            elif place < 0:
+                start += after - before
+        linear[i] = by(2 * start + total, y_down / 2)
     extra: dict[str, Any] = {}
     if program.ceiling is not None:
         w_max = max(program.ceiling.weights, default=1) or 1
         extra["ceiling"] = np.array([ratio(w, w_max) for w in program.ceiling.weights])
         extra["ceiling_cost"] = by(program.ceiling.cost * w_max, y_down)
         extra["floor"] = by(program.ceiling.floor, x_down / w_max)
-    return (
-        FloatProgram(
-            W=whitened.W,
-            q=whitened.right(program.q, x_down),
-            curvature=np.array([by(k, bend) for k in program.curvature]),
-            linear=linear,
-            kink_index=np.array([k[0] for k in kinks], dtype=int),
-            kink_at=np.array([k[1] for k in kinks]),
-            kink_slope=np.array([k[2] for k in kinks]),
-            box_index=np.array([b[0] for b in boxes], dtype=int),
-            box_low=np.array([b[1] for b in boxes]),
-            box_high=np.array([b[2] for b in boxes]),
-            **extra,
-        ),
-        scale,
+    return FloatProgram(
+        W=whitened.W,
+        q=whitened.right(program.q, x_down),
+        curvature=np.array([by(k, bend) for k in program.curvature]),
+        linear=linear,
+        kink_index=np.array([k[0] for k in kinks], dtype=int),
+        kink_at=np.array([k[1] for k in kinks]),
+        kink_slope=np.array([k[2] for k in kinks]),
+        kink_slot=np.array([k[3] for k in kinks], dtype=int),
+        box_index=np.array([b[0] for b in boxes], dtype=int),
+        box_low=np.array([b[1] for b in boxes]),
+        box_high=np.array([b[2] for b in boxes]),
+        **extra,
     )
-
-
-def _scale(program: Pieces, whitened: Whitened, slope: Fraction) -> Scale:
-    """Powers of two near the largest entry of x (least norm, breakpoints, minima of the pieces) and of the slopes."""
-    candidates = [Fraction(abs(b)) for row in program.breaks for b in row]
-    for k, row in zip(program.curvature, program.slopes, strict=True):
-        candidates += [Fraction(abs(s), k) for s in row if s is not None and k]
-    peak = max((abs(v) for v in program.q), default=0)
-    if peak:
-        unit = Fraction(2) ** peak.bit_length()
-        size = float(np.max(np.abs(whitened.W.T @ whitened.right(program.q, 1 / unit)), initial=0.0))
-        candidates.append(unit * Fraction(2) ** math.frexp(size)[1] if size else Fraction(0))
-    largest = max(candidates, default=Fraction(0))
-    x = _power_of_two(largest) if largest else Fraction(1)
-    steep = max((abs(s) for row in program.slopes for s in row if s is not None), default=0)
-    bend = max((k * x for k in program.curvature), default=Fraction(0))
-    cost = 0 if program.ceiling is None else program.ceiling.cost * max(program.ceiling.weights, default=0)
-    largest = max(Fraction(steep), bend, Fraction(cost), slope)
-    return Scale(x, _power_of_two(largest) if largest else Fraction(1))
 
 
 def _power_of_two(value: Fraction) -> Fraction:
     """A power of two within a factor of two of a positive value."""
     return Fraction(2) ** (value.numerator.bit_length() - value.denominator.bit_length())
-
-
-def floats(values: Array) -> Array:
-    """Integers of any size as float64."""
-    return np.array([ratio(v, 1) for v in values.tolist()])
-
-
-__all__ = ["Ceiling", "Pieces", "Scale", "Separable", "common_denominator", "float_program", "pieces"]

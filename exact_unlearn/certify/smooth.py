@@ -6,7 +6,7 @@ multiplier kappa, found where |x(kappa) - theta*| meets the radius.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -20,7 +20,7 @@ from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.forms import separable
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
-from exact_unlearn.certify.pieces import Pieces, Scale, Separable, float_program, pieces
+from exact_unlearn.certify.pieces import Pieces, Scale, Separable, float_program, pieces, scales
 from exact_unlearn.certify.terms import Drift, weights_of
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
@@ -81,17 +81,20 @@ def program_of(
     return Smooth(program, groups, theta, None if ball is None else ball / unit, measured)
 
 
-def float_guess(program: Smooth, whitened: Whitened) -> tuple[Scale, list[Guess]]:
-    """Float solutions on whitened rows, and the faces they suggest."""
+def float_guesses(program: Smooth, whitened: Whitened) -> Iterator[tuple[Scale, Guess]]:
+    """Float solutions on whitened rows, and the faces they suggest; most trustworthy first."""
     steep = max((g.weight for g in program.groups), default=Fraction(0))
-    base, scale = float_program(program.pieces, whitened, steep)
-    if program.groups:
-        base = replace(base, cones=_cones(program, scale))
-    points, kappa = minimise(base), 0.0
-    if program.radius is not None:
-        theta = np.array([ratio(t * scale.x.denominator, scale.x.numerator) for t in program.theta])
-        points, kappa = _in_ball(base, theta, program.drifting, float(program.radius / scale.x), points)
-    return scale, [_guess(program, base, point, kappa) for point in points]
+    far = max((abs(t) for t in program.theta), default=0) if program.radius is not None else 0
+    for scale in scales(program.pieces, whitened, steep, far):
+        base = float_program(program.pieces, whitened, scale)
+        if program.groups:
+            base = replace(base, cones=_cones(program, scale))
+        points, kappa = minimise(base), 0.0
+        if program.radius is not None:
+            theta = np.array([ratio(t * scale.x.denominator, scale.x.numerator) for t in program.theta])
+            points, kappa = _in_ball(base, theta, program.drifting, float(program.radius / scale.x), points)
+        for point in points:
+            yield scale, _guess(program, base, point, kappa, scale)
 
 
 def _cones(program: Smooth, scale: Scale) -> ConeProgram:
@@ -105,8 +108,8 @@ def _cones(program: Smooth, scale: Scale) -> ConeProgram:
     return ConeProgram(label, inner, weight, frozen)
 
 
-def _guess(program: Smooth, base: FloatProgram, point: FloatPoint, kappa: float) -> Guess:
-    face = first_face(program.pieces, base, point)
+def _guess(program: Smooth, base: FloatProgram, point: FloatPoint, kappa: float, scale: Scale) -> Guess:
+    face = first_face(program.pieces, base, point, scale)
     for group, zero in zip(program.groups, point.group_zero, strict=True):
         if zero and not group.frozen:
             face.where[group.index] = ZERO
@@ -156,4 +159,4 @@ def _bracket(
     return kappa, points
 
 
-__all__ = ["Norm", "Pieces", "float_guess", "program_of", "smooth_terms"]
+__all__ = ["Norm", "Pieces", "float_guesses", "program_of", "smooth_terms"]

@@ -63,6 +63,22 @@ def weights_of(regularizer: Any, size: int) -> list[Fraction]:
     return [Fraction(w) for w in regularizer.weights.tolist()]
 
 
+def seen(problem: UnlearningProblem) -> Array:
+    """Coordinates on which R depends."""
+    regularizer: Any = problem.regularizer
+    visible = np.ones(problem.n_parameters, dtype=bool)
+    if regularizer.name == "nuclear_norm":
+        visible[:] = False
+        visible[regularizer.indices] = True
+    elif regularizer.name == "group_l2":
+        visible = np.asarray((regularizer.weights != 0)[regularizer.labels], dtype=bool)
+    elif regularizer.name == "elastic_net":
+        visible[:] = bool(regularizer.alpha or regularizer.beta)
+    elif regularizer.name != "predictor_norm":
+        visible = np.array([bool(w) for w in weights_of(regularizer, problem.n_parameters)])
+    return visible
+
+
 def sum_squares(x: Rationals, weights: list[Fraction] | None = None) -> Fraction:
     """sum w_i x_i^2."""
     squares = [v * v for v in x.nums.tolist()]
