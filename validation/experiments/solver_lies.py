@@ -28,6 +28,7 @@ import exact_unlearn as xu
 from exact_unlearn import codec
 from exact_unlearn.jacobian import Array
 from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.reference import installed
 
 SHAPE = (20, 60)
 CONDITIONS = tuple(10.0**power for power in range(0, 15, 2))
@@ -72,7 +73,7 @@ def measure(
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Claim]:
     """All claims, form by form and condition by condition; solvers that are not installed are left out."""
-    available = xu.reference.installed()
+    available = installed()
     peers = [name for name in (solvers or SOLVERS) if name in available]
     claims = []
     for form, make in FORMS.items():
