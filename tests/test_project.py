@@ -38,7 +38,7 @@ LAYERS = (
     {"certify", "scalable"},
     {"reference"},  # above certify, because a count is called optimal only with a proof
     {"algorithms"},
-    {"fixtures", "sweep", "report", "plots", "mathml"},
+    {"fixtures", "sweep", "report", "plots", "mathml", "crosscheck"},
     {"demo", "_validation"},
     {"cli"},
     {"__main__"},

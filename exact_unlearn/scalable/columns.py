@@ -26,6 +26,8 @@ FIRST = 5
 """Columns taken at first, per row."""
 ROUND = 2
 """Columns added per round at most, per row."""
+WARM = 0.97
+"""How much of the multipliers comes from the round before."""
 FEW = 600
 """Problems with at most this many columns are not worth choosing from."""
 
@@ -189,7 +191,10 @@ def _choose_first(task: Composite, working: Working, live: Tensor, tight: Tensor
     else:
         squares = torch.zeros_like(task.weights).index_add_(0, task.labels, shortest.square())
         weight = total(team, task.weights * squares.sqrt())
-    return Spare(int(team.rank == 0), shortest, column, weight, batch, False)
+    count = (
+        1 if task.labels is None else max(1, round(width))
+    )  # a group of the common size: equal sizes are summed faster
+    return Spare(count * (team.rank == 0), shortest, column, weight, batch, False)
 
 
 def _run(
@@ -206,7 +211,8 @@ def _run(
     team, index = equations.team, working.index
     columns, weights = working.columns, task.weights[index] if task.labels is None else task.weights
     if spare.count:
-        columns = torch.cat([columns, spare.column[None]])
+        padding = columns.new_zeros(spare.count - 1, columns.shape[1])
+        columns = torch.cat([columns, spare.column[None], padding])
     q = task.curvature
     center = task.anchor[index] / q if q else x.new_zeros(index.numel())
     center = torch.cat([center, x.new_zeros(spare.count)])
@@ -218,7 +224,7 @@ def _run(
         x = columns @ torch.cholesky_solve(equations.right[:, None], lower)[:, 0]
     mean = total(team, x.abs()) / max(total(team, torch.ones_like(x)), 1.0)
     lift = (1.0 if width is None else width) * (mean or 1.0)
-    tail = x.new_full((spare.count,), spare.weight)
+    tail = x.new_full((min(spare.count, 1),), spare.weight)
     if task.labels is None:
         weights = torch.cat([weights, tail])
         z = pull + q * center
@@ -231,7 +237,7 @@ def _run(
         segments = Segments.of(place, groups.numel())
         weights = torch.cat([task.weights, tail])[groups]
         frozen = x.new_zeros(1) if task.frozen is None else task.frozen
-        frozen = torch.cat([frozen, x.new_zeros(spare.count)])[groups]
+        frozen = torch.cat([frozen, torch.zeros_like(tail)])[groups]
         z = pull + q * center
         v, z = z, z / segments.spread((segments.sum(z.square()).sqrt() / (0.9 * weights)).clamp_min(1.0))
         x = (v - z) / q if q else x
@@ -316,10 +322,12 @@ def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Te
     working, signs = _partition(task, pull, right, n_live, least, hint)
     everything = total(team, working.chosen.to(torch.float64)) == n_live
     goal, rounds, iterations = (0.3 * gap if everything else 1e-3), 0, 0
+    x: Tensor | None = None
     while True:
         rounds += 1
         settled = live & ~working.chosen
-        model, progress = _run_largest(task, working, settled, signs, equations, y, goal)
+        model, progress = _run_largest(task, working, settled, signs, equations, (x, y), goal)
+        x = _whole_point(task, working, settled, signs, model)
         iterations += progress.iterations
         y = progress.y
         pull = space.pull(y)
@@ -377,12 +385,8 @@ def _largest_answer(
     rounds: int,
     iterations: int,
 ) -> Answer:
-    team, weights = task.space.team, task.weights.clamp_min(1e-300)
-    x = torch.zeros_like(task.theta_star)
-    point, n = model.point(), working.index.numel()
-    x[working.index] = point[:n] / weights[working.index]
-    level = float(team.sum(point[n:].sum() if team.rank == 0 else point.new_zeros(())))
-    x = torch.where(settled, level * signs / weights, x)
+    weights = task.weights
+    x, n = _whole_point(task, working, settled, signs, model), working.index.numel()
     z = torch.where(task.kinked, pull, 0.0)
     z[working.index] = model.multipliers()[:n] * weights[working.index]
     if task.curvature > 0:
@@ -390,10 +394,26 @@ def _largest_answer(
     return Answer(x, y, z, seen, rounds, iterations, n)
 
 
+def _whole_point(task: Composite, working: Working, settled: Tensor, signs: Tensor, model: Largest) -> Tensor:
+    """x (d,) from the working set and the level that the settled columns share."""
+    team, weights = task.space.team, task.weights.clamp_min(1e-300)
+    x, point, n = torch.zeros_like(task.theta_star), model.point(), working.index.numel()
+    x[working.index] = point[:n] / weights[working.index]
+    level = float(team.sum(point[n:].sum() if team.rank == 0 else point.new_zeros(())))
+    return torch.where(settled, level * signs / weights, x)
+
+
 def _run_largest(
-    task: Composite, working: Working, settled: Tensor, signs: Tensor, equations: Equations, y: Tensor, goal: float
+    task: Composite,
+    working: Working,
+    settled: Tensor,
+    signs: Tensor,
+    equations: Equations,
+    before: tuple[Tensor | None, Tensor],
+    goal: float,
 ) -> tuple[Largest, Progress]:
-    team, index = equations.team, working.index
+    """Interior point on the working set and the level column; before: x (d,) and y of the round before."""
+    (x, y), team, index = before, equations.team, working.index
     weights = task.weights[index]
     columns, q = working.columns / weights[:, None], task.curvature / weights.square()
     center = weights * task.anchor[index] / task.curvature if task.curvature else weights.new_zeros(index.numel())
@@ -404,12 +424,16 @@ def _run_largest(
                 torch.cat([part, tail])
                 for part, tail in ((columns, level[None]), (q, q.new_zeros(1)), (center, q.new_zeros(1)))
             )
-    gram = team.sum(columns.T @ columns)
-    gram.diagonal().add_(1e-12 * float(gram.diagonal().max()) if gram.numel() else 0.0)
-    lower, _ = torch.linalg.cholesky_ex(gram)
-    start = columns @ torch.cholesky_solve(equations.right[:, None], lower)[:, 0]
-    pull = columns @ y
-    model = Largest(columns, q, center, task.floor, start, pull, team)
+    if x is None:
+        gram = team.sum(columns.T @ columns)
+        gram.diagonal().add_(1e-12 * float(gram.diagonal().max()) if gram.numel() else 0.0)
+        lower, _ = torch.linalg.cholesky_ex(gram)
+        start = columns @ torch.cholesky_solve(equations.right[:, None], lower)[:, 0]
+    else:
+        tail = columns.shape[0] - index.numel()
+        level = team.max((weights * x[index].abs()).max() if index.numel() else x.new_zeros(()))
+        start = torch.cat([weights * x[index], level.expand(tail)])
+    model = Largest(columns, q, center, task.floor, start, columns @ y, team, 0.5 if x is None else WARM)
     return model, interior_point(model, equations, y * model.start_scale, goal)
 
 

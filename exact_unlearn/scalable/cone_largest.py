@@ -30,24 +30,35 @@ class Step:
 class Largest:
     """The kink max(floor, max_j |x_j|) with curvatures q_j (n,) around center_j.
 
+    start: x to start from; pull: A.T y to start from, `share` of the multipliers goes to it, the rest is spread evenly.
+
     The level t, its slack t - floor and their multiplier are the same on every shard of the team; shard 0
     accounts for them.
     """
 
     def __init__(
-        self, columns: Tensor, curvature: Tensor, center: Tensor, floor: float, start: Tensor, pull: Tensor, team: Team
+        self,
+        columns: Tensor,
+        curvature: Tensor,
+        center: Tensor,
+        floor: float,
+        start: Tensor,
+        pull: Tensor,
+        team: Team,
+        share: float = 0.5,
     ) -> None:
         self.columns, self.q, self.center, self.floor, self.team = columns, curvature, center, floor, team
         self.coupled = bool(team.max((curvature > 0).any().to(torch.float64)))
         self.x = start
         peak = team.max(start.abs().max() if start.numel() else start.new_zeros(()))
-        self.t = 1.1 * peak.clamp_min(floor) + 1e-12 * (peak == 0)
+        self.t = (1.0 + 0.2 * (1.0 - share)) * peak.clamp_min(floor) + 1e-12 * (peak == 0)
         count = float(team.sum(start.new_tensor(float(start.numel()))))
-        half = 0.5 / (float(team.sum(pull.abs().sum())) or 1.0)
-        spread = (0.5 - 0.5 / (2.0 * count + 1.0)) / (2.0 * max(count, 1.0))
+        half = share / (float(team.sum(pull.abs().sum())) or 1.0)
+        rest = 1.0 - share
+        spread = rest * (1.0 - 1.0 / (2.0 * count + 1.0)) / (2.0 * max(count, 1.0))
         self.z1 = (half * pull).clamp_min(0) + spread
         self.z2 = (-half * pull).clamp_min(0) + spread
-        self.z0 = start.new_tensor(0.5 / (2.0 * count + 1.0))
+        self.z0 = start.new_tensor(rest / (2.0 * count + 1.0))
         self.start_scale = half
         self.first = team.rank == 0
         empty = columns.new_zeros(0)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from exact_unlearn.scalable.team import Team, agreed
 
-CORRECTORS = 2
+CORRECTORS = 1
 """Centrality correctors per iteration, at most."""
 
 PATIENCE = 15

@@ -253,7 +253,13 @@ def _operator(problem: UnlearningProblem, device: Any, dtype: torch.dtype | None
         raise ProblemError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
     if route == "products" or (route == "auto" and k * d > DENSE_ENTRIES and not isinstance(J, DenseTorchJacobian)):
         return Products(J)
-    return DenseTorchJacobian(J.dense().to(device=device or J.device, dtype=dtype or J.dtype))
+    matrix = J.dense()
+    stored = matrix.to(device=device or J.device, dtype=dtype or J.dtype)
+    if stored.dtype != matrix.dtype and k * d:
+        before, after = matrix.abs().amax(1), stored.abs().amax(1)
+        if not bool(torch.isfinite(after).all()) or bool((before.to(after.device).gt(0) & (after < 1e-30)).any()):
+            raise ProblemError("dtype: a row of the jacobian leaves the range of float32; use torch.float64")
+    return DenseTorchJacobian(stored)
 
 
 def _at_rest(problem: UnlearningProblem, radius: float) -> bool:

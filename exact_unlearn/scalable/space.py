@@ -26,6 +26,10 @@ from exact_unlearn.scalable.team import Team, agreed, team_of
 ILL_CONDITIONED = 1e5
 """From this |T|_F on for unit-length rows, Q is formed."""
 
+TOO_DEPENDENT = (
+    "jacobian: its rows are too ill conditioned for products alone; use route='columns', or exact_unlearn.solve"
+)
+
 REFINED_ENTRIES = 4_000_000
 """Up to this size an ill-conditioned J on the CPU is decomposed with extended precision (exact_unlearn.rowspace)."""
 
@@ -160,9 +164,12 @@ def _by_products(
     gram = jacobian.reduce(jacobian.gram(weights))
     factor = gram_factor(gram, max(tolerance, 1e-6), 2.0**-53, "products")
     if factor is None:
-        raise ProblemError(
-            "jacobian: its rows are too dependent for products alone; use route='columns', or exact_unlearn.solve"
-        )
+        raise ProblemError(TOO_DEPENDENT)
+    for combination in factor.null:  # a Gram matrix cannot tell small from zero; one more product with J can
+        left: Tensor = jacobian.rmatvec(torch.where(factor.scale > 0, factor.scale, 1.0) * combination)
+        length = team.sum((left if weights is None else left * weights).square().sum()).sqrt()
+        if float(length) > 4.0 * tolerance:
+            raise ProblemError(TOO_DEPENDENT)
     T = factor.whiten * factor.scale
     miss, farkas = _missed(factor, rhs)
     right = T @ (team.sum(jacobian.matvec(start)) + rhs)

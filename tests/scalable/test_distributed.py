@@ -31,7 +31,7 @@ def run(size: int, folder: Path) -> dict[str, Any]:
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
         for rank in range(size)
     ]
     try:

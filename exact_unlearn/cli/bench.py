@@ -1,0 +1,56 @@
+"""``exact-unlearn bench``: side by side with peers, as ratios, each measurement in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
+from exact_unlearn.errors import ProblemError
+
+PACKAGE = "exact_unlearn._validation.benchmarks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of bench."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="tables, for example norms (default: all; see --list)")
+    parser.add_argument("--case", action="append", metavar="WORD", help="only cases whose labels contain WORD")
+    parser.add_argument(
+        "--full", action="store_true", help="all cases; the large ones keep slow peers busy for an hour"
+    )
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds over all sides (default: 3)")
+    parser.add_argument("--list", action="store_true", help="show tables, cases, sides and missing peers, and stop")
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder for figures (needs matplotlib)")
+    add_report_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0, or an error is raised: what is slow is a finding, no failure."""
+    from exact_unlearn.cli import DONE
+
+    if find_spec("torch") is None:
+        raise ProblemError("bench needs torch; pip install 'exact-unlearn[solve,torch,benchmarks]'")
+    if options.repeats < 1:
+        raise ProblemError(f"--repeats: expected a number >= 1, got {options.repeats}")
+    registry, harness = import_module(f"{PACKAGE}.registry"), import_module(f"{PACKAGE}.harness")
+    benches = registry.select(options.names)
+    if options.list:
+        print("\n\n".join(registry.described(bench) for bench in benches))
+        return DONE
+    require_report(options)
+    folder = None if options.output is None else require_folder("--output", Path(options.output))
+    tables: list[Any] = []
+    with progress(options.quiet) as say:
+        for bench in benches:
+            cases = registry.cases(bench, options.case, options.full)
+            if cases:
+                tables.append(harness.measure(bench, cases, options.repeats, say))
+    if not tables:
+        raise ProblemError(f"--case: no case contains one of {options.case}")
+    if folder is not None:
+        harness.draw(tables, folder / "benchmarks.png")
+    write_report(options, "\n\n".join(table.text() for table in tables), [table.to_json() for table in tables])
+    return DONE

@@ -1,0 +1,137 @@
+"""Solve problems with several gloo processes on this machine: what the cross-check and small machines need.
+
+Real jobs call `distributed.solve_shard` from their own processes (torchrun).  Here the problems travel through
+files, every process takes its columns, and theta comes back whole.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.errors import ProblemError, SolverError
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float
+from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.regularizers import L1, L2, GroupL2, LInf, SquaredL2
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """theta (d,) and nu (k,) of one problem, put together from all processes."""
+
+    theta: Array
+    nu: Array
+    gap: float
+
+
+def shard_indices(problem: UnlearningProblem, size: int) -> list[Array]:
+    """The coordinates of each process, as even as whole groups allow."""
+    d = problem.n_parameters
+    labels = problem.regularizer.labels if isinstance(problem.regularizer, GroupL2) else np.arange(d)
+    owner = (np.arange(labels.max() + 1) * size) // (labels.max() + 1)
+    return [np.flatnonzero(owner[labels] == rank) for rank in range(size)]
+
+
+def restricted(regularizer: Any, index: Array) -> Any:
+    """The regularizer on some coordinates (whole groups)."""
+    if isinstance(regularizer, GroupL2):
+        kept, labels = np.unique(regularizer.labels[index], return_inverse=True)
+        return GroupL2(labels, to_float(np.asarray(regularizer.weights))[kept])
+    if isinstance(regularizer, L1 | L2 | LInf | SquaredL2):
+        weights = regularizer.weights
+        return type(regularizer)(None if weights is None else to_float(np.asarray(weights))[index])
+    return regularizer
+
+
+def solve_with_processes(
+    problems: Sequence[UnlearningProblem], size: int = 2, gap: float = 1e-8, timeout: float = 600.0
+) -> list[Whole]:
+    """Solve dense problems with `size` processes, one after the other, the processes started once.
+
+    Raises SolverError with the last lines of a process that failed, ProblemError for a Jacobian that is not dense.
+    """
+    for problem in problems:
+        if not isinstance(problem.jacobian, DenseJacobian):
+            raise ProblemError("jacobian: only dense problems are handed to processes through files")
+    with tempfile.TemporaryDirectory(prefix="exact-unlearn-") as name:
+        folder = Path(name)
+        for i, problem in enumerate(problems):
+            problem.save(folder / f"problem{i}.npz")
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [
+            sys.executable,
+            "-m",
+            "exact_unlearn.scalable.launch",
+            name,
+            str(len(problems)),
+            str(size),
+            repr(gap),
+        ]
+        started = [
+            subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
+            for rank in range(size)
+        ]
+        try:
+            errors = [process.communicate(timeout=timeout)[1] for process in started]
+        except subprocess.TimeoutExpired:
+            raise SolverError(f"{size} processes did not finish within {timeout:g} s") from None
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+        for process, error in zip(started, errors, strict=True):
+            if process.returncode:
+                raise SolverError(f"a process failed: {' '.join(error.split())[-400:]}")
+        return [_read(folder / f"answer{i}.npz") for i in range(len(problems))]
+
+
+def _read(path: Path) -> Whole:
+    with np.load(path) as file:
+        return Whole(file["theta"], file["nu"], float(file["gap"]))
+
+
+def work(folder: Path, count: int, size: int, gap: float, rank: int) -> None:
+    """What one process does."""
+    import torch
+    import torch.distributed as dist
+
+    from exact_unlearn.scalable.distributed import shard_rows, solve_shard
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=size)
+    for i in range(count):
+        problem = UnlearningProblem.load(folder / f"problem{i}.npz")
+        parts = shard_indices(problem, size)
+        mine = parts[rank]
+        penalty = sum(problem.drifts[1:], start=problem.drifts[0]) if problem.drifts else None
+        answer = solve_shard(
+            shard_rows(_columns(problem, mine)),
+            to_float(problem.theta_star)[mine],
+            restricted(problem.regularizer, mine),
+            penalty,
+            problem.free[mine],
+            to_float(problem.rhs),
+            gap,
+        )
+        theta = np.empty(problem.n_parameters)
+        theta[np.concatenate(parts)] = answer.gathered().numpy()
+        if rank == 0:
+            np.savez(folder / f"answer{i}.npz", theta=theta, nu=answer.nu.numpy(), gap=answer.gap)
+    dist.destroy_process_group()
+
+
+def _columns(problem: UnlearningProblem, index: Array) -> Array:
+    assert isinstance(problem.jacobian, DenseJacobian)
+    return np.ascontiguousarray(to_float(problem.jacobian.matrix)[:, index])
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

@@ -1,0 +1,243 @@
+"""The harness: one process per measurement, sides interleaved, medians of what each reports.
+
+A side is a function that takes the data of a case and returns (seconds, result): it does its own timing, so
+that making the data and importing libraries are not counted, and everything else is.  Nothing is shared between
+sides: libraries with thread pools of their own slow each other down by factors when they live in one process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PACKAGE = "exact_unlearn._validation.benchmarks"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One competitor.  needs: modules without which it is listed as missing; limit: seconds after which it is
+    stopped; once: too slow to be measured more than one time.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+    limit: float = 300.0
+    once: bool = False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(name for name in self.needs if importlib.util.find_spec(name) is None)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One table.
+
+    name: its module is bench_<name>.py, which has `run(side, case) -> dict` with "seconds" and "error".  ours:
+    the side that ratios refer to.  cases: labels with the parameters that make them.  reached: an error above
+    this does not count as an answer.
+    """
+
+    name: str
+    title: str
+    ours: str
+    sides: tuple[Side, ...]
+    cases: Mapping[str, Mapping[str, Any]]
+    reached: float = 1e-6
+    quick: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One side on one case: every measurement, or why there is none."""
+
+    bench: str
+    case: str
+    side: str
+    seconds: tuple[float, ...] = ()
+    cpu: float = math.nan
+    error: float = math.nan
+    memory: float = math.nan
+    floor: float = math.nan
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds) if self.seconds else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Slowest over fastest: how much the machine was doing besides."""
+        return max(self.seconds) / min(self.seconds) if self.seconds else math.nan
+
+
+@dataclass(frozen=True)
+class Table:
+    """All cells of one bench."""
+
+    bench: Bench
+    cells: tuple[Cell, ...] = field(default_factory=tuple)
+
+    def cell(self, case: str, side: str) -> Cell:
+        return next(cell for cell in self.cells if cell.case == case and cell.side == side)
+
+    def ratio(self, case: str, side: str) -> float:
+        """How many times longer than ours; nan where one of them has no answer."""
+        cell = self.cell(case, side)
+        return cell.median / self.cell(case, self.bench.ours).median if self.counts(cell) else math.nan
+
+    def counts(self, cell: Cell) -> bool:
+        return bool(cell.seconds) and cell.error <= self.bench.reached
+
+    def best_peer(self, case: str) -> tuple[str, float]:
+        """The fastest peer that reached the accuracy, and its ratio; ("none", nan) if no peer did."""
+        ratios = {side.name: self.ratio(case, side.name) for side in self.bench.sides if side.name != self.bench.ours}
+        known = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}
+        return min(known.items(), key=lambda item: item[1]) if known else ("none", math.nan)
+
+    def text(self) -> str:
+        """One line per case and side."""
+        words = ("ms", "ratio", "cpu", "x floor", "error", "MiB", "spread")
+        head = f"{'case':26} {'side':20}" + "".join(f" {word:>8}" for word in words) + "  note"
+        lines = [self.bench.title, head]
+        for case in self.bench.cases:
+            for side in self.bench.sides:
+                mine = [cell for cell in self.cells if cell.case == case and cell.side == side.name]
+                lines += [self._line(cell) for cell in mine]
+            if any(cell.case == case for cell in self.cells):
+                name, ratio = self.best_peer(case)
+                lines.append(
+                    f"{case:28} best peer that reached {self.bench.reached:.0e}: {name}, {ratio:.1f} times ours"
+                )
+        return "\n".join(lines)
+
+    def _line(self, cell: Cell) -> str:
+        ours = self.cell(cell.case, self.bench.ours)
+        floors = cell.median / cell.floor if cell.floor else math.nan
+        return (
+            f"{cell.case:26} {cell.side:20} {1e3 * cell.median:8.1f} {cell.median / ours.median:8.2f} "
+            f"{cell.cpu / ours.cpu:8.2f} {floors:8.1f} {cell.error:8.0e} {cell.memory:8.0f} {cell.spread:8.2f}  {cell.note}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bench": self.bench.name,
+            "title": self.bench.title,
+            "cells": [asdict(cell) | {"median": cell.median, "spread": cell.spread} for cell in self.cells],
+        }
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Wall-clock and processor seconds of a call, and what it returned.  Where other work runs besides, compare
+    processors.
+    """
+
+    seconds: float
+    cpu: float
+    result: Any
+
+
+def timed(call: Callable[[], Any]) -> Timed:
+    """Run `call` once."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return Timed(time.perf_counter() - wall, time.process_time() - cpu, result)
+
+
+def load(name: str) -> Any:
+    """The module of a bench."""
+    return importlib.import_module(f"{PACKAGE}.bench_{name}")
+
+
+def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say) -> Table:
+    """Run every side on every case, `repeats` times in turn; the first round warms nothing up, for processes
+    are new.
+    """
+    cells: list[Cell] = []
+    for case in cases:
+        found: dict[str, list[dict[str, Any]]] = {side.name: [] for side in bench.sides}
+        notes: dict[str, str] = {}
+        for turn in range(repeats):
+            for side in bench.sides:
+                if side.missing:
+                    notes[side.name] = f"not installed: {', '.join(side.missing)}"
+                elif side.name not in notes and not (side.once and turn):
+                    say(f"{bench.name}: {case}, {side.name}, round {turn + 1} of {1 if side.once else repeats}")
+                    answer = one(bench.name, side, bench.cases[case])
+                    if "failed" in answer:
+                        notes[side.name] = str(answer["failed"])
+                    else:
+                        found[side.name].append(answer)
+        cells += [
+            _cell(bench.name, case, side.name, found[side.name], notes.get(side.name, "")) for side in bench.sides
+        ]
+    return Table(bench, tuple(cells))
+
+
+def _cell(bench: str, case: str, side: str, answers: Sequence[dict[str, Any]], note: str) -> Cell:
+    if not answers:
+        return Cell(bench, case, side, note=note)
+    return Cell(
+        bench,
+        case,
+        side,
+        tuple(float(answer["seconds"]) for answer in answers),
+        statistics.median(float(answer.get("cpu", math.nan)) for answer in answers),
+        max(float(answer["error"]) for answer in answers),
+        max(float(answer["memory"]) for answer in answers),
+        min(float(answer.get("floor", math.nan)) for answer in answers),
+        note or str(answers[-1].get("note", "")),
+    )
+
+
+def one(bench: str, side: Side, case: Mapping[str, Any]) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, "-m", f"{PACKAGE}.worker", bench, side.name, json.dumps(dict(case))]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=side.limit)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"stopped after {side.limit:g} s"}
+    if done.returncode:
+        return {"failed": f"failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:100]}"}
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def draw(tables: Sequence[Table], path: Any) -> None:
+    """Bars of time over ours, one panel per table, on a logarithmic axis; needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(tables), figsize=(5.0 * len(tables), 4.0), squeeze=False, layout="constrained")
+    for axis, table in zip(axes[0], tables, strict=True):
+        cases = [case for case in table.bench.cases if any(cell.case == case for cell in table.cells)]
+        sides = [side.name for side in table.bench.sides]
+        for position, side in enumerate(sides):
+            heights = [table.ratio(case, side) for case in cases]
+            axis.bar(
+                [i + 0.8 * position / len(sides) for i in range(len(cases))], heights, 0.8 / len(sides), label=side
+            )
+        axis.set_yscale("log")
+        axis.set_xticks([i + 0.4 for i in range(len(cases))], cases, rotation=30, ha="right", fontsize=7)
+        axis.axhline(1.0, color="black", linewidth=0.8)
+        axis.set_title(table.bench.title, fontsize=9)
+        axis.set_ylabel("time over ours")
+        axis.legend(fontsize=6)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,98 @@
+"""The norm problems as a user of CVXPY writes them, and how far an answer is from the optimum."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from exact_unlearn.jacobian import Array
+
+from .harness import Timed, timed
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "CLARABEL": {"tol_gap_abs": 1e-8, "tol_gap_rel": 1e-8, "tol_feas": 1e-8},
+    "ECOS": {"abstol": 1e-8, "reltol": 1e-8, "feastol": 1e-8},
+    "SCS": {"eps_abs": 1e-8, "eps_rel": 1e-8, "max_iters": 200_000},
+    "HIGHS": {},
+}
+"""A relative gap of 1e-8 in the words of each solver."""
+
+
+def norm_expression(norm: str, group: int, x: Any) -> Any:
+    import cvxpy as cp
+
+    if norm == "l1":
+        return cp.norm1(x)
+    if norm == "linf":
+        return cp.norm_inf(x)
+    return cp.sum(cp.norm(cp.reshape(x, (x.size // group, group), order="C"), 2, axis=1))
+
+
+def solve_primal(solver: str, norm: str, group: int, J: Array, theta: Array) -> Timed:
+    """min R(x) subject to J x = J theta; compiling and solving, x."""
+    import cvxpy as cp
+
+    def call() -> Array:
+        x = cp.Variable(theta.size)
+        problem = cp.Problem(cp.Minimize(norm_expression(norm, group, x)), [J @ x == J @ theta])
+        problem.solve(solver=solver, **SETTINGS[solver])
+        return _answer(x.value)
+
+    return timed(call)
+
+
+def solve_dual(solver: str, norm: str, J: Array, theta: Array) -> Timed:
+    """max <J theta, nu> subject to |J.T nu| <= 1 in the dual norm, x from the multipliers (l1 only: |J.T nu| <=
+    1 entrywise).
+    """
+    import cvxpy as cp
+
+    def call() -> Array:
+        nu = cp.Variable(J.shape[0])
+        pull = J.T @ nu
+        upper, lower = pull <= 1.0, pull >= -1.0
+        cp.Problem(cp.Maximize((J @ theta) @ nu), [upper, lower]).solve(solver=solver, **SETTINGS[solver])
+        return np.asarray(np.abs(_answer(upper.dual_value)) - np.abs(_answer(lower.dual_value)))
+
+    return timed(call)
+
+
+def _answer(value: Any) -> Array:
+    if value is None:
+        raise SystemExit("the solver gave no point")
+    return np.asarray(value, dtype=np.float64)
+
+
+def norm_value(norm: str, group: int, x: Array) -> float:
+    if norm == "l1":
+        return float(np.abs(x).sum())
+    if norm == "linf":
+        return float(np.abs(x).max())
+    return float(np.linalg.norm(x.reshape(-1, group), axis=1).sum())
+
+
+def error_of(norm: str, group: int, J: Array, theta: Array, x: Array, optimum: float) -> float:
+    """(R(feasible x) - optimum) / optimum, where the feasible x is the orthogonal projection of x onto {J x = J
+    theta}.
+    """
+    Q = np.linalg.qr(J.T)[0]
+    feasible = x - Q @ (Q.T @ (x - theta))
+    return abs(norm_value(norm, group, feasible) - optimum) / optimum
+
+
+def floor_seconds(J: Array) -> float:
+    """max(one read of J, one Gram matrix at the speed of matrix products), measured: no method that looks at J
+    is faster.
+    """
+    k = J.shape[0]
+    square = np.ones((1024, 1024))
+    square @ square
+    began = time.perf_counter()
+    square @ square
+    speed = 2.0 * 1024**3 / (time.perf_counter() - began)
+    J.sum()
+    began = time.perf_counter()
+    J.sum()
+    return max(time.perf_counter() - began, k * k * J.shape[1] / speed)

@@ -1,0 +1,26 @@
+"""One measurement: python -m exact_unlearn._validation.benchmarks.worker BENCH SIDE CASE_AS_JSON, result as
+JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+
+
+def peak_memory() -> float:
+    """Largest resident size of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def main() -> None:
+    from exact_unlearn._validation.benchmarks import harness
+
+    bench, side, case = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    answer = harness.load(bench).run(side, case)
+    print(json.dumps({"memory": peak_memory()} | answer))
+
+
+if __name__ == "__main__":
+    main()
