@@ -17,6 +17,7 @@ from exact_unlearn import sweep
 from exact_unlearn.algorithms import unlearn
 from validation.experiments import data_poisoning, stacked
 from validation.experiments.data_poisoning import Outcome, Plan
+from validation.experiments.poisoning_certified import certified, certified_row
 from validation.experiments.poisoning_exact import PUBLISHED_BEST, exact_cell, view
 from validation.experiments.poisoning_grid import METHODS, Run, hyper_parameters, settings, stacks
 from validation.experiments.poisoning_start import Recipe, generator, samples, sup_error, train
@@ -322,3 +323,17 @@ def test_view_measures_what_it_says() -> None:
     run = Run.of({**cell.parameters, "method": "minnorm-og", "epochs": 1000}, start)
     final = run.unlearn([PUBLISHED_BEST[1000]])
     np.testing.assert_allclose(result["minnorm-og"]["norm"][-1], final.double().norm(), rtol=1e-3)
+
+
+def test_surrogate_at_a_poisoned_network_is_certified(tmp_path: Path) -> None:
+    plan = Plan((0,), (10,), Recipe(width=5, n_retain=6, n_forget=2, epochs=30), certify=True)
+    for cell in plan.certified():
+        exact = exact_cell(0, plan.recipe, steps=1, polishing=20)
+        start = train(exact.needs["start"].parameters, {})
+        result = certified(cell.parameters, {"exact": view(exact.parameters, {"start": start})})
+        row = certified_row(cell, result)
+        assert row["proof"] == "exact"
+        assert row["gap"] == 0
+        assert row["lower"] <= row["upper"] <= row["lower"] * (1 + 1e-15)
+        assert row["disagreement"] < 1e-8
+    assert [cell.parameters["variant"] for cell in plan.certified()] == ["trained", "polished"]

@@ -25,6 +25,7 @@ from exact_unlearn import codec, report, sweep
 from exact_unlearn.errors import ProblemError
 
 from . import poisoning_exact, poisoning_figures, poisoning_tables
+from .poisoning_certified import certified_cell, certified_row
 from .poisoning_exact import PUBLISHED_BEST
 from .poisoning_grid import BUDGETS, METHODS, grid_cell
 from .poisoning_start import Recipe
@@ -38,13 +39,17 @@ QUICK_EPOCHS = 8_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run.  axes: hyper-parameters to search, by (method, budget); None: the grid of the paper."""
+    """What to run.  axes: hyper-parameters to search, by (method, budget); None: the grid of the paper.
+
+    certify: prove the exact view's surrogate solutions of the first seed (minutes each).
+    """
 
     seeds: tuple[int, ...] = tuple(range(10))
     budgets: tuple[int, ...] = BUDGETS
     recipe: Recipe = field(default_factory=Recipe)
     axes: Axes | None = None
     exact_view: bool = True
+    certify: bool = False
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -68,7 +73,13 @@ class Plan:
                     found.append(grid_cell(method, epochs, seed, self.recipe, own))
         if self.exact_view:
             found += [poisoning_exact.exact_cell(seed, self.recipe) for seed in self.seeds]
-        return found
+        return found + self.certified()
+
+    def certified(self) -> list[sweep.Cell]:
+        """The cells with proofs: the first seed, as trained and polished, lam = 0."""
+        if not (self.exact_view and self.certify):
+            return []
+        return [certified_cell(self.seeds[0], self.recipe, variant, 0.0) for variant in poisoning_exact.VARIANTS]
 
 
 def quick_plan() -> Plan:
@@ -169,7 +180,13 @@ def poisoning_exact_text(exact: Mapping[str, Any]) -> str:
     """The exact view as a table."""
     rows = [[row["what"], row["trained"], row["polished"]] for row in exact["rows"]]
     head = "The exact surrogate at theta* (medians over the seeds):"
-    return head + "\n\n" + report.table(("", "as trained", "polished"), rows, left=1)
+    text = head + "\n\n" + report.table(("", "as trained", "polished"), rows, left=1)
+    for row in exact.get("certified", ()):
+        text += (
+            f"\ncertified, seed {row['seed']}, {row['variant']}, lam = {row['lam']:g}: value in [{row['lower']!r}, "
+            f"{row['upper']!r}], proof {row['proof']}, gap {row['gap']:g}; our point {row['disagreement']:.1e} |D| off"
+        )
+    return text
 
 
 def run(
@@ -186,6 +203,8 @@ def run(
     reported = tuple(one.reported() for one in errors)
     held_out = tuple(one.held_out() for one in errors) if not plan.quick else ()
     exact = poisoning_exact.summary(plan.seeds, plan.recipe, folder) if plan.exact_view else None
+    if exact is not None and plan.certify:
+        exact["certified"] = [certified_row(cell, sweep.load(cell, folder)) for cell in plan.certified()]
     outcome = Outcome(plan, computed, reported, held_out, exact, ())
     if output is None:
         return outcome

@@ -53,3 +53,11 @@ def certified(parameters: Mapping[str, Any], inputs: Mapping[str, Result]) -> Re
         "drift": np.array([float(np.linalg.norm(solution.drift))]),
         "disagreement": np.array([float(distance)]),
     }
+
+
+def certified_row(cell: Cell, result: Result) -> dict[str, Any]:
+    """One line of the report."""
+    lower, upper = (float(value) for value in result["bounds"])
+    numbers = {name: float(result[name][0]) for name in ("gap", "drift", "disagreement")}
+    about = {name: cell.parameters[name] for name in ("seed", "variant", "lam")}
+    return {**about, "proof": str(result["proof"]), "lower": lower, "upper": upper, **numbers}

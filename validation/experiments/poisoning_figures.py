@@ -99,7 +99,7 @@ def draw_exact(seeds: Sequence[int], recipe: Recipe, folder: Path, output: Path)
 
     title = "Data Poisoning, the exact view: one linearisation does not reach the sine, many do"
     subtitle = (
-        f"Medians over {len(seeds)} seeds. Left: one surrogate solution. Right: many, plain (JΔ = 0) or restored (back to "
+        f"Medians over {len(seeds)} seeds. Left: one surrogate solution. Right: many, plain (JΔ = 0) or restored (to "
         "the retained labels after each)."
     )
     with plots.figure(13.0, 5.4, title, subtitle) as fig:
