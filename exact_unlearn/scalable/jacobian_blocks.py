@@ -22,8 +22,15 @@ from torch.nn.grad import conv2d_weight
 
 from exact_unlearn.scalable.jacobian_core import add_gram, wider
 
-PIECE_ELEMENTS = 1 << 24
-"""Largest part of the columns of one parameter that is formed at a time."""
+PIECE_ELEMENTS = 1 << 23
+"""Largest part of the columns of one parameter that is formed at a time: small enough for its memory to be reused."""
+
+
+KEPT_PATCHES = 1 << 24
+"""Entries of the patches of all samples up to which they are formed once for all pieces."""
+
+PATCH_BYTES = (1 << 21, 1 << 28)
+"""Patches of a convolution formed at a time: what stays in the cache of a CPU, and what fills a GPU."""
 
 
 class Block(Protocol):
@@ -158,12 +165,20 @@ class ConvGeometry:
 
     def patches(self, inputs: Tensor) -> Tensor:
         images = self._images(inputs)
-        kernel = self.weight_shape[-2:]
-        if kernel == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0):
-            columns = images.flatten(2)
-        else:
-            columns = F.unfold(images, kernel, self.dilation, self.padding, self.stride)
-        return columns.reshape(len(inputs), self.groups, columns.shape[1] // self.groups, columns.shape[2])
+        n, channels, height, width = images.shape
+        (kh, kw), (dh, dw), (sh, sw) = self.weight_shape[-2:], self.dilation, self.stride
+        if (kh, kw, sh, sw) == (1, 1, 1, 1) and self.padding == (0, 0):
+            return images.reshape(n, self.groups, channels // self.groups, height * width)
+        ph, pw = self.padding
+        images = F.pad(images, (pw, pw, ph, ph)).contiguous()
+        height, width = height + 2 * ph, width + 2 * pw
+        rows, columns = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
+        # Windows as a view and one copy: half the time of im2col.
+        windows = images.as_strided(
+            (n, channels, kh, kw, rows, columns),
+            (channels * height * width, height * width, dh * width, dw, sh * width, sw),
+        )
+        return windows.reshape(n, self.groups, channels // self.groups * kh * kw, rows * columns)
 
     def fields(self, grads: Tensor) -> Tensor:
         return grads.reshape(len(grads), self.groups, grads.shape[1] // self.groups, -1)
@@ -198,6 +213,12 @@ class Use:
         """h."""
         return len(self.grads) // max(1, len(self.inputs))
 
+    def all_patches(self, dtype: torch.dtype) -> Tensor | None:
+        """The patches of all samples, where they are few enough to be kept."""
+        first = self.geometry.patches(self.inputs[:1])
+        few = first.numel() * len(self.inputs) <= KEPT_PATCHES
+        return self.geometry.patches(self.inputs.to(dtype)) if few else None
+
     def weighted(self, nu: Tensor) -> Tensor:
         """sum over the rows of a sample of nu times its gradients, (n, ...)."""
         n, h = len(self.inputs), self.per_sample
@@ -231,9 +252,35 @@ class OuterBlock:
             return self._kernel_gram(dtype)
         k = len(self.uses[0].grads)
         out = torch.zeros(k, k, dtype=torch.float64, device=self.uses[0].grads.device)
-        for _, piece in self.pieces(dtype):
-            add_gram(out, piece)
+        patches = [use.all_patches(dtype) for use in self.uses]
+        ready = [part for part in patches if part is not None and part.shape[1] == 1]
+        if len(ready) == len(self.uses):
+            self._add_formed_gram(out, ready)
+        else:
+            for _, piece in self.pieces(dtype):
+                add_gram(out, piece)
         return out
+
+    def _add_formed_gram(self, out: Tensor, patches: list[Tensor]) -> None:
+        """out += columns times columns.T, with a few columns formed at a time, in any order, in one buffer."""
+        n, h, q = len(patches[0]), self.uses[0].per_sample, self.weight_shape[0]
+        p, k = self.size // q, n * self.uses[0].per_sample
+        left = [
+            use.geometry.fields(use.grads).to(part.dtype).reshape(n, h * q, -1)
+            for use, part in zip(self.uses, patches, strict=True)
+        ]
+        step = max(1, min(p, PIECE_ELEMENTS // max(1, k * q)))
+        buffer = patches[0].new_empty(k * q * step)
+        for start in range(0, p, step):
+            stop = min(start + step, p)
+            piece = buffer[: k * q * (stop - start)].view(n, h * q, stop - start)
+            for i, part in enumerate(patches):
+                right = part[:, 0, start:stop].transpose(1, 2)
+                if i == 0:
+                    torch.bmm(left[i], right, out=piece)
+                else:
+                    piece.baddbmm_(left[i], right)
+            add_gram(out, piece.view(k, -1))
 
     def matvec(self, part: Tensor) -> Tensor:
         dtype = wider(self.uses[0].grads.dtype, part.dtype)
@@ -259,12 +306,11 @@ class OuterBlock:
         width = self.size // q
         groups = self.uses[0].geometry.fields(self.uses[0].grads).shape[1]
         step = q if groups > 1 else max(1, min(q, PIECE_ELEMENTS // max(1, k * width)))
+        known = [use.all_patches(dtype) if step < q else None for use in self.uses]
         for start in range(0, q, step):
             stop = min(start + step, q)
-            piece = sum(
-                (self._formed(use, start, stop, dtype) for use in self.uses[1:]),
-                self._formed(self.uses[0], start, stop, dtype),
-            )
+            parts = [self._formed(use, start, stop, dtype, ready) for use, ready in zip(self.uses, known, strict=True)]
+            piece = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
             yield slice(self.columns.start + start * width, self.columns.start + stop * width), piece
 
     def select(self, positions: Tensor, rows: Tensor | None) -> OuterBlock:
@@ -274,8 +320,10 @@ class OuterBlock:
             uses.append(Use(use.geometry, use.inputs[samples], use.grads[positions]))
         return OuterBlock(self.columns, self.weight_shape, tuple(uses), rows)
 
-    def _formed(self, use: Use, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        """Columns of the output channels start ... stop - 1, (K, width), for some samples at a time."""
+    def _formed(self, use: Use, start: int, stop: int, dtype: torch.dtype, ready: Tensor | None) -> Tensor:
+        """Columns of the output channels start ... stop - 1, (K, width), for some samples at a time; ready: all
+        patches, if they were formed already.
+        """
         fields = use.geometry.fields(use.grads)
         k, groups, q, places = fields.shape
         n, h = len(use.inputs), use.per_sample
@@ -285,17 +333,19 @@ class OuterBlock:
             q = stop - start
         p = self.size // self.weight_shape[0]
         if places == 1 and groups == 1:
-            return (fields.to(dtype) * use.geometry.patches(use.inputs).to(dtype).reshape(n, 1, 1, 1, p)).reshape(
-                k, q * p
-            )
+            patches = use.geometry.patches(use.inputs).to(dtype)
+            return (fields.to(dtype) * patches.reshape(n, 1, 1, 1, p)).reshape(k, q * p)
         out = use.grads.new_empty(n, h, groups, q, p, dtype=dtype)
-        step = max(1, PIECE_ELEMENTS // max(1, p * groups * places))
+        step = max(1, PATCH_BYTES[use.grads.device.type == "cuda"] // (p * groups * places * dtype.itemsize + 1))
         for first in range(0, n, step):
-            some = slice(first, first + step)
-            patches = use.geometry.patches(use.inputs[some].to(dtype))
+            some = slice(first, min(first + step, n))
+            patches = use.geometry.patches(use.inputs[some].to(dtype)) if ready is None else ready[some]
+            if groups == 1:
+                left = fields[some].to(dtype).reshape(-1, h * q, places)
+                torch.bmm(left, patches[:, 0].transpose(1, 2), out=out[some].view(-1, h * q, p))
+                continue
             left = fields[some].to(dtype).transpose(1, 2).reshape(-1, groups, h * q, places)
-            product = left @ patches.transpose(2, 3)
-            out[some] = product.reshape(-1, groups, h, q, p).transpose(1, 2)
+            out[some] = (left @ patches.transpose(2, 3)).reshape(-1, groups, h, q, p).transpose(1, 2)
         return out.reshape(k, groups * q * p)
 
     def _kernel_gram(self, dtype: torch.dtype) -> Tensor:
