@@ -97,7 +97,7 @@ def draw_exact(seeds: Sequence[int], recipe: Recipe, folder: Path, output: Path)
             found.append(np.array(value, dtype=float))
         return np.median(found, axis=0)
 
-    title = "Data Poisoning, the exact view: one linearisation does not reach the sine, many do"
+    title = "Data Poisoning, the exact view: one linearisation does not reach the sine, many restored ones do"
     subtitle = (
         f"Medians over {len(seeds)} seeds. Left: one surrogate solution. Right: many, plain (JΔ = 0) or restored (to "
         "the retained labels after each)."
@@ -122,7 +122,8 @@ def draw_exact(seeds: Sequence[int], recipe: Recipe, folder: Path, output: Path)
                 lam = 1 / STEP_STRENGTHS[place] - 1
                 right.plot(values, style, color=colour, label=f"{kind} steps, λ = {lam:.3g}")
         epochs = median("minnorm-og", "epoch")
-        right.plot(epochs, median("minnorm-og", "sup_error"), color=plots.VERMILLION, linewidth=2.2, label="MinNorm-OG")
+        ours = "MinNorm-OG, published setting"
+        right.plot(epochs, median("minnorm-og", "sup_error"), color=plots.VERMILLION, linewidth=2.2, label=ours)
         right.set_xscale("symlog", linthresh=10)
         right.set_xlim(0, 1000)
         right.set_xticks([0, 5, 10, 30, 60, 100, 300, 1000], ["0", "5", "10", "30", "60", "100", "300", "1000"])
