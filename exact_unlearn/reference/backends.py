@@ -213,7 +213,7 @@ def _options(solver: str, accuracy: float, time_limit: float | None) -> dict[str
             "tol_gap_abs": fine, "tol_gap_rel": fine, "tol_feas": fine, "max_iter": 200,
             "reduced_tol_gap_abs": 1e-8, "reduced_tol_gap_rel": 1e-8, "reduced_tol_feas": 1e-8, "accept_unknown": True,
         },
-        "OSQP": {"eps_abs": max(fine, 1e-11), "eps_rel": max(fine, 1e-11), "max_iter": 20_000},
+        "OSQP": {"eps_abs": max(fine, 1e-11), "eps_rel": max(fine, 1e-11), "max_iter": 20_000, "polishing": False},
         "HIGHS": {"output_flag": False, "primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
         "SCS": {"eps_abs": max(fine, 1e-10), "eps_rel": max(fine, 1e-10), "max_iters": 50_000},
         "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
