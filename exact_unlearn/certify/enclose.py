@@ -95,6 +95,8 @@ class _Plain:
         problem, image, where = self.problem, self.image, found.face.where
         out: dict[int, Fraction] = {}
         if (where[norm.index] == ZERO).all() and not norm.frozen:
+            if self.drift.cone and self.drift.box is None:
+                return out  # nothing else pulls: g is z
             for i in norm.index.tolist():
                 if image.theta[image.free[i]] == 0 or self._at_box(i, Fraction(0)):
                     out[int(image.free[i])] = self._carried(i, found)

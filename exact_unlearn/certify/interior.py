@@ -424,5 +424,6 @@ def _zero_groups(method: _Method, it: _Iterate, before: _Iterate, relative: bool
     if relative:
         return np.asarray(it.s.head * old_room < room * before.s.head)
     size = np.linalg.norm(method.f.W, axis=0)
-    unit = np.sqrt(np.maximum(np.bincount(cones.owner[cones.moves], size[cones.index[cones.moves]] ** 2, cones.count), 1e-300))
+    unit = np.sqrt(np.bincount(cones.owner[cones.moves], size[cones.index[cones.moves]] ** 2, cones.count))
+    unit = np.where(unit > 0, unit, 1.0)
     return np.asarray(it.s.head * unit < room / unit)

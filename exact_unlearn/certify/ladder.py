@@ -26,7 +26,7 @@ from exact_unlearn.certify.fallback import candidates, repaired
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
-from exact_unlearn.certify.nuclear import enclose_nuclear, float_solution
+from exact_unlearn.certify.nuclear import at_rest, enclose_nuclear, float_solution
 from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
@@ -133,10 +133,10 @@ class _Attempt:
         name = self.problem.regularizer.name
         if name in ("l0", "active_neurons"):
             return [self._count]
+        if name == "nuclear_norm":
+            return [self._nuclear, self._repaired if self.image.free.size else self._frozen]
         if not self.image.free.size:
             return [self._frozen]
-        if name == "nuclear_norm":
-            return [self._nuclear, self._repaired]
         first = [self._predictor] if name == "predictor_norm" else [self._exact] if name in EXACT else []
         return [*first, self._enclosed, self._repaired]
 
@@ -188,7 +188,7 @@ class _Attempt:
         return replace(certificate, rows=report)
 
     def _nuclear(self) -> Certificate:
-        start = float_solution(self.problem, self.solution)
+        start = float_solution(self.problem, self.solution) if self.image.free.size else at_rest(self.problem)
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start)
         return self._judged({"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}, found.theta)
 

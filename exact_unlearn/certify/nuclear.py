@@ -146,6 +146,8 @@ class _Newton:
         self.kappa = int(Fraction(kappa) * self.one)
 
     def _pullback(self, nu: Array) -> Array:
+        if not self.image.free.size:
+            return np.zeros(0)
         matrix = to_float(np.asarray(self.problem.free_matrix()))
         return np.asarray(matrix.T @ to_float(np.asarray(nu)))
 
@@ -331,6 +333,17 @@ def float_solution(problem: UnlearningProblem, solution: Any) -> FloatSolution:
     if solution is not None and solution.subgradient is not None:
         return FloatSolution(solution.theta, solution.nu, solution.subgradient)
     return _clarabel(problem)
+
+
+def at_rest(problem: UnlearningProblem) -> FloatSolution:
+    """theta* itself, where nothing may move, with U V.T of its singular vectors."""
+    regularizer: Any = problem.regularizer
+    theta = to_float(problem.theta_star)
+    U, sigma, Vt = np.linalg.svd(theta[regularizer.indices].reshape(regularizer.shape), full_matrices=False)
+    keep = sigma > 1e-9 * (float(sigma[0]) if sigma.size else 1.0)
+    g = np.zeros(theta.size)
+    g[regularizer.indices] = (U[:, keep] @ Vt[keep]).reshape(-1)
+    return FloatSolution(theta, np.zeros(problem.n_constraints), g)
 
 
 def _clarabel(problem: UnlearningProblem) -> FloatSolution:
