@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def test_paths_are_monotone(story: Story) -> None:
         assert (np.diff(moved) >= -1e-5 * moved[-1]).all()  # equal, to the accuracy of an SOCP, once a ball is slack
         assert (np.diff(values) <= 1e-9 * values[0]).all()
     for point in story.all_parameters.by_radius[:-1]:
-        assert point.row.moved <= point.at * (1 + 1e-9)
+        assert np.max(np.abs(point.theta - story.scene.theta_star)) <= point.at * (1 + 1e-9)
+        assert f"{point.at:g}" in point.row.name
 
 
 def test_short_steps_end_in_a_simple_interpolating_model(story: Story) -> None:
@@ -204,11 +206,20 @@ def test_the_verb(
     assert cli.main(suggested) == 0
 
 
+def test_the_default_seed_is_said_once_and_alike(monkeypatch: pytest.MonkeyPatch, story: Story, tmp_path: Path) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("exact_unlearn.demo.run_demo", lambda seed, say: seen.append(seed) or story)
+    assert cli.main(["demo", "--quiet", "--output", str(tmp_path)]) == 0
+    assert seen == [signature(run_demo).parameters["seed"].default]
+
+
 def test_the_demo_loads_no_torch() -> None:
     code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from exact_unlearn.demo import scene, figures\nimport numpy as np\n"
-        "scene.build_scene(np.random.default_rng(0), scene.Size(12, 4, 16))"
+        "import sys\nimport numpy as np\nfrom exact_unlearn.demo import figures, linear, scene\n"
+        "rng = np.random.default_rng(0)\n"
+        "drawn = scene.build_scene(rng, scene.Size(12, 4, 16))\n"
+        "linear.forget_with_linear_model(drawn.digits, rng, lambda message: None)\n"
+        "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

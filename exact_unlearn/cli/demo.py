@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for figures, tables, problems and certificates (default: demo-output)",
     )
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="which digits, which mistakes, which start (0)"
+        "--seed", metavar="N", type=int, default=3, help="which digits, which mistakes, which start (default: 3)"
     )
     add_report_arguments(parser)
 

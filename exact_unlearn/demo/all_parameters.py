@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from exact_unlearn import closed_form
-from exact_unlearn.demo.measure import PROOFS, Proved, Row, effect, prove, row
+from exact_unlearn.demo.measure import PROOFS, Proved, Row, effect, nonzero, prove, row
 from exact_unlearn.demo.scene import Scene
 from exact_unlearn.drift import DriftPenalty, SquaredDrift, TrustRegion
 from exact_unlearn.jacobian import Array
@@ -17,7 +18,7 @@ from exact_unlearn.regularizers import L1, GroupL2, Regularizer, SquaredL2
 from exact_unlearn.report import Finding, small
 
 LAMBDAS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.0)
-RADII = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
+RADII = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 STEPS, STEP_LAMBDA = 12, 3.0
 LANDING_STEPS, LANDING_LAMBDA = 4, 1e8
 
@@ -55,12 +56,13 @@ def forget_with_all_parameters(scene: Scene, say: Callable[[str], None]) -> AllP
     for at, lam in enumerate(LAMBDAS, start=1):
         say(f"all parameters, ½ℓ2², path over λ ({at} of {len(LAMBDAS)})")
         proved = free["½ℓ2²"] if lam == 0 else prove(_surrogate(scene, SquaredL2(), SquaredDrift(lam)))
-        by_lambda.append(_point(lam, scene, proved))
+        by_lambda.append(_point(lam, scene, proved, f"all, ½ℓ2², λ = {lam:g}"))
     by_radius = []
     for at, radius in enumerate(RADII, start=1):
-        say(f"all parameters, neuron groups, path over the radius ({at} of {len(RADII)})")
-        by_radius.append(_point(radius, scene, prove(_surrogate(scene, neurons, TrustRegion(radius)))))
-    by_radius.append(_point(np.inf, scene, free["neuron groups"]))
+        say(f"all parameters, ℓ1, path over the radius ({at} of {len(RADII)})")
+        proved = prove(_surrogate(scene, L1(), TrustRegion(radius, math.inf)))
+        by_radius.append(_point(radius, scene, proved, f"all, ℓ1, radius {radius:g}"))
+    by_radius.append(_point(np.inf, scene, free["ℓ1"], "all, ℓ1, no radius"))
     steps = relinearised_steps(scene, say)
     rows = [row(f"all, {symbol}, λ = 0", scene, proved) for symbol, proved in free.items()]
     careful = next(point for point in by_lambda if point.at == 10.0)
@@ -118,9 +120,9 @@ def _surrogate(scene: Scene, regularizer: Regularizer, drift: DriftPenalty | Non
     )
 
 
-def _point(at: float, scene: Scene, proved: Proved, name: str | None = None) -> Point:
+def _point(at: float, scene: Scene, proved: Proved, name: str) -> Point:
     theta = proved.theta
-    return Point(at, row(name or f"all, ½ℓ2², λ = {at:g}", scene, proved), theta, float(np.linalg.norm(theta)))
+    return Point(at, row(name, scene, proved), theta, float(np.linalg.norm(theta)))
 
 
 def _findings(scene: Scene, free: dict[str, Proved], by_lambda: list[Point], steps: list[Point]) -> list[Finding]:
@@ -132,10 +134,12 @@ def _findings(scene: Scene, free: dict[str, Proved], by_lambda: list[Point], ste
     moved, error = [row.moved for row in short], [row.effect.interpolation_error for row in short]
     slope = float(np.polyfit(np.log(moved), np.log(error), 1)[0])
     lost = max(effect(scene.digits, scene.model, proved.theta).interpolation_error for proved in free.values())
+    rank, kept = int(np.linalg.matrix_rank(J)), nonzero(free["ℓ1"].theta)
     landed = steps[-1].row.effect.interpolation_error
     return [
         Finding("along λ, Δ = −P⊥θ*/(1+λ)", "Appendix E", "0", small(off), off < 1e-8),
         Finding("short moves lose labels in second order: slope", "Taylor", "2", f"{slope:.2f}", abs(slope - 2) < 0.2),
+        Finding("an ℓ1 vertex keeps at most rank J weights", "linear program", f"≤ {rank}", str(kept), kept <= rank),
         Finding(
             "λ = 0 goes too far: largest |f − y| on retained digits", "no bound", "> 0.1", f"{lost:.2f}", lost > 0.1
         ),

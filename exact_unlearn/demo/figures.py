@@ -153,10 +153,10 @@ def _draw_small_case(story: Story, upper: Axes, lower: Axes) -> None:
     before, after = _cleaned(to_float(small.before)), _cleaned(to_float(small.after))
     proof = "proved least" if small.is_proved else "not proved"
     stems(upper, before, INK)
-    upper.set_title(f"small case before: {np.count_nonzero(before)} neurons")
+    upper.set_title(f"small case, before: {np.count_nonzero(before)} neurons")
     upper.tick_params(labelbottom=False)
     stems(lower, after, GREEN)
-    lower.set_title(f"small case after: {np.count_nonzero(after)} neurons, {proof}")
+    lower.set_title(f"after: {np.count_nonzero(after)} neurons, {proof}")
     lower.set_xlabel(f"neuron (exact fractions; bound s = {small.bound})")
 
 
@@ -204,5 +204,5 @@ def draw_linear(story: Story, path: Path) -> None:
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="weight after retraining", ylabel="weight")
         ax.locator_params(nbins=5)
         ax.set_title(f"largest difference {np.max(np.abs(theta - retrained)):.0e}")
-        ax.legend(loc="lower right", handletextpad=0.2, borderpad=0.1)
+        ax.legend(loc="lower right", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="white")
         write_png(fig, path)

@@ -87,12 +87,16 @@ def effect(digits: Digits, model: Any, theta: Array) -> Effect:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the demo's table; `None` where a column has no meaning."""
+    """One line of the demo's table; `None` where a column has no meaning.
+
+    neurons: active ones; weights: parameters that are not zero (up to rounding, both).
+    """
 
     name: str
     effect: Effect
     moved: float
     neurons: int | None = None
+    weights: int | None = None
     value_before: float | None = None
     value: float | None = None
     lower: Any = None
@@ -117,7 +121,13 @@ def linear_row(name: str, digits: Digits, model: Any, proved: Proved) -> Row:
 def reference_row(name: str, scene: Scene, theta: Array, seconds: float | None = None) -> Row:
     """The line of parameters that come from no problem: where we start, and training anew."""
     moved = float(np.linalg.norm(theta - scene.theta_star))
-    return Row(name, effect(scene.digits, scene.model, theta), moved, active_neurons(scene, theta), seconds=seconds)
+    seen, neurons = effect(scene.digits, scene.model, theta), active_neurons(scene, theta)
+    return Row(name, seen, moved, neurons, nonzero(theta), seconds=seconds)
+
+
+def nonzero(theta: Array) -> int:
+    """Entries that are not zero up to rounding."""
+    return int(np.sum(np.abs(theta) > ACTIVE * np.max(np.abs(theta), initial=0.0)))
 
 
 def active_neurons(scene: Scene, theta: Array) -> int:
@@ -134,6 +144,7 @@ def _row(name: str, digits: Digits, model: Any, proved: Proved, neurons: int | N
         effect=effect(digits, model, proved.theta),
         moved=float(np.linalg.norm(to_float(proved.solution.drift))),
         neurons=neurons,
+        weights=nonzero(proved.theta),
         value_before=float(problem.objective(problem.theta_star)),
         value=proved.solution.value,
         lower=certificate.lower,

@@ -48,20 +48,22 @@ def draw_lambda_path(story: Story, path: Path) -> None:
 
 
 def draw_trust_region(story: Story, path: Path) -> None:
-    """The same for neuron groups in a ball around theta*."""
+    """The same for the l1 norm in a box around theta*."""
     points = story.all_parameters.by_radius
     title = "A trust region says how far; the labels are lost in second order all the same"
-    subtitle = "Sum of neuron norms with ‖Δ‖ ≤ radius, all parameters free. The last point has no trust region."
+    subtitle = (
+        "‖θ‖₁ with every weight within the radius of where it was, all parameters free. The last point is unbounded."
+    )
     with figure(10.5, 4.5, title, subtitle) as fig:
         left, middle, right = fig.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
         _draw_error(left, points)
-        middle.plot([point.row.moved for point in points], [point.row.value for point in points], "o-", color=PURPLE)
-        middle.set(xlabel="distance moved ‖Δ‖", ylabel="sum of neuron norms", ylim=(0, None))
-        middle.set_title("complexity; numbers: neurons left")
-        for point in points:
-            if point is points[0] or point.row.neurons != story.scene.model.width:
-                at = (point.row.moved, float(point.row.value or 0.0))
-                annotate(middle, str(point.row.neurons), at, (4, 7), INK)
+        moved = [point.row.moved for point in points]
+        weights = [float(point.row.weights or 0) for point in points]
+        middle.semilogy(moved, weights, "o-", color=PURPLE)
+        middle.set(xlabel="distance moved ‖Δ‖", ylabel="weights that are not zero", title="complexity")
+        middle.set_ylim(10, 4 * weights[0])
+        annotate(middle, f"{weights[0]:.0f}", (moved[0], weights[0]), (0, 8), INK, ha="left")
+        annotate(middle, f"{weights[-1]:.0f}", (moved[-1], weights[-1]), (-8, 0), INK, ha="right", va="center")
         _draw_shares(right, story, points, "radius")
         write_png(fig, path)
 

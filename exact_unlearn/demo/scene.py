@@ -20,7 +20,7 @@ class Size:
 
     samples: int = 40
     mislabelled: int = 8
-    width: int = 60
+    width: int = 48
 
 
 @dataclass(frozen=True, eq=False)
