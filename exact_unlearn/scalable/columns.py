@@ -20,6 +20,7 @@ from exact_unlearn.scalable.cone_absolute import Absolute
 from exact_unlearn.scalable.cone_groups import Groups, Segments
 from exact_unlearn.scalable.cone_largest import Largest
 from exact_unlearn.scalable.interior import Equations, Progress, interior_point
+from exact_unlearn.scalable.prox import kinks
 from exact_unlearn.scalable.team import agreed, largest, leading, total
 
 FIRST = 5
@@ -299,12 +300,42 @@ def _sum_answer(
             task.space.team.sum(point[n:].sum()) if point.numel() > n or task.space.team.size > 1 else point.sum() * 0
         )
         x = x + float(share) * spare.point
+    if task.curvature == 0:
+        x = _cleaned(task, working, point[:n], tight, x, seen)
     z = torch.where(task.kinked, pull + task.anchor, 0.0)
     z[working.index] = model.multipliers()[:n]
     if task.curvature > 0:
         smooth = task.smooth
         x = torch.where(smooth, (pull + task.anchor) / task.curvature, x)
     return Answer(x, y, z, seen, rounds, iterations, n)
+
+
+def _cleaned(task: Composite, working: Working, point: Tensor, tight: Tensor, x: Tensor, gap: float) -> Tensor:
+    """x with exact zeros where the multipliers have more slack than x has size, the rest moved as little as Q x
+    = c needs.
+
+    An interior point leaves dust on every column.  Returned is x itself if the smaller support cannot carry the
+    constraints or costs more than half of the gap.
+    """
+    team, right, index = task.space.team, task.space.right, working.index
+    if task.labels is None:
+        size, slack = point.abs(), 1.0 - tight[index]
+    else:
+        squares = torch.zeros_like(task.weights).index_add_(0, task.labels[index], point.square())
+        size, slack = squares.sqrt()[task.labels[index]], 1.0 - tight[task.labels[index]]
+        if task.frozen is not None:  # a group that is partly frozen has no kink at zero
+            slack = torch.where(task.frozen[task.labels[index]] > 0, -1.0, slack)
+    alive = size > slack * largest(team, size)
+    columns, kept = working.columns[alive], point[alive]
+    gram = team.agree(torch.linalg.pinv(team.sum(columns.T @ columns), rtol=1e-13, hermitian=True))
+    for _ in range(3):
+        kept = kept + columns @ (gram @ (right - team.sum(columns.T @ kept)))
+    clean = torch.zeros_like(x)
+    clean[index[alive]] = kept
+    miss = float(torch.linalg.vector_norm(right - team.sum(columns.T @ kept)) / torch.linalg.vector_norm(right))
+    before, after = kinks(task, x), kinks(task, clean)
+    (good,) = agreed(team, float(miss <= 1e-13 and after <= before * (1.0 + 0.5 * abs(gap))))
+    return clean if good else x
 
 
 def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor | None = None) -> Answer:

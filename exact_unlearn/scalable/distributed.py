@@ -205,10 +205,8 @@ def solve_shard(
     team = jacobian.team
     if not isinstance(team, Processes):
         raise ProblemError("jacobian: expected the result of shard_rows")
-    local = UnlearningProblem(
-        theta_star=as_tensor("theta_star", theta_star).cpu().numpy(), jacobian=_Columns(jacobian), regularizer=regularizer,
-        drift_penalty=drift_penalty, free=free, rhs=rhs,
-    )  # fmt: skip
+    star_local = as_tensor("theta_star", theta_star).cpu().numpy()
+    local = UnlearningProblem(star_local, _Columns(jacobian), regularizer, drift_penalty, free, rhs)
     lam, radius = drift_numbers(local)
     device = jacobian.device
     star = torch.from_numpy(np.array(local.theta_star, dtype=np.float64)).to(device)

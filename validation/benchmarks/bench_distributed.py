@@ -61,7 +61,8 @@ def run(side: str, case: dict[str, Any]) -> dict[str, Any]:
         started = [
             subprocess.Popen([*command, str(rank)], env=os.environ | {"OMP_NUM_THREADS": "1"}) for rank in range(size)
         ]
-        if any([process.wait() for process in started]):
+        statuses = [process.wait() for process in started]
+        if any(statuses):
             raise SystemExit("a process failed")
         found = [np.load(Path(name) / f"{rank}.npy") for rank in range(size)]
     seconds, cpu, error, memory = np.max(found, axis=0).tolist()

@@ -21,12 +21,12 @@ BENCH = Bench(
     ours="layers",
     sides=(Side("layers", ("torch",)), Side("vmap, Gram", ("torch",)), Side("reference", ("torch",))),
     cases={
-        "MLP 1-300-300-1": {"kind": "mlp", "width": 300},
-        "MLP 1-1000-1000-1": {"kind": "mlp", "width": 1000},
+        "MLP 10-300-300-1": {"kind": "mlp", "width": 300},
+        "MLP 10-1000-1000-1": {"kind": "mlp", "width": 1000},
         "convolutions, width 32": {"kind": "conv", "width": 32},
     },
-    reached=5e-2,
-    quick=("MLP 1-300-300-1", "convolutions, width 32"),
+    reached=1e-4,
+    quick=("MLP 10-300-300-1", "convolutions, width 32"),
 )
 
 SAMPLES = 50
@@ -40,8 +40,8 @@ def network(case: dict[str, Any]) -> tuple[Any, Any]:
     torch.manual_seed(0)
     w = int(case["width"])
     if case["kind"] == "mlp":
-        module = nn.Sequential(nn.Linear(1, w), nn.SiLU(), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, 1))
-        return module, (2.0 * torch.rand(SAMPLES, 1) - 1.0) * 5.0 * torch.pi
+        module = nn.Sequential(nn.Linear(10, w), nn.SiLU(), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, 1))
+        return module, torch.randn(SAMPLES, 10)
     module = nn.Sequential(
         nn.Conv2d(3, w, 3, padding=1), nn.GroupNorm(8, w), nn.ReLU(),
         nn.Conv2d(w, 2 * w, 3, stride=2, padding=1), nn.GroupNorm(8, 2 * w), nn.ReLU(),

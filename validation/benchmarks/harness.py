@@ -128,7 +128,8 @@ class Table:
         floors = cell.median / cell.floor if cell.floor else math.nan
         return (
             f"{cell.case:26} {cell.side:20} {1e3 * cell.median:8.1f} {cell.median / ours.median:8.2f} "
-            f"{cell.cpu / ours.cpu:8.2f} {floors:8.1f} {cell.error:8.0e} {cell.memory:8.0f} {cell.spread:8.2f}  {cell.note}"
+            f"{cell.cpu / ours.cpu:8.2f} {floors:8.1f} {cell.error:8.0e} {cell.memory:8.0f} "
+            f"{cell.spread:8.2f}  {cell.note}"
         )
 
     def to_json(self) -> dict[str, Any]:
