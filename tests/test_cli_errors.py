@@ -93,6 +93,9 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "output is a folder": ({}, ["-r", "l1", "-o", "folder.npz"], ["--output", "directory"]),
     "output in no folder": ({}, ["-r", "l1", "-o", "nowhere/out.npz"], ["--output", "nowhere"]),
     "output is the input": ({}, ["-r", "l1", "-o", "in.npz"], ["--output", "in.npz"]),
+    "output is called problem": ({}, ["-r", "l1", "-o", "x.problem.npz"], ["--output", "one name"]),
+    "output is the report": ({}, ["-r", "l1", "-o", "x.json", "--json", "x.json"], ["--output", "one name"]),
+    "report is the input": ({}, ["-r", "l1", "--json", "in.npz"], ["--output", "in.npz", "overwritten"]),
     "report in no folder": ({}, ["-r", "l1", "--json", "nowhere/out.json"], ["--json", "nowhere"]),
     "unknown option": ({}, ["-r", "l1", "--fast"], ["--fast"]),
     "shortened option": ({}, ["-r", "l1", "--quie"], ["--quie"]),
@@ -147,6 +150,29 @@ def test_a_complete_problem_takes_no_raw_options(folder: Path, capsys: pytest.Ca
     for words in (["-r", "l1"], ["--drift", "squared:1"], ["--frozen", "frozen"], ["--alpha", "1"]):
         assert cli.main(["solve", "mine.npz", *words]) == 2
         one_sentence(capsys, "complete problem")
+
+
+def test_a_raw_file_is_not_replaced_by_its_complete_form(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "x.problem.npz", **GOOD)
+    before = everything_in(folder)
+    assert cli.main(["solve", "x.problem.npz", "-r", "l1"]) == 2
+    one_sentence(capsys, "x.problem.npz", "overwritten")
+    assert everything_in(folder) == before
+
+
+def test_no_verb_overwrites_what_it_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(folder / "a.problem.npz", **GOOD)
+    np.savez(folder / "a.npz", theta=ONES)
+    before = everything_in(folder)
+    for words in (
+        ["certify", "a.problem.npz", "-r", "l1", "a.npz"],
+        ["certify", "a.problem.npz", "-r", "l1", "a.npz", "-o", "b.json", "--json", "a.npz"],
+        ["program", "a.problem.npz", "-r", "l1", "-o", "a.problem.npz"],
+        ["program", "a.problem.npz", "-r", "l1", "-o", "b.npz", "--json", "b.npz"],
+    ):
+        assert cli.main(words) == 2
+        one_sentence(capsys, "--output", "name")
+    assert everything_in(folder) == before
 
 
 def test_solutions_that_do_not_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

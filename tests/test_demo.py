@@ -209,6 +209,7 @@ def test_the_verb(
 def test_the_default_seed_is_said_once_and_alike(monkeypatch: pytest.MonkeyPatch, story: Story, tmp_path: Path) -> None:
     seen: list[int] = []
     monkeypatch.setattr("exact_unlearn.demo.run_demo", lambda seed, say: seen.append(seed) or story)
+    monkeypatch.setattr("exact_unlearn.cli.demo._write", lambda *arguments: [])
     assert cli.main(["demo", "--quiet", "--output", str(tmp_path)]) == 0
     assert seen == [signature(run_demo).parameters["seed"].default]
 

@@ -7,17 +7,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exact_unlearn.cli.problems import add_problem_arguments, load_problem
+from exact_unlearn.cli.problems import Loaded, add_problem_arguments, load_problem
 from exact_unlearn.cli.solve import add_row_arguments
 from exact_unlearn.cli.terminal import (
     add_report_arguments,
     progress,
+    require_distinct,
     require_report,
     require_writable,
     write_report,
     written_together,
 )
-from exact_unlearn.errors import FileFormatError, ProblemError
+from exact_unlearn.errors import FileFormatError
 
 if TYPE_CHECKING:
     from exact_unlearn.problem import UnlearningProblem
@@ -51,21 +52,17 @@ def run(options: argparse.Namespace) -> int:
     loaded = load_problem(options)
     problem, source = loaded.problem, Path(options.solution)
     solution = load_solution(source, problem)
-    output = _output(options, source)
+    places = _places(options, loaded, source)
     require_report(options)
     with progress(options.quiet) as say:
         say(f"certifying: {summary.describe(problem)}")
         began = time.perf_counter()
         certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
         seconds = time.perf_counter() - began
-    copies: list[tuple[Path, Any]] = [(output, certificate)] if certificate.proof != "none" else []
-    if loaded.is_raw and copies:  # it says too little for a checker
-        suffix = ".json" if problem.is_rational else ".npz"
-        complete = output.with_name(f"{output.stem.removesuffix('.certificate')}.problem{suffix}")
-        copies.append((require_writable("--output", complete), problem))
-    paths = [path for path, _ in copies]
+    paths = places if certificate.proof != "none" else []
     with written_together(paths) as temporary:
-        for path, (_, content) in zip(temporary, copies, strict=True):
+        contents: tuple[Any, ...] = (certificate, problem)
+        for path, content in zip(temporary, contents, strict=False):
             content.save(path)
     lines = [*summary.problem_lines(loaded), ("claimed value", f"{solution.value:.12g}")]
     lines += summary.certificate_lines(certificate)
@@ -77,13 +74,17 @@ def run(options: argparse.Namespace) -> int:
     return DONE if certificate.proof != "none" else NOT_PROVED
 
 
-def _output(options: argparse.Namespace, source: Path) -> Path:
+def _places(options: argparse.Namespace, loaded: Loaded, source: Path) -> list[Path]:
+    """Where the certificate goes, and for a raw problem, which says too little for a checker, the complete one."""
     stem = source.stem.removesuffix(".solution")
     output = Path(f"{stem}.certificate.json") if options.output is None else Path(options.output)
-    require_writable("--output", output, (".json",))
-    if output.resolve() in (source.resolve(), Path(options.problem).resolve()):
-        raise ProblemError(f"--output: {output} is an input; choose another name")
-    return output
+    places = [require_writable("--output", output, (".json",))]
+    if loaded.is_raw:
+        suffix = ".json" if loaded.problem.is_rational else ".npz"
+        complete = output.with_name(f"{output.stem.removesuffix('.certificate')}.problem{suffix}")
+        places.append(require_writable("--output", complete))
+    require_distinct(places, [source, Path(options.problem)], options)
+    return places
 
 
 def load_solution(path: Path, problem: UnlearningProblem) -> Solution:

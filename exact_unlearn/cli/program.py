@@ -9,6 +9,7 @@ from typing import Any
 from exact_unlearn.cli.problems import add_problem_arguments, load_problem
 from exact_unlearn.cli.terminal import (
     add_report_arguments,
+    require_distinct,
     require_report,
     require_writable,
     write_report,
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     loaded = load_problem(options)
     output = require_writable("--output", Path(options.output), (".npz", ".safetensors"))
     require_report(options)
+    require_distinct([output], [Path(options.problem)], options)
     program = explicit_program(loaded.problem)
     with written_together([output]) as (temporary,):
         program.save(temporary)

@@ -7,16 +7,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exact_unlearn.cli.problems import add_problem_arguments, load_problem
+from exact_unlearn.cli.problems import Loaded, add_problem_arguments, load_problem
 from exact_unlearn.cli.terminal import (
     add_report_arguments,
     progress,
+    require_distinct,
     require_report,
     require_writable,
     write_report,
     written_together,
 )
-from exact_unlearn.errors import ProblemError, RankAmbiguityError
+from exact_unlearn.errors import RankAmbiguityError
 
 if TYPE_CHECKING:
     from exact_unlearn.certify import Certificate
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load_problem(options)
     problem = loaded.problem
-    places = _Places(options, problem)
+    places = _Places(options, loaded)
     certificate: Certificate | None = None
     ambiguity, seconds = "", None
     with progress(options.quiet) as say:
@@ -94,8 +95,8 @@ def run(options: argparse.Namespace) -> int:
 class _Places:
     """Where solve writes, checked before it works."""
 
-    def __init__(self, options: argparse.Namespace, problem: UnlearningProblem) -> None:
-        source = Path(options.problem)
+    def __init__(self, options: argparse.Namespace, loaded: Loaded) -> None:
+        problem, source = loaded.problem, Path(options.problem)
         suffix = ".json" if problem.is_rational else ".npz"
         output = Path(f"{_name(source.stem)}.solution{suffix}") if options.output is None else Path(options.output)
         suffixes = (".json",) if problem.is_rational else (".npz", ".safetensors", ".json")
@@ -104,14 +105,15 @@ class _Places:
         self.problem = require_writable("--output", output.with_name(f"{stem}.problem{output.suffix}"))
         self.certificate = require_writable("--output", output.with_name(f"{stem}.certificate.json"))
         require_report(options)
-        if source.resolve() in (self.solution.resolve(), self.certificate.resolve()):
-            raise ProblemError(f"--output: {source} is the problem itself; choose another name")
-        self.source = source
+        # a complete problem that already stands where its copy would go needs none
+        self.copies_problem = loaded.is_raw or source.resolve() != self.problem.resolve()
+        outputs = [self.solution, self.certificate, *([self.problem] if self.copies_problem else [])]
+        require_distinct(outputs, [source], options)
 
     def write(self, problem: UnlearningProblem, solution: Solution, certificate: Certificate | None) -> list[Path]:
         """All files or none.  A problem that already stands where its copy would go is left as it is."""
         copies: list[tuple[Path, Any]] = [(self.solution, solution)]
-        if self.source.resolve() != self.problem.resolve():
+        if self.copies_problem:
             copies.append((self.problem, problem))
         if certificate is not None and certificate.proof != "none":
             copies.append((self.certificate, certificate))

@@ -67,6 +67,19 @@ def require_writable(option: str, path: Path, suffixes: Sequence[str] = ()) -> P
     return path
 
 
+def require_distinct(outputs: Sequence[Path], inputs: Sequence[Path], options: argparse.Namespace) -> None:
+    """ProblemError if two outputs, the file of --json among them, have one name, or one of them is an input."""
+    reports = [] if options.json in (None, "-") else [Path(options.json)]
+    seen: set[Path] = set()
+    for path in [*outputs, *reports]:
+        if path.resolve() in seen:
+            raise ProblemError(f"--output: two files would have one name, {path}; choose another")
+        seen.add(path.resolve())
+    for path in inputs:
+        if path.resolve() in seen:
+            raise ProblemError(f"--output: {path}, which is an input, would be overwritten; choose another name")
+
+
 def require_folder(option: str, folder: Path) -> Path:
     """`folder`, if it is one or can become one; nothing is made yet."""
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
