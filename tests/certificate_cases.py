@@ -259,7 +259,7 @@ def plant(name: str, drift_name: str, frozen: bool, seed: int = 0, k: int = 3) -
     return Case(f"{name} x {drift_name}{' x frozen' if frozen else ''}", problem, certificate, value, square, plan.theta)
 
 
-def predictor(l: int, drift_name: str = "none", seed: int = 0, listed: bool = True) -> Case:
+def predictor(l: int, drift_name: str = "none", seed: int = 0) -> Case:
     """The predictor norm: A = (h, m) with A^T V = c B, V = [I; S], block in the middle of theta."""
     rng, drift, n, m, h = random.Random(f"predictor {l} {drift_name} {seed}"), DRIFTS[drift_name], 2, 3, l + 1
     d, first = h * m + 3, 2
@@ -297,9 +297,10 @@ def predictor(l: int, drift_name: str = "none", seed: int = 0, listed: bool = Tr
         },
         "drift_penalty": drift.specs(Q(100)),
     }
-    dual: dict[str, Any] = {"nu": vec({i * l + o: N[i][o] for i in range(n) for o in range(l) if N[i][o]})}
-    if listed:
-        dual["B"] = vec({c * l + o: B[c][o] for c in range(m) for o in range(l) if B[c][o]})
+    dual = {
+        "nu": vec({i * l + o: N[i][o] for i in range(n) for o in range(l) if N[i][o]}),
+        "B": vec({c * l + o: B[c][o] for c in range(m) for o in range(l) if B[c][o]}),
+    }
     certificate = {
         "schema": "exact-unlearn/certificate",
         "version": 1,
@@ -378,7 +379,6 @@ def planted() -> Iterator[Case]:
     for l in (1, 2):
         for drift_name in ("none", "slack ball", "box"):
             yield predictor(l, drift_name)
-    yield predictor(2, listed=False)
     for name in ("l0", "active_neurons"):
         for size in (0, 1, 2):
             yield counting(size, name)

@@ -24,7 +24,8 @@ from tests.certificate_cases import Case, text
 ALL = list(cases.planted())
 PER_CASE = 60
 HUGE = "f" * 65536
-STRINGS = ["", "-", "0", "1", "-1", "1/0", "0/1", "1/-1", "0x1f", "1_0", " 1", "1.5", "nan", "é", "F", HUGE, HUGE + "f", "1/" + HUGE]
+LONG = "f" * 3000
+STRINGS = ["", "-", "0", "1", "-1", "1/0", "0/1", "1/-1", "0x1f", "1_0", " 1", "1.5", "nan", "é", "F", LONG, "1/" + LONG, HUGE + "f"]
 WORDS = ["zero", "theta_star", "dual", "bounds", "infeasible", "exact", "enclosure", "repaired", "none", "literal", "l1"]
 THINGS: list[Any] = [None, True, False, 0, -1, 10**30, "", [], {}, [[]], {"indices": [0]}, [1, 2], 1.5]
 
@@ -138,7 +139,8 @@ def false_statement(case: Case, verdict: checker.Verdict, certificate: dict[str,
     if verdict.square is not None and verdict.square not in (case.square, case.value and case.value**2):
         return "square"
     if verdict.distance is not None:  # the planted point is one of the minimisers
-        proof = checker.Proof(checker.Problem(case.problem), certificate)
+        proof = checker.Proof(case.problem)
+        proof.read(certificate)
         proof.place()
         true = sum(((x - y) ** 2 for x, y in zip(proof.theta, case.theta, strict=True)), Q(0))
         if true > verdict.distance**2:
@@ -271,7 +273,7 @@ BOMBS = {
     "many parts": lambda: bomb(lambda t: t["dual"].update(nu=[{"indices": [], "nums": [], "den": "1"}] * 200_000)),
     "many indices": lambda: bomb(lambda t: t["dual"].update(nu=[{"indices": [10**9] * 10**6, "nums": ["1"] * 10**6, "den": "1"}])),
     "a million strings": lambda: bomb(lambda t: t.update(comment=["x"] * 1_000_000)),
-    "duplicate keys": lambda: bomb(lambda t: t)[:-1] + ', "kind": "bounds"}',
+    "duplicate keys": lambda: bomb(lambda t: t)[:-1] + ', "kind": "infeasible"}',
     "too large": lambda: " " * ((64 << 20) + 1),
 }
 
