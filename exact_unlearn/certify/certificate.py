@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -26,15 +27,16 @@ PROOFS = ("exact", "enclosure", "repaired", "infeasible", "none")
 class Certificate:
     """What is proved about a problem: lower <= optimum <= upper, and how near a point is to every minimiser.
 
-    proof:     "exact" (the optimum itself), "enclosure" (relative gap at most 1e-30), "repaired" (a feasible point and the gap it has),
-               "infeasible" (no parameters fit), "none" (nothing was proved; `message` says why).
+    proof:     "exact" (the optimum itself), "enclosure" (relative gap at most 1e-30), "repaired" (a feasible point
+               and the gap it has), "infeasible" (no parameters fit), "none" (nothing was proved; see `message`).
     lower, upper: exact rationals; for an exact root a rational enclosure of it.  None where nothing is known.
     gap:       (upper - lower) / upper, 0/0 = 0; 0 if and only if the proof is exact.
     distance:  bound on |theta - minimiser| for every minimiser, or None.
     unique:    True if the minimiser is proved to be unique, else None.
     square:    value^2 of an exact l2 or predictor norm.
     theta:     (d,) the proved feasible point rounded to floats, better than what any solver returned.
-    rows:      how the rows of J were understood.  message: why this level and no higher one.
+    rows:      how the rows of J were understood.
+    message:   why this level and no higher one.
     """
 
     problem: UnlearningProblem | None
@@ -60,9 +62,10 @@ class Certificate:
     @cached_property
     def digest(self) -> str | None:
         """SHA-256 of the problem, whatever file it is kept in (docs/certificate_format.md, section 2)."""
-        from exact_unlearn.certify import checker
-
-        return None if self.problem is None else str(checker.digest(checker.read_problem(self.problem)))
+        if self.problem is None:
+            return None
+        text = json.dumps(codec.to_json(self.problem.to_tree()), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def check(self, problem: UnlearningProblem | None = None) -> Any:
         """The independent checker's verdict about `problem` (default: the one it was made for).
@@ -105,7 +108,7 @@ class Certificate:
         if problem is None and "problem" in tree:
             problem = UnlearningProblem.from_tree(codec.from_json(tree["problem"]), str(path))
         try:
-            numbers = {name: _optional(claims.get(name)) for name in _NUMBERS}
+            numbers: dict[str, Any] = {name: _optional(claims.get(name)) for name in _NUMBERS}
             proof = str(claims["proof"])
         except (KeyError, TypeError, AttributeError) as error:
             raise FileFormatError(f"{path}: an incomplete certificate ({type(error).__name__}: {error})") from None
@@ -132,7 +135,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA or not isinstance(tree.get("claims"), dict):
         raise FileFormatError(f"{path}: not a certificate (expected schema {SCHEMA!r})")
     if tree.get("version") != 1:
-        raise FileFormatError(f"{path}: version {tree.get('version')!r} of {SCHEMA} is not known to this release (it knows 1)")
+        raise FileFormatError(
+            f"{path}: version {tree.get('version')!r} of {SCHEMA} is not known to this release (it knows 1)"
+        )
     return tree
 
 

@@ -1,8 +1,9 @@
 """Second-order cones for the interior-point method: norms of groups of coordinates.
 
-Group g is the cone tau_g >= |(c_j x_j for j in g, f_g)| at cost w_g tau_g, with c_j^2 the weights inside the norm and f_g the norm
-of its frozen part.  Steps are scaled after Nesterov and Todd; there a group adds a diagonal minus one rank-one term to the
-Hessian of x, so that nothing larger than the rows of W is ever factored.
+Group g is the cone tau_g >= |(c_j x_j for j in g, f_g)| at cost w_g tau_g, with c_j^2 the weights inside the
+norm and f_g the norm of its frozen part.  Steps are scaled after Nesterov and Todd; there a group adds a
+diagonal minus one rank-one term to the Hessian of x, so that nothing larger than the rows of W is ever
+factored.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Cones:
         return np.bincount(self.owner, weights=a * b, minlength=self.count)
 
     def tails(self, x: Array) -> Array:
-        return self.coef * np.where(self.moves, x[self.index], 0.0) + self.offset
+        return np.asarray(self.coef * np.where(self.moves, x[self.index], 0.0) + self.offset)
 
     def steps(self, dx: Array) -> Array:
         return self.coef * np.where(self.moves, dx[self.index], 0.0)

@@ -1,9 +1,10 @@
 """How many groups must be non-zero: exhaustive ranks, no big M.
 
-At least s + 1 groups are non-zero if q = J theta* + b lies in the range of no s groups (together with the columns that cost nothing).  All
-sets of s groups are tried modulo a prime, as one depth-first elimination that NumPy carries out for all last groups at once.  A
-rank modulo p never exceeds the rational rank, so a set that fails modulo p fails; one that seems to fit is solved
-over the rationals, and if it fits it is an optimum.  Where there are too many sets, the count is enclosed in an interval.
+At least s + 1 groups are non-zero if q = J theta* + b lies in the range of no s groups (together with the
+columns that cost nothing).  All sets of s groups are tried modulo a prime, as one depth-first elimination that
+NumPy carries out for all last groups at once.  A rank modulo p never exceeds the rational rank, so a set that
+fails modulo p fails; one that seems to fit is solved over the rationals, and if it fits it is an optimum.
+Where there are too many sets, the count is enclosed in an interval.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ PRIME = prime_below(1 << 25)
 
 @dataclass(frozen=True)
 class Count:
-    """theta (d,) with `upper` groups (plus its drift penalty), and `exhausted`: no set of that many groups fits (-1: nothing
-    was tried).  lower, upper: bounds on the optimum.
+    """theta (d,) with `upper` groups (plus its drift penalty), and `exhausted`: no set of that many groups fits
+    (-1: nothing was tried).  lower, upper: bounds on the optimum.
     """
 
     theta: Rationals
@@ -65,8 +66,8 @@ class Count:
 class _Groups:
     """Columns of A by who pays: `costless` for nobody, and one array per group that may be zero.
 
-    forced: groups that pay whatever happens.  names: labels of the others.  costs: what zero costs in drift, None if it is
-    impossible.
+    forced: groups that pay whatever happens.  names: labels of the others.  costs: what zero costs in drift,
+    None if it is impossible.
     """
 
     costless: Array
@@ -82,7 +83,11 @@ def count(
     """The least number of groups, or an interval; `suggestion`: theta of anybody, whose support is tried."""
     groups = _groups(problem, image, drift)
     search = _Search(image, groups)
-    best = _least(search, groups, _orders(image, groups, suggestion, whitened)) if drift.cone and drift.box is None else None
+    best = (
+        _least(search, groups, _orders(image, groups, suggestion, whitened))
+        if drift.cone and drift.box is None
+        else None
+    )
     n = len(groups.members)
     exhausted = -1
     for s in range(n if best is None else len(best)):
@@ -137,6 +142,7 @@ def _used(groups: _Groups, theta: Rationals, problem: UnlearningProblem) -> int:
 
 def _orders(image: Image, groups: _Groups, suggestion: Array | None, whitened: Whitened) -> Iterator[list[int]]:
     """Groups by decreasing size in the suggested theta, in theta*, and in some reweighted l1 optima."""
+
     def order(moving: Array) -> list[int]:
         sizes = [float(np.linalg.norm(moving[index])) for index in groups.members]
         return sorted(range(len(sizes)), key=lambda g: -sizes[g])
@@ -184,7 +190,9 @@ def _least(search: _Search, groups: _Groups, orders: Iterator[list[int]]) -> lis
 
 
 def _point(image: Image, groups: _Groups, search: _Search, best: list[int] | None) -> Rationals:
-    """A feasible theta, exactly zero outside the chosen groups; theta* itself (or a point near it) where none is chosen."""
+    """A feasible theta, exactly zero outside the chosen groups; theta* itself (or a point near it) where none
+    is chosen.
+    """
     x = None if best is None else search.solution(search.columns(best))
     if x is None:
         x = _near_start(image)
@@ -245,7 +253,9 @@ class _Search:
         if self.zero:
             return list(range(s))
         widest = max((index.size for index in self.groups.members), default=0)
-        start = _Residues(self.A, objects(self.q.nums), self.groups, s * widest + self.groups.costless.size + 2)
+        start = _Residues(
+            self.A, objects(self.q.nums.tolist()), self.groups, s * widest + self.groups.costless.size + 2
+        )
         for chosen in start.candidates(s):
             if self.fits(chosen):
                 return chosen
@@ -277,8 +287,8 @@ class _Residues:
     def _deeper(self, columns: Array, target: Array, s: int, first: int, chosen: list[int]) -> Iterator[list[int]]:
         """`columns`: groups from `first` on, reduced by the chosen ones."""
         if s == 1:
-            for g in np.flatnonzero(_spans(columns, target)):
-                yield [*chosen, first + int(g)]
+            for last in np.flatnonzero(_spans(columns, target)).tolist():
+                yield [*chosen, first + last]
             return
         for g in range(columns.shape[0] - s + 1):
             rest, goal = _without(columns[g], columns[g + 1 :], target)

@@ -1,4 +1,6 @@
-"""Enclosures as certificates: an approximate minimiser made feasible, its multipliers, and subgradients where needed."""
+"""Enclosures as certificates: an approximate minimiser made feasible, its multipliers, and subgradients where
+needed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
-from exact_unlearn.certify.terms import Drift, everywhere, roots, scaled, seen, weights_of
+from exact_unlearn.certify.terms import Drift, everywhere, heaviest, roots, scaled, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
@@ -91,7 +93,9 @@ class _Plain:
         return g
 
     def _of_norm(self, norm: Norm, found: Approximation, x: Rationals) -> dict[int, Fraction]:
-        """w v x / n on held coordinates and on the frozen part of a group; what the norm must carry where the group is 0."""
+        """w v x / n on held coordinates and on the frozen part of a group; what the norm must carry where the
+        group is 0.
+        """
         problem, image, where = self.problem, self.image, found.face.where
         out: dict[int, Fraction] = {}
         if (where[norm.index] == ZERO).all() and not norm.frozen:
@@ -165,7 +169,7 @@ class _Plain:
             bend = program.curvature[i] * found.x[i] + found.kappa * (found.x[i] - self.program.theta[i])
             share = abs(_pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit
             spent += share / weights[image.free[i]]
-        j = max(fixed, key=lambda j: weights[j] * abs(image.theta[j]))
+        j = heaviest(weights, image.theta, fixed)
         if spent < 1 and image.theta[j]:
             g[j] = (1 - spent) * weights[j] * (1 if image.theta[j] > 0 else -1)
         return g
@@ -173,7 +177,9 @@ class _Plain:
     # ------------------------------------------------------------ distance
 
     def _distance(self, found: Approximation) -> Tree | None:
-        """A left inverse of the active directions J_g x_g / |x_g|: with it the checker bounds the distance to every minimiser."""
+        """A left inverse of the active directions J_g x_g / |x_g|: with it the checker bounds the distance to
+        every minimiser.
+        """
         plain = self.drift.cone and self.drift.box is None and not found.kappa
         if self.problem.regularizer.name != "group_l2" or not plain:
             return None

@@ -5,9 +5,10 @@ Norms of groups, and the trust region of norm 2, have smooth but irrational opti
     K x + c + w_g v x / n_g(x) + kappa (x - theta) = A.T y   (free coordinates),     A x = q,
     sum of multipliers of the ceiling = its cost,            |x - theta| = rho,      n_g(x)^2 = sum v_j x_j^2
 
-Residuals are evaluated over big integers, numbers of BITS binary digits; the Newton matrix is a float64 one of the
-well-conditioned (whitened) rows, inverted once.  Every step then gains the digits that the float solution had.  Neither the
-digits nor the face are trusted by anybody: the point is made feasible exactly, and the checker computes what it proves.
+Residuals are evaluated over big integers, numbers of BITS binary digits; the Newton matrix is a float64 one of
+the well-conditioned (whitened) rows, inverted once.  Every step then gains the digits that the float solution
+had.  Neither the digits nor the face are trusted by anybody: the point is made feasible exactly, and the
+checker computes what it proves.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import numpy as np
 
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face
+from exact_unlearn.certify.fixedpoint import BITS, ONE, fix, from_floats, largest, to_floats
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import Pieces, Scale
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
 
-BITS = 400
 MARGIN = 60
 """The point is aimed this many bits above the last digit inside the ball, so that the exact repair stays inside."""
 
@@ -54,7 +55,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Smooth:
-    """A piecewise linear-quadratic program plus norms of groups, in a ball around theta (radius in the units of X; None: no ball).
+    """A piecewise linear-quadratic program plus norms of groups, in a ball around theta (radius in the units of
+    X; None: no ball).
 
     drifting (n,): 1 for coordinates that the ball measures, 0 for auxiliary ones.
     """
@@ -80,7 +82,9 @@ class Guess:
 
 @dataclass(frozen=True)
 class Approximation:
-    """x, y (per integer row), kappa and t to about BITS digits, as rationals in the units of the program; where (n,) and slot (n,)."""
+    """x, y (per integer row), kappa and t to about BITS digits, as rationals in the units of the program; where
+    (n,) and slot (n,).
+    """
 
     x: Rationals
     y: Rationals
@@ -90,7 +94,9 @@ class Approximation:
 
 
 def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess) -> Approximation:
-    """Newton's method on the suggested face, and on its neighbours where an inequality fails.  FaceError if that does not converge."""
+    """Newton's method on the suggested face, and on its neighbours where an inequality fails.  FaceError if
+    that does not converge.
+    """
     seen = set()
     face, ball = guess.face, guess.ball
     start: _Iteration | None = None
@@ -127,21 +133,17 @@ class _Fixed:
     def __init__(self, program: Smooth, scale: Scale) -> None:
         pieces = program.pieces
         self.x_scale, self.y_scale = scale.x, scale.y
-        self.one = 1 << BITS
         bend = scale.x / scale.y
-        self.K = objects([self.fix(k * bend) for k in pieces.curvature])
-        self.theta = objects([self.fix(t / scale.x) for t in program.theta])
+        self.K = objects([fix(k * bend) for k in pieces.curvature])
+        self.theta = objects([fix(t / scale.x) for t in program.theta])
         self.drifting = objects([int(v) for v in program.drifting])
-        self.q = objects([self.fix(v / scale.x) for v in pieces.q])
-        self.radius = None if program.radius is None else self.fix(program.radius / scale.x)
+        self.q = objects([fix(v / scale.x) for v in pieces.q])
+        self.radius = None if program.radius is None else fix(program.radius / scale.x)
         ceiling = pieces.ceiling
         self.w_max = max(ceiling.weights, default=0) or 1 if ceiling is not None else 1
         self.weights = [] if ceiling is None else [Fraction(w, self.w_max) for w in ceiling.weights]
-        self.cost = 0 if ceiling is None else self.fix(ceiling.cost * self.w_max / scale.y)
-        self.floor = 0 if ceiling is None else self.fix(ceiling.floor / scale.x / self.w_max)
-
-    def fix(self, value: Fraction) -> int:
-        return (value.numerator << BITS) // value.denominator
+        self.cost = 0 if ceiling is None else fix(ceiling.cost * self.w_max / scale.y)
+        self.floor = 0 if ceiling is None else fix(ceiling.floor / scale.x / self.w_max)
 
 
 class _Iteration:
@@ -158,16 +160,15 @@ class _Iteration:
         start: _Iteration | None,
     ) -> None:
         self.program, self.pieces, self.whitened = program, program.pieces, whitened
-        self.f = _Fixed(program, scale) if start is None else start.f
+        self.f: _Fixed = _Fixed(program, scale) if start is None else start.f
         self.face, self.ball = face, ball
         where = face.where
         self.free = np.flatnonzero(where == FREE)
         self.moving = np.flatnonzero((where == TOP) | (where == BOTTOM))
         self.t_free = self.pieces.ceiling is not None and face.held_t is None
-        one = self.f.one
         if start is None:
-            self.x = objects([int(v) for v in np.ldexp(guess.x, 60).tolist()]) << (BITS - 60)
-            self.t, self.kappa = int(Fraction(guess.t) * one), int(Fraction(guess.kappa) * one)
+            self.x = from_floats(guess.x)
+            self.t, self.kappa = int(Fraction(guess.t) * ONE), int(Fraction(guess.kappa) * ONE)
             # multipliers of integer rows are kept with as many more bits as A has
             self.y_bits = BITS + self.pieces.A.bits + 16
             ints, unit = whitened.multipliers(guess.y)
@@ -184,18 +185,18 @@ class _Iteration:
             value = self.pieces.slopes[i][face.slot[i]]
             if value is None:
                 raise FaceError("beyond a box")
-            self.slope[i] = self.f.fix(value / self.f.y_scale)
+            self.slope[i] = fix(value / self.f.y_scale)
         self.factor = zeros(self.x.size)
         for i in self.moving.tolist():
-            self.factor[i] = (1 if where[i] == TOP else -1) * self.f.fix(1 / self.f.weights[i])
+            self.factor[i] = (1 if where[i] == TOP else -1) * fix(1 / self.f.weights[i])
 
     def _fix_held(self) -> None:
         face, f = self.face, self.f
         for i in np.flatnonzero(face.where == HELD).tolist():
-            self.x[i] = f.fix(self.pieces.breaks[i][face.slot[i]] / f.x_scale)
+            self.x[i] = fix(self.pieces.breaks[i][face.slot[i]] / f.x_scale)
         self.x[face.where == ZERO] = 0
         if face.held_t is not None:
-            self.t = f.fix(face.held_t / f.x_scale / f.w_max)
+            self.t = fix(face.held_t / f.x_scale / f.w_max)
 
     # ------------------------------------------------------------ residuals
 
@@ -203,8 +204,10 @@ class _Iteration:
         """n_g, fixed point."""
         out = []
         for g in self.groups:
-            square = sum(v.numerator * a * a // v.denominator for v, a in zip(g.inner, self.x[g.index].tolist(), strict=True))
-            square += int(g.frozen / self.f.x_scale**2 * (self.f.one**2))
+            square = sum(
+                v.numerator * a * a // v.denominator for v, a in zip(g.inner, self.x[g.index].tolist(), strict=True)
+            )
+            square += int(g.frozen / self.f.x_scale**2 * (ONE**2))
             out.append(math.isqrt(square))
         return out
 
@@ -217,7 +220,7 @@ class _Iteration:
         for g, n in zip(self.groups, self._norms(), strict=True):
             if n == 0:
                 raise FaceError("a group vanishes that was not held at zero")
-            weight = f.fix(g.weight / f.y_scale)
+            weight = fix(g.weight / f.y_scale)
             inner = objects([v.numerator * weight // v.denominator for v in g.inner])
             total[g.index] += (inner * x[g.index]) // n
         return np.asarray(total - self.pull(), dtype=object)
@@ -254,12 +257,14 @@ class _Iteration:
     # ------------------------------------------------------------ Newton
 
     def _matrix(self) -> tuple[Array, Array]:
-        """The inverse Newton matrix in floats, and the basis of the whitened multipliers that the free columns determine."""
+        """The inverse Newton matrix in floats, and the basis of the whitened multipliers that the free columns
+        determine.
+        """
         f, free, moving = self.f, self.free, self.moving
-        x = _floats(self.x)
+        x = to_floats(self.x)
         W = self.whitened.W
-        factor = _floats(self.factor)
-        kappa = ratio(self.kappa, f.one)
+        factor = to_floats(self.factor)
+        kappa = ratio(self.kappa, ONE)
         columns = W[:, free]
         if self.t_free:
             columns = np.column_stack([columns, W[:, moving] @ factor[moving]])
@@ -270,11 +275,13 @@ class _Iteration:
         M[:k, :k] = self._hessian(x, kappa)
         lead = k + self.t_free
         if self.t_free:
-            M[k, k] = float(np.sum(factor[moving] ** 2 * (_floats(f.K)[moving] + kappa * self.program.drifting[moving])))
+            M[k, k] = float(
+                np.sum(factor[moving] ** 2 * (to_floats(f.K)[moving] + kappa * self.program.drifting[moving]))
+            )
         M[:lead, lead : lead + r] = -(columns.T @ basis)
         M[lead : lead + r, :lead] = (columns.T @ basis).T
         if self.ball:
-            drift = _floats(self._drift())
+            drift = to_floats(self._drift())
             M[:k, -1] = M[-1, :k] = drift[free]
             if self.t_free:
                 M[k, -1] = M[-1, k] = float(factor[moving] @ drift[moving])
@@ -282,11 +289,11 @@ class _Iteration:
 
     def _hessian(self, x: Array, kappa: float) -> Array:
         f, free = self.f, self.free
-        H = np.diag(_floats(f.K)[free] + kappa * self.program.drifting[free])
+        H = np.diag(to_floats(f.K)[free] + kappa * self.program.drifting[free])
         position = np.full(x.size, -1)
         position[free] = np.arange(free.size)
         for g, n in zip(self.groups, self._norms(), strict=True):
-            length = ratio(n, f.one)
+            length = ratio(n, ONE)
             if length == 0:
                 raise FaceError("a group vanishes that was not held at zero")
             at = position[g.index]
@@ -322,15 +329,18 @@ class _Iteration:
     def _size(self, found: _Residual) -> int:
         """The largest residual; those of A x - q are divided by the size of A."""
         dual, primal, stationary, ball = found
-        largest = [max((abs(int(v)) for v in part.tolist()), default=0) for part in (dual, primal)]
-        return max(largest[0], largest[1] >> self.pieces.A.bits, abs(stationary), abs(ball))
+        return max(largest(dual), largest(primal) >> self.pieces.A.bits, abs(stationary), abs(ball))
 
     def _descend(self, step: _Move, size: int) -> _Residual | None:
         """Take the step, or half of it, and so on, until the residuals shrink; None (and no move) if they do not."""
         x, t, y, kappa = self.x.copy(), self.t, self.y, self.kappa
         for halvings in range(HALVINGS):
             self.x[self.free] = x[self.free] + (step.x >> halvings)
-            self.t, self.y, self.kappa = t + (step.t >> halvings), y + (step.y >> halvings), kappa + (step.kappa >> halvings)
+            self.t, self.y, self.kappa = (
+                t + (step.t >> halvings),
+                y + (step.y >> halvings),
+                kappa + (step.kappa >> halvings),
+            )
             with suppress(FaceError):  # a norm that vanishes on the way
                 found = self.residual()
                 if self._size(found) < size:
@@ -342,7 +352,7 @@ class _Iteration:
         """One chord step.  Residuals are read in units of their largest, so that floats can hold them."""
         dual, primal, stationary, ball = found
         shift = self._size(found).bit_length()
-        parts = [_scaled_floats(dual, shift)]
+        parts = [to_floats(dual, shift)]
         if self.t_free:
             parts.append(np.array([ratio(stationary, 1 << shift)]))
         parts.append(basis.T @ self.whitened.right(primal.tolist(), Fraction(1, 1 << shift)))
@@ -354,10 +364,10 @@ class _Iteration:
         ints, y_unit = self.whitened.multipliers(nu)
         grow = y_unit * Fraction(2) ** (shift + self.y_bits - BITS)
         return _Move(
-            x=_from_floats(step[:k], shift),
-            t=int(_from_floats(step[k : k + 1], shift)[0]) if self.t_free else 0,
+            x=from_floats(step[:k], shift),
+            t=int(from_floats(step[k : k + 1], shift)[0]) if self.t_free else 0,
             y=objects([math.floor(v * grow) for v in ints]),
-            kappa=int(_from_floats(step[-1:], shift)[0]) if self.ball else 0,
+            kappa=int(from_floats(step[-1:], shift)[0]) if self.ball else 0,
         )
 
     # ------------------------------------------------------------ inequalities
@@ -414,7 +424,7 @@ class _Iteration:
                 continue
             carried = [self._carried(int(i), gradient) for i in g.index]
             square = sum(a * a * v.denominator // v.numerator for a, v in zip(carried, g.inner, strict=True))
-            weight = self.f.fix(g.weight / self.f.y_scale)
+            weight = fix(g.weight / self.f.y_scale)
             if square > (weight + tiny) ** 2:
                 for i, amount in zip(g.index.tolist(), carried, strict=True):
                     face.where[i] = FREE
@@ -425,15 +435,15 @@ class _Iteration:
         """-(gradient) less what the kinks of a coordinate at 0 can carry."""
         low, high = interval_at_zero(self.pieces, i)
         rest = -gradient[i]
-        if high is not None and rest > self.f.fix(high / self.f.y_scale):
-            return int(rest - self.f.fix(high / self.f.y_scale))
-        if low is not None and rest < self.f.fix(low / self.f.y_scale):
-            return int(rest - self.f.fix(low / self.f.y_scale))
+        if high is not None and rest > fix(high / self.f.y_scale):
+            return int(rest - fix(high / self.f.y_scale))
+        if low is not None and rest < fix(low / self.f.y_scale):
+            return int(rest - fix(low / self.f.y_scale))
         return 0
 
     def result(self) -> Approximation:
         f = self.f
-        den = f.one
+        den = ONE
         x = Rationals(objects([int(v) for v in self.x]), den)
         y_den = 1 << self.y_bits
         return Approximation(
@@ -463,22 +473,6 @@ def _range(columns: Array) -> Array:
         return np.zeros((columns.shape[0], 0))
     U, s, _ = np.linalg.svd(columns, full_matrices=False)
     return np.asarray(U[:, s > 1e-9 * (s[0] if s.size else 1.0)])
-
-
-def _floats(values: Array) -> Array:
-    """Fixed point as floats."""
-    return _scaled_floats(values, BITS)
-
-
-def _scaled_floats(values: Array, shift: int) -> Array:
-    return np.array([ratio(int(v), 1 << shift) for v in values.tolist()], dtype=np.float64)
-
-
-def _from_floats(values: Array, shift: int) -> Array:
-    """Floats in units of 2^(shift - BITS) as fixed point."""
-    cut = 60
-    whole = [int(v) for v in np.rint(np.ldexp(values, cut)).tolist()]
-    return objects([v << (shift - cut) if shift >= cut else v >> (cut - shift) for v in whole])
 
 
 def _inverse(M: Array) -> Array:

@@ -1,9 +1,9 @@
 """Exact optima of piecewise linear-quadratic programs.
 
-1. The interior-point method proposes a face (which kinks, boxes and ceilings hold with equality).
-2. The optimality conditions on that face are linear; they are solved over the rationals.
-3. Every inequality is decided exactly.  If all hold, this is an optimum of the exact problem, with multipliers that prove it.
-4. Otherwise the violated inequalities say how to change the face, and so on.
+1. The interior-point method proposes a face (which kinks, boxes and ceilings hold with equality). 2. The
+optimality conditions on that face are linear; they are solved over the rationals. 3. Every inequality is
+decided exactly.  If all hold, this is an optimum of the exact problem, with multipliers that prove it. 4.
+Otherwise the violated inequalities say how to change the face, and so on.
 
 Inequalities are first evaluated with multipliers cut to some hundred bits and a rigorous error bound; only ties are
 decided with all digits.
@@ -32,14 +32,14 @@ GRAIN = 44
 """Float values are read to this many bits below their scale: plenty for strict inequalities."""
 
 
-
 @dataclass(frozen=True)
 class ExactOptimum:
     """A minimiser and multipliers with every slack exactly 0, in the integer units of the program.
 
-    face: where every coordinate lies.  ties (n,): coordinates whose inequality is tight by chance: held with multiplier 0
-    to spare, or free at the end of their piece.  ceiling_share: signed multipliers of w_i |x_i| <= t for held coordinates
-    that touch the ceiling; floor_share: that of t >= floor.  All multipliers of t together make up its cost.
+    face: where every coordinate lies.  ties (n,): coordinates whose inequality is tight by chance: held with
+    multiplier 0 to spare, or free at the end of their piece.  ceiling_share: signed multipliers of w_i |x_i| <=
+    t for held coordinates that touch the ceiling; floor_share: that of t >= floor.  All multipliers of t
+    together make up its cost.
     """
 
     point: Point
@@ -222,7 +222,9 @@ class _Check:
         return ExactOptimum(self.point, self.face, self.ties, signed, self.floor_share)
 
     def _sign(self, i: int) -> int:
-        """The side on which a held coordinate touches the ceiling; where t = 0 it touches both, and its pull decides."""
+        """The side on which a held coordinate touches the ceiling; where t = 0 it touches both, and its pull
+        decides.
+        """
         slot = int(self.face.slot[i])
         place = self.program.breaks[i][slot]
         after = self.program.slopes[i][slot + 1]
@@ -257,7 +259,10 @@ class _Check:
         elif where == FREE:
             self.moves[i] = (HELD, place)
         else:  # the ceiling moved it past a kink: onto the next piece, or onto the end of its box
-            at_box = self.program.slopes[i][0 if place == 0 else -1] is None and place in (0, len(self.program.breaks[i]) - 1)
+            at_box = self.program.slopes[i][0 if place == 0 else -1] is None and place in (
+                0,
+                len(self.program.breaks[i]) - 1,
+            )
             self.moves[i] = (HELD, place) if at_box else (where, place if self.face.slot[i] > place else place + 1)
 
     def _multipliers(self) -> None:
@@ -285,7 +290,8 @@ class _Check:
 
     def _ceiling(self, cost: int, floor: int) -> None:
         program, t = self.program, self.point.t
-        assert program.ceiling is not None and t is not None
+        assert program.ceiling is not None
+        assert t is not None
         weights, x = program.ceiling.weights, self.point.x
         limit = t * x.den
         for i in np.flatnonzero(self.face.where < TOP).tolist():
@@ -346,10 +352,11 @@ class _Check:
         """The multiplier rho_i of a coordinate at the ceiling."""
         program, face = self.program, self.face
         slope = program.slopes[i][face.slot[i]]
-        assert slope is not None and program.ceiling is not None
+        assert slope is not None
+        assert program.ceiling is not None
         rest = self.pull.exact(i) - program.curvature[i] * self.point.x[i] - slope
         share = rest * (1 if face.where[i] == TOP else -1) / program.ceiling.weights[i]
-        return share if self.point.t else abs(share)
+        return Fraction(share if self.point.t else abs(share))
 
     def _owners(self, rest: Fraction) -> Fraction:
         """Let held coordinates at the ceiling take as much of `rest` as their slopes allow; returns what is left."""
@@ -385,7 +392,8 @@ class _Check:
     def _span(self, i: int) -> tuple[Fraction, Fraction | None]:
         """Least and largest share of the ceiling that a held coordinate touching it may carry.
 
-        With share s its own slope is pull - sign w s, which must lie between the slopes before and after its breakpoint.
+        With share s its own slope is pull - sign w s, which must lie between the slopes before and after its
+        breakpoint.
         """
         program, slot = self.program, int(self.face.slot[i])
         assert program.ceiling is not None

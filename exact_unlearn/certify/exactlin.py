@@ -21,15 +21,20 @@ import numpy as np
 
 from exact_unlearn.jacobian import Array
 
+flint: Any
+"""python-flint, or None: an accelerator only."""
 try:
     import flint
-except ImportError:  # an accelerator only
+except ImportError:
     flint = None
 
 DIGIT_BITS = 21
 """Digits lie in [-2^20, 2^20]: a product of two has 40 bits, so sums of up to 2^13 of them are exact in float64."""
 
 CHUNK = 1 << 13
+
+LONG = 500
+"""Bits from which on reducing integers one by one is cheaper than cutting them into digits."""
 
 
 class SingularMatrixError(ArithmeticError):
@@ -75,6 +80,8 @@ class IntMatrix:
 
     def mod(self, p: int) -> Array:
         """Representatives of smallest modulus, float64; p < 2^25."""
+        if self._digits is None and "digits" not in self.__dict__ and self.bits > LONG:
+            return np.asarray(centred((self.ints % p).astype(np.float64), p))
         total = np.zeros(self.shape)
         for level, digit in enumerate(self.digits):
             total += centred(digit, p) * centred(np.float64(pow(2, DIGIT_BITS * level, p)), p)
@@ -111,18 +118,18 @@ def objects(values: Sequence[Any]) -> Array:
 
 def split(values: Array) -> list[Array]:
     """Signed 21-bit digits of an array of integers, least significant first, each an exact float64 array."""
-    rest = np.asarray(values, dtype=object)
-    small = all(abs(v) < 1 << 62 for v in rest.ravel().tolist())
-    work = rest.astype(np.int64) if small else rest
+    work = np.asarray(values, dtype=object)
+    bits = max((abs(v).bit_length() for v in work.ravel().tolist()), default=0)
     half, mask = 1 << (DIGIT_BITS - 1), (1 << DIGIT_BITS) - 1
     out: list[Array] = []
-    while work.size and (work != 0).any():
+    while not out or bits > 0:
+        if bits < 62 and work.dtype == object:
+            work = work.astype(np.int64)
         digit = ((work + half) & mask) - half
         out.append(digit.astype(np.float64))
         work = (work - digit) >> DIGIT_BITS
-        if work.dtype == object and all(abs(v) < 1 << 62 for v in work.ravel().tolist()):
-            work = work.astype(np.int64)
-    return out or [np.zeros(rest.shape)]
+        bits -= DIGIT_BITS - 1  # the sign of a digit may carry one more bit upwards
+    return out
 
 
 def product(A: IntMatrix, B: IntMatrix) -> IntMatrix:
@@ -142,7 +149,8 @@ def product(A: IntMatrix, B: IntMatrix) -> IntMatrix:
 def integer_rows(matrix: Array) -> tuple[IntMatrix, list[Fraction]]:
     """Integers M and scales s > 0 with matrix[i] = s[i] * M[i] exactly, row by row.
 
-    matrix: (k, n) float64 (every float is a dyadic rational) or Fractions.  The gcd of each row is 1 up to powers of two for floats, 1 for Fractions.
+    matrix: (k, n) float64 (every float is a dyadic rational) or Fractions.  The gcd of each row is 1 up to
+    powers of two for floats, 1 for Fractions.
     """
     if matrix.dtype == object:
         return _integer_rows_of_fractions(matrix)
@@ -308,7 +316,11 @@ class Rationals:
 
     def reduced(self) -> Rationals:
         divisor = math.gcd(self.den, *self.nums.tolist())
-        return self if divisor == 1 else Rationals(objects([n // divisor for n in self.nums.tolist()]), self.den // divisor)
+        return (
+            self
+            if divisor == 1
+            else Rationals(objects([n // divisor for n in self.nums.tolist()]), self.den // divisor)
+        )
 
     @classmethod
     def of(cls, values: Sequence[Fraction]) -> Rationals:
@@ -317,7 +329,9 @@ class Rationals:
 
 
 def ratio(numerator: int, denominator: int) -> float:
-    """numerator / denominator rounded to nearest, for integers of any size; 0 or infinity beyond the range of floats."""
+    """numerator / denominator rounded to nearest, for integers of any size; 0 or infinity beyond the range of
+    floats.
+    """
     try:
         return numerator / denominator
     except OverflowError:
@@ -330,8 +344,8 @@ def solve(A: IntMatrix, *right: Sequence[int] | Array) -> list[Rationals]:
     B = np.empty((n, len(right)), dtype=object)
     for j, column in enumerate(right):
         B[:, j] = list(column)
-    if n == 0:
-        return [Rationals(zeros(0), 1) for _ in right]
+    if not B.any():
+        return [Rationals(zeros(n), 1) for _ in right]
     if flint is not None:
         return _solve_flint(A, B)
     return Dixon(A).solve(B)
@@ -388,7 +402,7 @@ class Dixon:
             batch = steps if steps < 64 else steps // 2
 
     def _residues(self, residual: Array) -> Array:
-        return centred((residual % self.p).astype(np.float64), self.p)
+        return np.asarray(centred((residual % self.p).astype(np.float64), self.p))
 
     def _times(self, digit: Array) -> Array:
         """A @ digit exactly, as integers; |digit| <= p/2 <= 2^23, and p was chosen so that the sums are exact."""

@@ -1,6 +1,7 @@
 """The exact solution of the optimality conditions on one face of a piecewise linear-quadratic program.
 
-A face says of every coordinate whether it is free on one piece, held at a breakpoint, or held at the ceiling +-t/w.  What remains is linear:
+A face says of every coordinate whether it is free on one piece, held at a breakpoint, or held at the ceiling
++-t/w.  What remains is linear:
 
     K x + c = A_F.T y,    A_F x_F + a s = p,    a.T y = c_s + kappa s        (s: the ceiling in units of lcm(w))
 
@@ -23,6 +24,7 @@ from exact_unlearn.certify.pieces import Pieces
 from exact_unlearn.jacobian import Array
 
 FREE, HELD, TOP, BOTTOM = 0, 1, 2, 3
+
 
 @dataclass
 class Face:
@@ -92,7 +94,7 @@ class _System:
         self.kkt = Kkt(program.A, program.curvature, self.free, (guess.x, guess.y, guess.bits))
 
     def slope(self, i: int) -> int:
-        value = self.program.slopes[i][self.face.slot[i]]
+        value = self.program.slopes[i][int(self.face.slot[i])]
         if value is None:
             raise FaceError("beyond a box")
         return value
@@ -100,19 +102,20 @@ class _System:
     # ------------------------------------------------------------ right sides
 
     def _right(self) -> tuple[Array, int]:
-        """p = q - (held columns) - (moving columns, where t is known), as integers over self.lcm."""
+        """p = q - (held columns) - (moving columns, where t is known), as integers over one denominator."""
         program, face = self.program, self.face
+        den = 1 if self.has_s else self.lcm
         fixed = zeros(program.size)
-        for i in np.flatnonzero(face.where == HELD):
-            fixed[i] = program.breaks[i][face.slot[i]] * self.lcm
+        for i in np.flatnonzero(face.where == HELD).tolist():
+            fixed[i] = program.breaks[i][face.slot[i]] * den
         if face.held_t is not None:
             for i, f in self.factor.items():
                 fixed[i] = f * face.held_t
         used = np.flatnonzero(fixed != 0)
-        total = objects(program.q) * self.lcm
+        total = objects(program.q) * den
         if used.size:
             total = total - program.A.columns(used).apply(fixed[used])
-        return total, self.lcm
+        return total, den
 
     def _ceiling_column(self) -> tuple[Array, int, int]:
         """a, c_s and kappa of the unknown s = t / lcm."""
@@ -130,7 +133,7 @@ class _System:
     def solve(self) -> tuple[Rationals, Rationals, Fraction | None]:
         """y, the flat free coordinates, and s."""
         p, den = self._right()
-        slopes = objects([self.slope(i) for i in self.free])
+        slopes = objects([self.slope(i) for i in self.free.tolist()])
         if not self.has_s:
             return *self.kkt.solve(p, slopes * den, den), None
         return self._with_ceiling(p, den, slopes)
@@ -172,12 +175,12 @@ class _System:
         t: Fraction | None = None
         unit = Fraction(0)
         if program.ceiling is not None:
-            t = Fraction(face.held_t) if s is None else s * self.lcm
+            t = Fraction(face.held_t or 0) if s is None else s * self.lcm
             unit = t / self.lcm
-        free_x = self.kkt.expand(y, flat_x, objects([self.slope(i) for i in self.free]))
+        free_x = self.kkt.expand(y, flat_x, objects([self.slope(i) for i in self.free.tolist()]))
         den = math.lcm(free_x.den, unit.denominator)
         nums = zeros(program.size)
-        for i in np.flatnonzero(face.where == HELD):
+        for i in np.flatnonzero(face.where == HELD).tolist():
             nums[i] = program.breaks[i][face.slot[i]] * den
         level = unit.numerator * (den // unit.denominator)
         for i, f in self.factor.items():
@@ -198,5 +201,3 @@ def _combine(first: Rationals, *terms: tuple[Fraction, Rationals]) -> Rationals:
     for f, v in terms:
         nums = nums + v.nums * (f.numerator * (den // (f.denominator * v.den)))
     return Rationals(nums, den).reduced()
-
-

@@ -1,4 +1,6 @@
-"""The last rung but one: a float point made feasible, float multipliers as they are, and whatever gap the checker finds."""
+"""The last rung but one: a float point made feasible, float multipliers as they are, and whatever gap the
+checker finds.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,9 @@ def _clipped(x: Rationals, theta: list[Fraction], drift: Drift) -> tuple[Rationa
 def _admissible(
     problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], kappa: Fraction
 ) -> list[Fraction]:
-    """Multipliers whose lower bound is not minus infinity: zero on what nothing penalises, and in the dual ball of a spectral norm."""
+    """Multipliers whose lower bound is not minus infinity: zero on what nothing penalises, and in the dual ball
+    of a spectral norm.
+    """
     regularizer: Any = problem.regularizer
     if drift.cone and drift.box is None and not kappa:
         unseen = np.flatnonzero(~seen(problem)[image.free])

@@ -22,11 +22,13 @@ from exact_unlearn.certify.exactlin import IntMatrix, Rationals, row_basis
 from exact_unlearn.certify.faces import FREE, HELD, TOP
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.pieces import Pieces, Separable, pieces
+from exact_unlearn.certify.pull import Pull
 from exact_unlearn.certify.terms import (
     Drift,
     difference,
     drift_of,
     everywhere,
+    heaviest,
     roots,
     scaled,
     sum_squares,
@@ -47,8 +49,8 @@ class NotExactError(ArithmeticError):
 class Proof:
     """What a certificate says: a feasible point, multipliers, and what follows.
 
-    theta: (d,) exactly.  primal, dual: sections 4 and 5 of the format.  lower, upper: the optimum (equal unless it is a root).
-    square: value^2 for l2.  unique: proved.
+    theta: (d,) exactly.  primal, dual: sections 4 and 5 of the format.  lower, upper: the optimum (equal unless
+    it is a root). square: value^2 for l2.  unique: proved.
     """
 
     theta: Rationals
@@ -94,7 +96,8 @@ def separable(problem: UnlearningProblem, image: Image, drift: Drift) -> Separab
 def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof:
     """The exact optimum of one of the EXACT forms, and its proof.
 
-    Raises NotExactError where the optimum is irrational, FaceError, TooManyDigitsError or InfeasibleError as `optimum` does.
+    Raises NotExactError where the optimum is irrational, FaceError, TooManyDigitsError or InfeasibleError as
+    `optimum` does.
     """
     drift = drift_of(problem)
     if problem.regularizer.name == "l2" and not drift.cone:
@@ -161,7 +164,7 @@ def _dual(
     name = problem.regularizer.name
     if name == "l2":
         weights = weights_of(problem.regularizer, problem.n_parameters)
-        listed = list(np.flatnonzero(~problem.free))
+        listed = np.flatnonzero(~problem.free).tolist()
         if drift.box is not None:
             listed += [int(j) for i, j in enumerate(image.free) if found.face.where[i] == HELD]
         g = {int(j): weights[j] * theta[j] for j in listed if weights[j]}
@@ -183,7 +186,7 @@ def _ceiling_subgradient(
     assert program.ceiling is not None
     weights = weights_of(problem.regularizer, problem.n_parameters)
     g: dict[int, Fraction] = {}
-    cost, x = program.ceiling.cost, found.point.x
+    cost, x, pulls = program.ceiling.cost, found.point.x, Pull(program.A, found.point.y)
     drift = drift_of(problem)
     for i, j in enumerate(image.free.tolist()):
         if not weights[j]:
@@ -193,12 +196,11 @@ def _ceiling_subgradient(
         elif drift.mu and x.nums[i] * program.x_unit == image.theta[j] * x.den:
             slope = program.slopes[i][found.face.slot[i]]
             assert slope is not None
-            pull = sum((int(a) * b for a, b in zip(program.A.ints[:, i], found.point.y.nums, strict=True)), 0)
-            rest = Fraction(pull, found.point.y.den) - slope - program.curvature[i] * x[i]
+            rest = pulls.exact(i) - slope - program.curvature[i] * x[i]
             g[j] = rest / (cost * program.ceiling.weights[i]) * weights[j]
     fixed = np.flatnonzero(~problem.free).tolist()
     if found.floor_share and fixed:
-        j = max(fixed, key=lambda j: weights[j] * abs(image.theta[j]))
+        j = heaviest(weights, image.theta, fixed)
         if image.theta[j]:
             g[j] = found.floor_share / cost * weights[j] * (1 if image.theta[j] > 0 else -1)
     return g
@@ -221,4 +223,4 @@ def _unique(name: str, program: Pieces, found: ExactOptimum, value: Fraction, dr
         columns = np.concatenate([columns, program.A.columns(ray).apply(steps)[:, None]], axis=1)
     if columns.shape[1] > columns.shape[0]:
         return False
-    return len(row_basis(IntMatrix(columns.T))) == columns.shape[1]
+    return len(row_basis(IntMatrix(columns.T))) == int(columns.shape[1])

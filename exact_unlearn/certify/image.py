@@ -32,7 +32,8 @@ from exact_unlearn.problem import UnlearningProblem
 class Image:
     """minimise F(x) subject to A x = q, with integers A (k, n) and rationals q (k,), on the n free coordinates.
 
-    theta: (d,) Fractions, theta* everywhere.  free: (n,) positions of the free coordinates.  scales: row i of J is scales[i] * A[i].
+    theta: (d,) Fractions, theta* everywhere.  free: (n,) positions of the free coordinates.  scales: row i of J
+    is scales[i] * A[i].
     """
 
     theta: Array
@@ -64,7 +65,8 @@ class Image:
     def conflict(self) -> list[Fraction] | None:
         """Multipliers nu with J.T nu = 0 on the free coordinates and nu.b > 0, or None if A x = q has solutions.
 
-        Such a Farkas vector proves that no parameters fit: every dependent row is a combination of the independent ones, and its right side is not.
+        Such a Farkas vector proves that no parameters fit: every dependent row is a combination of the
+        independent ones, and its right side is not.
         """
         dependent = [i for i in range(len(self.q)) if i not in set(self.rows)]
         if not dependent:

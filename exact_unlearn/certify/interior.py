@@ -34,8 +34,8 @@ PROXIMAL = 1e-8
 class FloatProgram:
     """The program above in floats, scaled so that typical entries of x and of the multipliers are near 1.
 
-    W: (r, n).  kink_*: one entry per kink (its coordinate, place b, slope change a > 0, and its number for the caller); box_*: one entry per boxed
-    coordinate; ceiling: (n,) weights w or None.
+    W: (r, n).  kink_*: one entry per kink (its coordinate, place b, slope change a > 0, and its number for the
+    caller); box_*: one entry per boxed coordinate; ceiling: (n,) weights w or None.
     """
 
     W: Array
@@ -59,8 +59,9 @@ class FloatProgram:
 class FloatPoint:
     """An approximate solution, and which inequalities it says hold with equality.
 
-    x: (n,).  y: (r,), with W.T y in the subdifferential.  t: the ceiling.  kink_held: x_i = b_ik.  box_held: -1, 0, 1 for low, none, high.
-    ceiling_held: (n,) -1, 0, 1 for -t/w, none, t/w.  floor_held: t = floor.  group_zero (G,).  error: largest relative residual or gap.
+    x: (n,).  y: (r,), with W.T y in the subdifferential.  t: the ceiling.  kink_held: x_i = b_ik.  box_held:
+    -1, 0, 1 for low, none, high. ceiling_held: (n,) -1, 0, 1 for -t/w, none, t/w.  floor_held: t = floor.
+    group_zero (G,).  error: largest relative residual or gap.
     """
 
     x: Array
@@ -253,7 +254,9 @@ class _Method:
             out[self.order] += lifted[self.order] * (fac.gamma * sums)[self.label[self.order]]
         return out
 
-    def direction(self, it: _Iterate, res: _Residuals, fac: _Factors, target: list[Array], cone: Vectors | None) -> _Step:
+    def direction(
+        self, it: _Iterate, res: _Residuals, fac: _Factors, target: list[Array], cone: Vectors | None
+    ) -> _Step:
         """Newton step towards complementarity products s z + (linearised change) = target."""
         f = self.f
         up, down, low, high, top, bottom, floor = it.pairs

@@ -43,7 +43,8 @@ class TooManyDigitsError(ArithmeticError):
 class Kkt:
     """K x + c = A_F.T y, A_F x = p for the coordinates F = `free`, to be solved for several p and c.
 
-    A: (r, n).  curvature: (n,) integers >= 0.  guess: x (n,), y (r,) and their common exponent, for what is undetermined.
+    A: (r, n).  curvature: (n,) integers >= 0.  guess: x (n,), y (r,) and their common exponent, for what is
+    undetermined.
     """
 
     def __init__(
@@ -110,7 +111,8 @@ class Kkt:
 
 
 class _Core:
-    """[G, gA; gA.T, 0] [y; x] = [p; g c], with g = bend, for many right sides; singular but consistent systems included.
+    """[G, gA; gA.T, 0] [y; x] = [p; g c], with g = bend, for many right sides; singular but consistent systems
+    included.
 
     A: (r, n0) flat columns; G: (r, r) or None for zero.  Undetermined unknowns take the guessed values (0 for
     homogeneous solves).
@@ -155,7 +157,9 @@ class _Core:
         return _Core(A, self.G, self.bend, self.y_guess, x, self.bits)
 
     def solve(self, p: Array, c: Array, den: int, homogeneous: bool = False) -> tuple[Rationals, Rationals]:
-        """y and x with G y + g A x = p / den, A.T y = c / den.  (p carries the factor g.)  FaceError if inconsistent."""
+        """y and x with G y + g A x = p / den, A.T y = c / den.  (p carries the factor g.)  FaceError if
+        inconsistent.
+        """
         y = zeros(self.A.shape[0]) if homogeneous else self.y_guess.copy()
         x = zeros(self.A.shape[1]) if homogeneous else self.x_guess.copy()
         one = 1 if homogeneous else 1 << self.bits

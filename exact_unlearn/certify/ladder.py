@@ -46,14 +46,16 @@ def certify(
 ) -> Certificate:
     """Prove what the optimum of `problem` is.
 
-    solution: anybody's; it may help, and is never trusted.  rows, tau: where the rows of J as written have another rank than they
-    have up to rounding, RankAmbiguityError asks which problem is meant: rows="literal" takes every row as it is written; tau keeps
-    a well-conditioned subset of the rows, proves *its* optimum, and reports the residual on the dropped rows and a lower bound
-    that holds for every theta with |J D - b| <= tau entrywise.
+    solution: anybody's; it may help, and is never trusted.  rows, tau: where the rows of J as written have
+    another rank than they have up to rounding, RankAmbiguityError asks which problem is meant: rows="literal"
+    takes every row as it is written; tau keeps a well-conditioned subset of the rows, proves *its* optimum, and
+    reports the residual on the dropped rows and a lower bound that holds for every theta with |J D - b| <= tau
+    entrywise.
 
-    Exact (gap 0) for {1/2 sum w x^2, elastic net, weighted l1, linf} with any sum of squared, l1 and box drifts, and for the
-    2-norm and the predictor norm without drift or in a box; enclosed to more than 60 digits for group norms, for roots
-    with a drift, and in an active 2-ball; counted exhaustively for l0 and active neurons.
+    Exact (gap 0) for {1/2 sum w x^2, elastic net, weighted l1, linf} with any sum of squared, l1 and box
+    drifts, and for the 2-norm and the predictor norm without drift or in a box; enclosed to more than 60 digits
+    for group norms, for roots with a drift, and in an active 2-ball; counted exhaustively for l0 and active
+    neurons.
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
@@ -107,7 +109,9 @@ class _Attempt:
         return self._nothing()
 
     def _outside_box(self) -> list[Fraction] | None:
-        """A Farkas vector where A x = q has no solution in the box.  With rhs = 0 theta* is one; the exact forms find out themselves."""
+        """A Farkas vector where A x = q has no solution in the box.  With rhs = 0 theta* is one; the exact
+        forms find out themselves.
+        """
         name = self.problem.regularizer.name
         decided = name in EXACT and (name != "l2" or self.drift.cone)
         if self.drift.box is None or self.drift.pinned or decided or not any(self.problem.rhs):
@@ -196,14 +200,16 @@ class _Attempt:
         """A certificate that claims what the checker finds proved."""
         from exact_unlearn.certify import checker
 
-        draft = self._certificate({**tree, "claims": {"proof": "repaired"}}, proof="repaired", theta=nearest_floats(theta))
+        draft = self._certificate(
+            {**tree, "claims": {"proof": "repaired"}}, proof="repaired", theta=nearest_floats(theta)
+        )
         verdict = checker.check(self.problem, draft.tree, self.report.tau)
         if verdict.proof == "none":
             raise FaceError(" ".join(verdict.sentences))
         fields = {name: getattr(verdict, name) for name in ("lower", "upper", "gap", "square", "distance")}
         fields = {name: value if value is None else _outward(name, value) for name, value in fields.items()}
         unique = True if verdict.unique else None
-        claims = {name: None if value is None else rational_text(value) for name, value in fields.items()}
+        claims: Tree = {name: None if value is None else rational_text(value) for name, value in fields.items()}
         claims |= {"proof": verdict.proof, "unique": unique}
         return self._certificate(
             {**tree, "claims": claims}, proof=verdict.proof, unique=unique, theta=draft.theta, **fields
@@ -219,7 +225,10 @@ class _Attempt:
         level = "exact" if found.upper == found.lower else "repaired"
         if level != "exact":
             self.reasons.append("there are too many sets of groups to try them all")
-        claims = {"proof": level, **{name: rational_text(v) for name, v in _numbers(found.lower, found.upper, gap).items()}}
+        claims = {
+            "proof": level,
+            **{name: rational_text(v) for name, v in _numbers(found.lower, found.upper, gap).items()},
+        }
         tree: Tree = {"kind": "bounds", "primal": primal(self.problem, found), "claims": claims}
         if found.exhausted >= 0:
             tree["count"] = found.tree
@@ -261,9 +270,11 @@ class _Attempt:
         tree: Tree = {"schema": SCHEMA, "version": 1, **parts}
         if self.kept is not None and self.report.tau is not None:
             tree["rows"] = {"kept": self.kept, "tau": rational_text(self.report.tau)}
-        defaults = {name: None for name in ("lower", "upper", "gap", "distance", "unique")}
+        defaults = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
         message = "; ".join(self.reasons)
-        return Certificate(**{"problem": self.problem, "rows": self.report, "message": message, "tree": tree, **defaults, **fields})
+        return Certificate(
+            **{"problem": self.problem, "rows": self.report, "message": message, "tree": tree, **defaults, **fields}
+        )
 
     def _dual(self, tree: Tree) -> Tree:
         """Rows of the image as rows of J."""
@@ -287,7 +298,7 @@ class _Attempt:
         return nu
 
     def _nothing(self) -> Certificate:
-        defaults = {name: None for name in ("lower", "upper", "gap", "distance", "unique")}
+        defaults: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
         return Certificate(
             problem=self.problem, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
         )
@@ -308,14 +319,19 @@ def _numbers(lower: Fraction, upper: Fraction, gap: Fraction) -> dict[str, Fract
 
 
 def _beyond(image: Image, radius: Fraction) -> list[Fraction] | None:
-    """Multipliers that prove |D| > radius for every solution: those of the shortest one; None if it is no longer than that."""
+    """Multipliers that prove |D| > radius for every solution: those of the shortest one; None if it is no
+    longer than that.
+    """
     start = Rationals.of(image.theta_free)
     shift = [-v for v in image.residuals(start, image.rows)]
     if not any(shift):
         return None
     right = Rationals.of(shift)
     weights = solve(product(image.basis, image.basis.T), right.nums)[0]
-    square = sum((a * Fraction(int(b), weights.den) for a, b in zip(shift, weights.nums, strict=True)), Fraction(0)) / right.den
+    square = (
+        sum((a * Fraction(int(b), weights.den) for a, b in zip(shift, weights.nums, strict=True)), Fraction(0))
+        / right.den
+    )
     if square <= radius**2:
         return None
     nu = [Fraction(0)] * len(image.q)

@@ -1,12 +1,14 @@
 """The nuclear norm, enclosed to any number of digits.
 
-A matrix X = P Q.T of rank r is optimal for |X|_* + Lambda/2 |D|^2 under A x = q if, with G = A.T y - Lambda D on the matrix,
+A matrix X = P Q.T of rank r is optimal for |X|_* + Lambda/2 |D|^2 under A x = q if, with G = A.T y - Lambda D
+on the matrix,
 
     G Q = P,      G.T P = Q,      |G|_2 <= 1,      A.T y = Lambda D elsewhere,      A x = q,
 
-because then P.T P = Q.T Q and |X|_* = |P|_F^2 = <G, X>.  An l1 drift adds mu sign(D).  On entries that are frozen, or held at
-theta* by an l1 drift or at the edge of a box, X is given and G is free.  These equations are polynomials; they are solved by
-Newton's method in fixed point, with a float pseudo-inverse (P and Q may turn together).
+because then P.T P = Q.T Q and |X|_* = |P|_F^2 = <G, X>.  An l1 drift adds mu sign(D).  On entries that are
+frozen, or held at theta* by an l1 drift or at the edge of a box, X is given and G is free.  These equations are
+polynomials; they are solved by Newton's method in fixed point, with a float pseudo-inverse (P and Q may turn
+together).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
+from exact_unlearn.certify.fixedpoint import BITS, ONE, fix, fix_all, from_floats, largest, to_floats
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
@@ -27,7 +30,6 @@ from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 
-BITS = 400
 SAFETY = 320
 """Multipliers are shrunk by 2^-320, so that |G|_2 <= 1 holds exactly."""
 
@@ -73,15 +75,14 @@ class _Newton:
         self.indices = np.asarray(regularizer.indices)
         theta, g = (to_float(np.asarray(v)) for v in (start.theta, start.g))
         self.unit = Fraction(2) ** int(np.frexp(float(np.max(np.abs(theta), initial=0.0)) or 1.0)[1])
-        self.one = 1 << BITS
-        self.lam, self.mu = self._fix(drift.lam * self.unit), self._fix(drift.mu)
+        self.lam, self.mu = fix(drift.lam * self.unit), fix(drift.mu)
         z = self._pullback(start.nu)
         D = theta[image.free] - to_float(image.theta[image.free])
         values = self._held(D, z - g[image.free])
         self._divide(values)
         self.sign = objects([0 if v is not None else int(np.sign(d)) for v, d in zip(values, D, strict=True)])
-        self.theta_star = self._fix_all([t / self.unit for t in image.theta_free])
-        self.q = self._fix_all([image.q[i] / self.unit for i in image.rows])
+        self.theta_star = fix_all([t / self.unit for t in image.theta_free])
+        self.q = fix_all([image.q[i] / self.unit for i in image.rows])
         self._start(theta / float(self.unit), z, g)
 
     def _held(self, D: Array, force: Array) -> list[Fraction | None]:
@@ -99,7 +100,9 @@ class _Newton:
         return out
 
     def _divide(self, values: list[Fraction | None]) -> None:
-        """Entries of the matrix that move (`inside`, at columns `column`) and that are given (`fixed`); the other coordinates."""
+        """Entries of the matrix that move (`inside`, at columns `column`) and that are given (`fixed`); the
+        other coordinates.
+        """
         image = self.image
         column = np.full(self.problem.n_parameters, -1)
         column[image.free] = np.arange(image.free.size)
@@ -112,15 +115,12 @@ class _Newton:
         given = {c: v for c, v in enumerate(values) if v is not None}
         self.constant = zeros(image.free.size)
         for c, v in given.items():
-            self.constant[c] = self._fix(v / self.unit)
-        fixed = [given[c] if c >= 0 else image.theta[j] for c, j in zip(own[self.fixed], self.indices[self.fixed], strict=True)]
-        self.frozen = self._fix_all([v / self.unit for v in fixed])
-
-    def _fix(self, value: Fraction) -> int:
-        return (value.numerator << BITS) // value.denominator
-
-    def _fix_all(self, values: list[Fraction]) -> Array:
-        return objects([self._fix(Fraction(v)) for v in values])
+            self.constant[c] = fix(v / self.unit)
+        fixed = [
+            given[c] if c >= 0 else image.theta[j]
+            for c, j in zip(own[self.fixed], self.indices[self.fixed], strict=True)
+        ]
+        self.frozen = fix_all([v / self.unit for v in fixed])
 
     def _start(self, x: Array, z: Array, g: Array) -> None:
         """Unknowns from floats; x: theta in units of `unit`."""
@@ -138,12 +138,12 @@ class _Newton:
         clear = sigma / (float(sigma[0]) or 1.0) > np.maximum(1 - size, 1e-9) if sigma.size else sigma > 0
         self.rank = int(np.sum(clear)) if sigma.size and sigma[0] else 0
         root = np.sqrt(sigma[: self.rank])
-        self.P, self.Q = self._from(U[:, : self.rank] * root), self._from(Vt[: self.rank].T * root)
-        self.x_out = self._from(x[self.image.free[self.others]])
+        self.P, self.Q = from_floats(U[:, : self.rank] * root), from_floats(Vt[: self.rank].T * root)
+        self.x_out = from_floats(x[self.image.free[self.others]])
         self.y_bits = BITS + self.image.basis.bits + 16
         self.y = self._rows(z)
-        self.psi = self._from(G.reshape(-1)[self.fixed])
-        self.kappa = int(Fraction(kappa) * self.one)
+        self.psi = from_floats(G.reshape(-1)[self.fixed])
+        self.kappa = int(Fraction(kappa) * ONE)
 
     def _pullback(self, nu: Array) -> Array:
         if not self.image.free.size:
@@ -156,11 +156,6 @@ class _Newton:
         fitted = np.linalg.lstsq(self.whitened.W.T, z, rcond=None)[0] if self.image.rows else np.zeros(0)
         ints, unit = self.whitened.multipliers(fitted)
         return objects([int(v * unit * (1 << self.y_bits)) for v in ints])
-
-    @staticmethod
-    def _from(values: Array) -> Array:
-        flat = [int(v) << (BITS - 60) for v in np.rint(np.ldexp(values.reshape(-1), 60)).tolist()]
-        return objects(flat).reshape(values.shape)
 
     # ------------------------------------------------------------ residuals
 
@@ -195,7 +190,7 @@ class _Newton:
         ]
         if self.ball:
             assert self.drift.ball is not None
-            radius = self._fix(self.drift.ball / self.unit)
+            radius = fix(self.drift.ball / self.unit)
             aim = radius - (radius >> (BITS - 60))
             parts.append(objects([(int((drift * drift).sum()) - aim * aim) >> (BITS + 1)]))
         return parts
@@ -204,11 +199,11 @@ class _Newton:
 
     def _inverse(self) -> Array:
         """The pseudo-inverse of the derivative, column by column of unknowns."""
-        P, Q = self._floats(self.P), self._floats(self.Q)
+        P, Q = to_floats(self.P), to_floats(self.Q)
         _, _, drift = self._state()
         G, _ = self._gradient(drift)
-        drift_f, G_f = self._floats(drift), self._floats(G)
-        lam = ratio(self.lam + self.kappa, self.one)
+        drift_f, G_f = to_floats(drift), to_floats(G)
+        lam = ratio(self.lam + self.kappa, ONE)
         W = self.whitened.W
         columns = []
         for k in range(self._size()):
@@ -235,7 +230,7 @@ class _Newton:
 
     def _size(self) -> int:
         p, q = self.shape
-        return (p + q) * self.rank + self.others.size + self.whitened.W.shape[0] + self.fixed.size + self.ball
+        return int((p + q) * self.rank + self.others.size + self.whitened.W.shape[0] + self.fixed.size + self.ball)
 
     def _unpack(self, v: Array) -> tuple[Array, Array, Array, Array, Array, float]:
         (p, q), r = self.shape, self.rank
@@ -249,7 +244,7 @@ class _Newton:
         for _ in range(STEPS):
             parts = self.residual()
             row_bits = self.image.basis.bits
-            size = max(_bits(part) - (row_bits if k == 3 else 0) for k, part in enumerate(parts))
+            size = max(largest(part).bit_length() - (row_bits if k == 3 else 0) for k, part in enumerate(parts))
             if size <= 30:
                 return
             gained = SLOW if last is None else last - size
@@ -264,21 +259,18 @@ class _Newton:
     def _step(self, inverse: Array, parts: list[Array], shift: int) -> None:
         unit = Fraction(1, 1 << shift)
         floats = [
-            self.whitened.right(part.tolist(), unit) if k == 3 else _scaled(part.reshape(-1), shift)
+            self.whitened.right(part.tolist(), unit) if k == 3 else to_floats(part.reshape(-1), shift)
             for k, part in enumerate(parts)
         ]
         dP, dQ, dx, dy, dpsi, dk = self._unpack(-(inverse @ np.concatenate(floats)))
-        self.P = self.P + _fixed(dP, shift)
-        self.Q = self.Q + _fixed(dQ, shift)
-        self.x_out = self.x_out + _fixed(dx, shift)
-        self.psi = self.psi + _fixed(dpsi, shift)
+        self.P = self.P + from_floats(dP, shift)
+        self.Q = self.Q + from_floats(dQ, shift)
+        self.x_out = self.x_out + from_floats(dx, shift)
+        self.psi = self.psi + from_floats(dpsi, shift)
         ints, y_unit = self.whitened.multipliers(dy)
         grow = y_unit * Fraction(2) ** (shift + self.y_bits - BITS)
         self.y = self.y + objects([int(v * grow) for v in ints])
-        self.kappa += int(_fixed(np.array([dk]), shift)[0])
-
-    def _floats(self, values: Array) -> Array:
-        return _scaled(values.reshape(-1), BITS).reshape(values.shape)
+        self.kappa += int(from_floats(np.array([dk]), shift)[0])
 
     # ------------------------------------------------------------ the proof
 
@@ -286,8 +278,8 @@ class _Newton:
         image, unit = self.image, self.unit
         _, x, drift = self._state()
         G, _ = self._gradient(drift)
-        dyadic = Rationals(x * unit.numerator, self.one * unit.denominator)
-        freedom = np.abs(self._floats(x)) + 1e-9
+        dyadic = Rationals(x * unit.numerator, ONE * unit.denominator)
+        freedom = np.abs(to_floats(x)) + 1e-9
         dyadic = make_feasible(image, self.whitened, dyadic, freedom)
         dyadic = into_region(dyadic, image.theta_free, self.drift, not any(self.problem.rhs))
         theta = everywhere(image.theta, image.free, dyadic)
@@ -296,12 +288,14 @@ class _Newton:
         if self._plain():  # nothing penalises the others, so nothing may pull at them
             y = vanishing_on(image, y, self.others)
         dual: Tree = {"nu": vector({row: v / image.scales[row] for row, v in zip(image.rows, y, strict=True)})}
-        kappa = Fraction(self.kappa, self.one) / unit
+        kappa = Fraction(self.kappa, ONE) / unit
         if self.ball and kappa > 0:
             dual["ball"] = rational_text(kappa)
-        listed = self.fixed if self._plain() else np.arange(self.indices.size)  # where nothing else pulls, g must be A.T y itself
+        listed = (
+            self.fixed if self._plain() else np.arange(self.indices.size)
+        )  # where nothing else pulls, g must be A.T y itself
         flat = G.reshape(-1)
-        g = {int(self.indices[k]): Fraction(int(flat[k]), self.one) * shrink for k in listed}
+        g = {int(self.indices[k]): Fraction(int(flat[k]), ONE) * shrink for k in listed}
         if g:
             dual["g"] = vector(g)
         primal = primal_tree(theta, image.theta, image.free)
@@ -314,12 +308,14 @@ class _Newton:
         return self.drift.cone and self.drift.box is None and self.kappa <= 0
 
     def _shrink(self, G: Array) -> Fraction:
-        """A factor just below 1 for which |G|_2 <= 1; more below where the float start was not strictly inside the dual ball."""
-        size = float(np.linalg.norm(self._floats(G), 2)) if G.size else 0.0
+        """A factor just below 1 for which |G|_2 <= 1; more below where the float start was not strictly inside
+        the dual ball.
+        """
+        size = float(np.linalg.norm(to_floats(G), 2)) if G.size else 0.0
         return 1 - Fraction(1, 1 << SAFETY) if size < 1 + 1e-13 else Fraction(1 / (size * (1 + 1e-13)))
 
     def _factor(self, a: int) -> Tree:
-        u, v = ([Fraction(int(entry), self.one) for entry in side[:, a]] for side in (self.P, self.Q))
+        u, v = ([Fraction(int(entry), ONE) for entry in side[:, a]] for side in (self.P, self.Q))
         return {"u": vector(dict(enumerate(u))), "v": vector({k: value * self.unit for k, value in enumerate(v)})}
 
     def _multipliers(self, shrink: Fraction) -> list[Fraction]:
@@ -329,7 +325,9 @@ class _Newton:
 
 
 def float_solution(problem: UnlearningProblem, solution: Any) -> FloatSolution:
-    """What to start from: the caller's solution if it knows its subgradients, or an interior-point solution of the program."""
+    """What to start from: the caller's solution if it knows its subgradients, or an interior-point solution of
+    the program.
+    """
     if solution is not None and solution.subgradient is not None:
         return FloatSolution(solution.theta, solution.nu, solution.subgradient)
     return _clarabel(problem)
@@ -369,18 +367,3 @@ def _clarabel(problem: UnlearningProblem) -> FloatSolution:
         raise FaceError("clarabel returned no point")
     theta = program.theta(z)
     return FloatSolution(theta, program.nu(y), assembly.subgradients(theta, y)[0])
-
-
-def _scaled(values: Array, shift: int) -> Array:
-    return np.array([ratio(int(v), 1 << shift) for v in values.tolist()], dtype=np.float64)
-
-
-def _fixed(values: Array, shift: int) -> Array:
-    """Floats in units of 2^(shift - BITS)."""
-    whole = [int(v) for v in np.rint(np.ldexp(values.reshape(-1), 60)).tolist()]
-    return objects([v << (shift - 60) if shift >= 60 else v >> (60 - shift) for v in whole]).reshape(values.shape)
-
-
-def _bits(values: Array) -> int:
-    return max((abs(int(v)).bit_length() for v in values.reshape(-1).tolist()), default=0)
-

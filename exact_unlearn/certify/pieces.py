@@ -4,8 +4,8 @@ Every sum of {1/2 sum w x^2, elastic net, weighted l1, linf} and {squared, l1, b
 
     minimise  sum_i phi_i(X_i) + c t   subject to   A X = q,   w_i |X_i| <= t,   t >= floor,
 
-where phi_i is convex with curvature K_i and one slope per interval between its breakpoints (0, theta*_i, theta*_i +- r).  After
-a change of units all of these numbers are integers:
+where phi_i is convex with curvature K_i and one slope per interval between its breakpoints (0, theta*_i,
+theta*_i +- r).  After a change of units all of these numbers are integers:
 
     x = X * x_unit,    slopes = integers * y_unit,    nu_i = Y_i * y_units[i],    t_true = t * t_unit.
 """
@@ -59,8 +59,8 @@ class Ceiling:
 class Pieces:
     """The integer program of this module.
 
-    breaks[i] is ascending; slopes[i] has one entry more, and its first or last entry is None beyond a box.  The derivative of phi_i
-    on piece s, between breaks[i][s-1] and breaks[i][s], is curvature[i] * X + slopes[i][s].
+    breaks[i] is ascending; slopes[i] has one entry more, and its first or last entry is None beyond a box.  The
+    derivative of phi_i on piece s, between breaks[i][s-1] and breaks[i][s], is curvature[i] * X + slopes[i][s].
     """
 
     A: IntMatrix
@@ -159,7 +159,8 @@ FAR = 2.0**34
 
 
 def scales(program: Pieces, whitened: Whitened, slope: Fraction = Fraction(0), place: int = 0) -> list[Scale]:
-    """Units in which typical entries are near 1: one, or two where least-norm points are much shorter than everything else.
+    """Units in which typical entries are near 1: one, or two where least-norm points are much shorter than
+    everything else.
 
     slope, place: further typical numbers, of terms that the program does not know.
     """
@@ -191,7 +192,9 @@ def _least_norm(program: Pieces, whitened: Whitened) -> Fraction:
 
 
 def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatProgram:
-    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place.  What is FAR is left out."""
+    """The program with orthonormal rows, in floats; kinks are ordered by coordinate, then by place.  What is
+    FAR is left out.
+    """
     x_down, y_down = 1 / scale.x, 1 / scale.y
 
     def by(value: int, factor: Fraction) -> float:

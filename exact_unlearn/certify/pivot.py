@@ -1,11 +1,11 @@
 """Exact pivoting: from any guess of a face to an optimal one, whatever the degeneracy.
 
-When the face that floats suggest is wrong, breakpoints and slopes are shifted so that it is optimal for the shifted program, and
-the shift mu is taken back from 1 to 0.  At each critical mu one inequality becomes tight, and its coordinate moves to the
-neighbouring piece of its (x, slope) staircase; where that leaves the equations singular, a ray is followed until another
-coordinate gives way.  This is the parametric self-dual simplex method, for convex piecewise linear-quadratic
-programs; a good guess needs few steps.  All arithmetic is exact, random shifts break ties, and a ray without end
-is a proof of infeasibility.
+When the face that floats suggest is wrong, breakpoints and slopes are shifted so that it is optimal for the
+shifted program, and the shift mu is taken back from 1 to 0.  At each critical mu one inequality becomes tight,
+and its coordinate moves to the neighbouring piece of its (x, slope) staircase; where that leaves the equations
+singular, a ray is followed until another coordinate gives way.  This is the parametric self-dual simplex
+method, for convex piecewise linear-quadratic programs; a good guess needs few steps.  All arithmetic is exact,
+random shifts break ties, and a ray without end is a proof of infeasibility.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class _Path:
 
     def _choose_basis(self, values: list[int]) -> None:
         """Free exactly as many coordinates as make the equations nonsingular."""
+
         def freedom(i: int) -> float:
             return -min((abs(float(values[i] - b)) for b in self.breaks[i]), default=float("inf"))
 
@@ -144,7 +145,9 @@ class _Path:
         for position, i in enumerate(self._free().tolist()):
             slot, value = int(self.slot[i]), x.nums[position] // x.den
             if slot > 0:
-                self._push(self.break_shift[i], range(slot), min(0, value - self.breaks[i][slot - 1]) - self._noise(grain_x))
+                self._push(
+                    self.break_shift[i], range(slot), min(0, value - self.breaks[i][slot - 1]) - self._noise(grain_x)
+                )
             if slot < len(self.breaks[i]):
                 end = range(slot, len(self.breaks[i]))
                 self._push(self.break_shift[i], end, max(0, value + 1 - self.breaks[i][slot]) + self._noise(grain_x))
@@ -172,9 +175,9 @@ class _Path:
         return np.flatnonzero(~self.held)
 
     def _slope(self, i: int, shifted: bool) -> int:
-        value = (self.slope_shift if shifted else self.slopes)[i][self.slot[i]]
+        value = (self.slope_shift if shifted else self.slopes)[i][int(self.slot[i])]
         assert value is not None
-        return value
+        return int(value)
 
     def _equations(self, shifted: bool = False) -> tuple[Kkt, Array, Array]:
         """The matrix, and p and c of the program (or of its shift)."""
@@ -239,7 +242,7 @@ class _Path:
 
     def _end_shift(self, i: int, side: int) -> int:
         slot = int(self.slot[i])
-        return self.slope_shift[i][slot if side < 0 else slot + 1] + self.K[i] * self.break_shift[i][slot]
+        return int(self.slope_shift[i][slot if side < 0 else slot + 1] + self.K[i] * self.break_shift[i][slot])
 
     def _critical(self, y1: Rationals, x1: Rationals, i: int, side: int, f0: Fraction) -> Fraction:
         """The mu at which f0 + mu f1 = 0."""
@@ -271,13 +274,15 @@ class _Path:
         # its multiplier moves from the end it comes from to the other one
         ray = Rationals(dy.nums * side, dy.den)
         self.held[i], self.slot[i] = True, place
-        step, j, end = self._dual_ratio(ray, now, i, side)
+        _, j, end = self._dual_ratio(ray, now, i, side)
         if j is None:
             raise InfeasibleError(Rationals(ray.nums[: self.q.size], ray.den))
         self.held[j] = False
         self.slot[j] += end > 0
 
-    def _dual_ratio(self, ray: Rationals, now: _Now, own: int, own_side: int) -> tuple[Fraction | None, int | None, int]:
+    def _dual_ratio(
+        self, ray: Rationals, now: _Now, own: int, own_side: int
+    ) -> tuple[Fraction | None, int | None, int]:
         """The first held coordinate whose multiplier meets an end of its interval along y + step * ray."""
         rates = self.A.T.apply(ray.nums)
         best: tuple[Fraction | None, int | None, int] = (None, None, 0)
@@ -303,7 +308,7 @@ class _Path:
         if Kkt(self.A, self.K, np.sort(np.append(free, i))).determined:
             self.held[i], self.slot[i] = False, piece
             return
-        dy, dx = self._solve(kkt, -self.A.ints[:, i] * side, zeros(free.size))
+        _, dx = self._solve(kkt, -self.A.ints[:, i] * side, zeros(free.size))
         own = self.breaks[i]
         room: tuple[Fraction | None, int | None, int] = (None, None, 0)
         ahead = place + side

@@ -1,7 +1,7 @@
 """The predictor norm |A_1.T V|_F of a linear network, from the factors V and X that its Jacobian is stored as.
 
-With W = A_1.T V, the constraint is X W = Y.  Where all of A_1 may move and nothing else is penalised, only W matters: with a column
-basis V_B of V and V = V_B C, W = W* + U C for an arbitrary U, and the normal equations
+With W = A_1.T V, the constraint is X W = Y.  Where all of A_1 may move and nothing else is penalised, only W
+matters: with a column basis V_B of V and V = V_B C, W = W* + U C for an arbitrary U, and the normal equations
 
     X X.T N = P C C.T + X W* C.T,      U = (X.T N - W* C.T) (C C.T)^-1,      P = X U = rhs on the columns B
 
@@ -32,7 +32,9 @@ from exact_unlearn.rational import matmul
 
 
 def prove_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | None) -> Proof:
-    """The exact minimiser and the square of its value.  NotExactError with a drift penalty, or where it leaves the 2-ball."""
+    """The exact minimiser and the square of its value.  NotExactError with a drift penalty, or where it leaves
+    the 2-ball.
+    """
     if not drift.cone:
         raise NotExactError("the predictor norm plus a drift penalty has an irrational minimiser")
     jacobian: Any = problem.jacobian
@@ -129,7 +131,9 @@ def _proof(theta: Rationals, primal: Tree, dual: Tree, W: Array) -> Proof:
 
 @dataclass(frozen=True)
 class Lifted:
-    """The program in (A_1, W): image.free counts the columns; the first n are free coordinates of A_1, then W (m, l)."""
+    """The program in (A_1, W): image.free counts the columns; the first n are free coordinates of A_1, then W
+    (m, l).
+    """
 
     image: Image
     coordinates: Array
@@ -199,7 +203,9 @@ def lifted_proof(problem: UnlearningProblem, lifted: Lifted, x: Rationals, y: di
     nu = {row - width: v for row, v in y.items() if row >= width and v}
     dual: Tree = {"nu": vector(nu), "B": vector({i: W[i] for i in range(width) if W.nums[i]})}
     square = sum_squares(W)
-    return Proof(theta, {"base": "theta_star", "parts": vector(moved)}, dual, *roots(square), square=square, unique=False)
+    return Proof(
+        theta, {"base": "theta_star", "parts": vector(moved)}, dual, *roots(square), square=square, unique=False
+    )
 
 
 __all__ = ["IntMatrix", "Lifted", "lift", "lifted_proof", "lifted_terms", "prove_predictor"]

@@ -1,8 +1,8 @@
 """Exactly feasible points near approximate ones.
 
-A x = q is restored by an exact correction of a few columns, chosen where x is large and the columns are independent; the
-others keep their (dyadic) values, so zeros stay zero.  What leaves a trust region is shrunk towards theta*, which is
-feasible where rhs = 0.
+A x = q is restored by an exact correction of a few columns, chosen where x is large and the columns are
+independent; the others keep their (dyadic) values, so zeros stay zero.  What leaves a trust region is shrunk
+towards theta*, which is feasible where rhs = 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def dyadic(values: Array) -> Rationals:
 
 
 def make_feasible(image: Image, whitened: Whitened, x: Rationals, freedom: Array) -> Rationals:
-    """x with A x = q exactly.  freedom (n,) >= 0: how far each coordinate may be moved without harm; 0: not at all if possible.
+    """x with A x = q exactly.  freedom (n,) >= 0: how far each coordinate may be moved without harm; 0: not at
+    all if possible.
 
     FaceError if q is not in the range of A, which `Image.conflict` excludes.
     """
@@ -73,7 +74,9 @@ def _columns(image: Image, whitened: Whitened, freedom: Array) -> list[int]:
 
 
 def into_region(x: Rationals, theta: list[Fraction], drift: Drift, homogeneous: bool) -> Rationals:
-    """theta + s (x - theta) with s <= 1 so that both trust regions hold.  FaceError where rhs != 0 forbids shrinking."""
+    """theta + s (x - theta) with s <= 1 so that both trust regions hold.  FaceError where rhs != 0 forbids
+    shrinking.
+    """
     start = Rationals.of(theta)
     common = math.lcm(x.den, start.den)
     steps = x.nums * (common // x.den) - start.nums * (common // start.den)

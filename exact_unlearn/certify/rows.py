@@ -1,8 +1,8 @@
 """Literal or intended: which rows of J a certificate is about.
 
-Floats have one exact meaning, and it need not be the one that was meant.  A row that repeats another up to rounding is
-independent of it over the rationals, and the literal problem may then have quite another optimum.  So the rational rank is compared with the
-numerical rank, and where they differ the caller decides.
+Floats have one exact meaning, and it need not be the one that was meant.  A row that repeats another up to
+rounding is independent of it over the rationals, and the literal problem may then have quite another optimum.
+So the rational rank is compared with the numerical rank, and where they differ the caller decides.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ EPS = float(np.finfo(np.float64).eps)
 class RowReport:
     """What was decided about the rows of J on the free coordinates.
 
-    rational_rank: of the rows as written.  numerical_rank: singular values above tolerance = max(m, d) * eps * sigma_1 (equal to
-    rational_rank for Fractions, which have no rounding).  kept: the rows proved about, None for all.  tau: as given.  residual: the
-    largest |J_i D - b_i| on dropped rows.  robust_lower: a bound on min R + Rhat over |J D - b| <= tau.
+    rational_rank: of the rows as written.  numerical_rank: singular values above tolerance = max(m, d) * eps *
+    sigma_1 (equal to rational_rank for Fractions, which have no rounding).  kept: the rows proved about, None
+    for all.  tau: as given.  residual: the largest |J_i D - b_i| on dropped rows.  robust_lower: a bound on min
+    R + Rhat over |J D - b| <= tau.
     """
 
     rational_rank: int

@@ -1,7 +1,7 @@
 """Problems with norms of groups or an active 2-ball: their float solution, and their enclosure as a proof.
 
-group_l2, and l2 and predictor_norm with a drift penalty, have norms; a 2-ball adds to any convex form the curvature of a
-multiplier kappa, found where |x(kappa) - theta*| meets the radius.
+group_l2, and l2 and predictor_norm with a drift penalty, have norms; a 2-ball adds to any convex form the
+curvature of a multiplier kappa, found where |x(kappa) - theta*| meets the radius.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def _in_ball(
     base: FloatProgram, theta: Array, drifting: Array, radius: float, points: list[FloatPoint]
 ) -> tuple[list[FloatPoint], float]:
     """The multiplier kappa with |x(kappa) - theta| = radius: 1/|x - theta| is nearly linear in kappa."""
+
     def solve(kappa: float) -> list[FloatPoint]:
         force = kappa * drifting
         return minimise(replace(base, curvature=base.curvature + force, linear=base.linear - force * theta))

@@ -79,6 +79,11 @@ def seen(problem: UnlearningProblem) -> Array:
     return visible
 
 
+def heaviest(weights: list[Fraction], theta: Array, index: list[int]) -> int:
+    """Where w_j |theta_j| is largest, among the coordinates `index`."""
+    return max(index, key=lambda j: weights[j] * abs(Fraction(theta[j])))
+
+
 def sum_squares(x: Rationals, weights: list[Fraction] | None = None) -> Fraction:
     """sum w_i x_i^2."""
     squares = [v * v for v in x.nums.tolist()]
@@ -142,7 +147,9 @@ def nearest_floats(x: Rationals) -> Array:
 
 
 def subgradient_at(problem: UnlearningProblem, theta: Rationals) -> dict[str, Any]:
-    """{"g": ...} or {"B": ...}: a subgradient of a norm at theta, as a certificate writes it; {} where none is needed."""
+    """{"g": ...} or {"B": ...}: a subgradient of a norm at theta, as a certificate writes it; {} where none is
+    needed.
+    """
     from exact_unlearn.certify.encode import vector
 
     regularizer: Any = problem.regularizer

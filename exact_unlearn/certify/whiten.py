@@ -1,9 +1,10 @@
 """Orthonormal rows for an integer matrix of any conditioning.
 
-Floats lose a badly conditioned row space; so no solver is shown A.  It is shown W, float64 with nearly orthonormal
-rows and the row space of A, computed by preconditioning with exact products: R of a float QR of W is inverted,
-T <- R^-T T is multiplied with A over the integers, and the result is rounded once.  Each round gains the
-16 digits of a float (Rump, Ogita, Oishi), so two rounds reach condition 1e30, and rows that differ in their last bit are told apart.
+Floats lose a badly conditioned row space; so no solver is shown A.  It is shown W, float64 with nearly
+orthonormal rows and the row space of A, computed by preconditioning with exact products: R of a float QR of W
+is inverted, T <- R^-T T is multiplied with A over the integers, and the result is rounded once.  Each round
+gains the 16 digits of a float (Rump, Ogita, Oishi), so two rounds reach condition 1e30, and rows that differ in
+their last bit are told apart.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ class Whitened:
     def right(self, q: list[int], factor: Fraction) -> Array:
         """T (q * factor) rounded, (r,)."""
         values = self.T.apply(q).tolist()
-        return np.array(
-            [_rounded(s * factor, v) for s, v in zip(self.scales, values, strict=True)], dtype=np.float64
-        )
+        return np.array([_rounded(s * factor, v) for s, v in zip(self.scales, values, strict=True)], dtype=np.float64)
 
     def multipliers(self, nu: Array) -> tuple[list[int], Fraction]:
         """T.T nu exactly, as integers and one unit, for float multipliers nu (r,)."""
