@@ -71,6 +71,11 @@ def test_every_module_with_a_run_is_a_verb() -> None:
     assert {path.stem for path in here.glob("*.py")} - shared == set(cli.VERBS)
 
 
+def test_every_verb_is_in_the_manual() -> None:
+    manual = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
+    assert [verb for verb in cli.VERBS if f"| `{verb}" not in manual] == []
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     shown = capsys.readouterr().out
