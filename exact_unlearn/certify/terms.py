@@ -81,7 +81,8 @@ def seen(problem: UnlearningProblem) -> Array:
 
 def heaviest(weights: list[Fraction], theta: Array, index: list[int]) -> int:
     """Where w_j |theta_j| is largest, among the coordinates `index`."""
-    return max(index, key=lambda j: weights[j] * abs(Fraction(theta[j])))
+    values: list[Fraction] = theta.tolist()
+    return max(index, key=lambda j: weights[j] * abs(values[j]))
 
 
 def sum_squares(x: Rationals, weights: list[Fraction] | None = None) -> Fraction:
