@@ -22,8 +22,11 @@ from torch import Tensor
 
 from exact_unlearn.scalable.team import Team, agreed
 
-CORRECTORS = 1
-"""Centrality correctors per iteration, at most."""
+CORRECTORS = (1, 3)
+"""Centrality correctors per iteration, at most: for few columns, and where the normal matrix is what costs."""
+
+MANY = 40
+"""Columns per row that are many."""
 
 PATIENCE = 15
 """Iterations without progress in gap or residuals before giving up."""
@@ -121,7 +124,7 @@ class Progress:
         return max(self.gap, self.primal, self.dual)
 
 
-def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: float, limit: int = 60) -> Progress:
+def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: float, limit: int = 150) -> Progress:
     """Run until the relative gap and both residuals are at most `goal`, or until nothing improves.
 
     The model holds x and its slacks and is moved in place; y (m,) is where the multipliers start.
@@ -156,7 +159,14 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         step, direction = _newton(model, team, solver, residual, target, affine)
         primal, dual_step = _reach(model, team, direction)
         step, direction, primal, dual_step = _centred(
-            model, team, solver, residual, target, affine, (step, direction, primal, dual_step)
+            model,
+            team,
+            solver,
+            residual,
+            target,
+            affine,
+            (step, direction, primal, dual_step),
+            size > 2 * MANY * y.numel(),
         )
         if max(primal, dual_step) < 1e-9:
             break
@@ -179,11 +189,11 @@ Move = tuple[Tensor, Any, float, float]
 
 
 def _centred(
-    model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any, move: Move
+    model: ConeModel, team: Team, solver: _Normal, residual: Tensor, target: float, before: Any, move: Move, many: bool
 ) -> Move:
     """Gondzio's correctors: while steps are short, aim the worst products at the target again with the same factor."""
     wanted: Any = None
-    for _ in range(CORRECTORS):
+    for _ in range(CORRECTORS[many]):
         primal, dual = move[2:]
         if min(primal, dual) > 0.8:
             break

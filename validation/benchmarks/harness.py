@@ -91,7 +91,9 @@ class Table:
     cells: tuple[Cell, ...] = field(default_factory=tuple)
 
     def cell(self, case: str, side: str) -> Cell:
-        return next(cell for cell in self.cells if cell.case == case and cell.side == side)
+        """The cell, an empty one if it was not measured."""
+        mine = (cell for cell in self.cells if cell.case == case and cell.side == side)
+        return next(mine, Cell(self.bench.name, case, side))
 
     def ratio(self, case: str, side: str) -> float:
         """How many times longer than ours; nan where one of them has no answer."""

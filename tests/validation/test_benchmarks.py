@@ -1,0 +1,67 @@
+"""Tables of measurements say what was measured; nothing here depends on a clock."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from exact_unlearn._validation.benchmarks import harness, peers, registry
+from exact_unlearn._validation.benchmarks.harness import Bench, Cell, Side, Table
+
+from exact_unlearn.errors import ProblemError
+
+SIDES = (Side("ours"), Side("fast but wrong"), Side("peer"), Side("absent", ("no_such_module",)))
+BENCH = Bench("norms", "A table", "ours", SIDES, {"a": {}})
+
+
+def table() -> Table:
+    return Table(
+        BENCH,
+        (
+            Cell("norms", "a", "ours", (1.0, 2.0, 3.0), cpu=2.0, error=1e-9, memory=1.0, floor=0.5),
+            Cell("norms", "a", "fast but wrong", (0.1,), cpu=0.1, error=1e-2, memory=1.0),
+            Cell("norms", "a", "peer", (20.0,), cpu=30.0, error=1e-8, memory=1.0),
+            Cell("norms", "a", "absent", note="not installed: no_such_module"),
+        ),
+    )
+
+
+def test_ratios_are_of_medians_and_wrong_answers_do_not_count() -> None:
+    found = table()
+    assert found.ratio("a", "peer") == 10.0
+    assert math.isnan(found.ratio("a", "fast but wrong"))
+    assert found.best_peer("a") == ("peer", 10.0)
+    assert found.cell("a", "ours").spread == 3.0
+
+
+def test_missing_peers_are_listed() -> None:
+    assert BENCH.sides[-1].missing == ("no_such_module",)
+    assert "not installed: no_such_module" in table().text()
+    assert "peer, 10.0 times ours" in table().text()
+
+
+def test_no_peer_at_all() -> None:
+    alone = Table(BENCH, table().cells[:1] + table().cells[3:])
+    assert alone.best_peer("a")[0] == "none"
+
+
+def test_every_bench_is_complete() -> None:
+    for name, bench in registry.every().items():
+        assert bench.name == name
+        assert bench.ours in {side.name for side in bench.sides}
+        assert set(bench.quick) <= set(bench.cases)
+        assert callable(harness.load(name).run)
+        assert registry.cases(bench, None, True) == list(bench.cases)
+    with pytest.raises(ProblemError, match="bench"):
+        registry.select(["nothing"])
+
+
+def test_errors_see_values_and_constraints() -> None:
+    J, theta = np.eye(2, 4), np.array([1.0, -2.0, 3.0, 4.0])
+    optimum = np.array([1.0, -2.0, 0.0, 0.0])
+    assert peers.error_of("l1", 2, J, theta, optimum, 3.0) == 0.0
+    assert peers.error_of("l1", 2, J, theta, theta, 3.0) == pytest.approx(7 / 3)
+    assert peers.error_of("l1", 2, J, theta, np.array([2.0, -1.0, 0.0, 0.0]), 3.0) > 0.1
+    assert peers.norm_value("group", 2, theta) == pytest.approx(math.sqrt(5) + 5)
+    assert peers.norm_value("linf", 2, theta) == 4.0
