@@ -26,6 +26,9 @@ PIECE_ELEMENTS = 1 << 23
 """Largest part of the columns of one parameter that is formed at a time: small enough for its memory to be reused."""
 
 
+SMALL = 1 << 17
+"""Entries up to which a Gram matrix is one product, without sums over chunks."""
+
 KEPT_PATCHES = 1 << 24
 """Entries of the patches of all samples up to which they are formed once for all pieces."""
 
@@ -80,6 +83,9 @@ class DenseBlock:
     rows: Tensor | None = None
 
     def gram(self, dtype: torch.dtype) -> Tensor:
+        if self.matrix.numel() <= SMALL:
+            matrix = self.matrix.to(dtype)
+            return (matrix @ matrix.T).double()
         out = torch.zeros(len(self.matrix), len(self.matrix), dtype=torch.float64, device=self.matrix.device)
         add_gram(out, self.matrix, None, dtype)
         return out
@@ -213,6 +219,11 @@ class Use:
         """h."""
         return len(self.grads) // max(1, len(self.inputs))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a matrix product with one row per sample."""
+        return isinstance(self.geometry, LinearGeometry) and self.inputs.ndim == 2
+
     def all_patches(self, dtype: torch.dtype) -> Tensor | None:
         """The patches of all samples, where they are few enough to be kept."""
         first = self.geometry.patches(self.inputs[:1])
@@ -222,13 +233,16 @@ class Use:
     def weighted(self, nu: Tensor) -> Tensor:
         """sum over the rows of a sample of nu times its gradients, (n, ...)."""
         n, h = len(self.inputs), self.per_sample
-        grads = self.grads.to(nu.dtype).reshape(n, h, -1)
-        mixed = grads[:, 0] * nu[:, None] if h == 1 else torch.bmm(nu.reshape(n, 1, h), grads)
+        if h == 1:
+            return self.grads.to(nu.dtype) * nu.reshape(n, *[1] * (self.grads.ndim - 1))
+        mixed = torch.bmm(nu.reshape(n, 1, h), self.grads.to(nu.dtype).reshape(n, h, -1))
         return mixed.reshape(n, *self.grads.shape[1:])
 
     def against(self, outputs: Tensor) -> Tensor:
         """<gradients of row K, outputs of its sample>, (K,)."""
         n, h = len(self.inputs), self.per_sample
+        if h == 1 and outputs.ndim == 2:
+            return (self.grads.to(outputs.dtype) * outputs).sum(1)
         grads = self.grads.to(outputs.dtype).reshape(n, h, -1)
         return torch.bmm(grads, outputs.reshape(n, -1, 1)).reshape(-1)
 
@@ -350,17 +364,16 @@ class OuterBlock:
 
     def _kernel_gram(self, dtype: torch.dtype) -> Tensor:
         """Sum over positions of (input . input)(gradient . gradient), some samples at a time."""
+        if len(self.uses) == 1 and self.uses[0].is_plain:
+            inputs, grads = self.uses[0].inputs.to(dtype), self.uses[0].grads.to(dtype)
+            similar, h = inputs @ inputs.T, self.uses[0].per_sample
+            if h > 1:
+                similar = similar.repeat_interleave(h, 0).repeat_interleave(h, 1)
+            return (grads @ grads.T).double() * similar
         fields = _joined([use.geometry.fields(use.grads) for use in self.uses]).to(dtype)
         patches = _joined([use.geometry.patches(use.inputs) for use in self.uses]).to(dtype)
         k, groups, q, places = fields.shape
         n, h = len(patches), self.uses[0].per_sample
-        if places == 1 and groups == 1:
-            inputs = patches.reshape(n, -1)
-            similar = inputs @ inputs.T
-            if h > 1:
-                similar = similar.repeat_interleave(h, 0).repeat_interleave(h, 1)
-            flat = fields.reshape(k, q)
-            return (flat @ flat.T).double() * similar
         out = torch.zeros(n, h, n, h, dtype=torch.float64, device=fields.device)
         step = max(1, PIECE_ELEMENTS // max(1, k * h * places**2))
         for group in range(groups):

@@ -82,7 +82,7 @@ class LayerJacobian:
         out = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
         for block in self.blocks:
             _add_rows(out, block.rows, block.matvec(drift[block.columns]))
-        return out.to(drift.dtype)
+        return out if drift.dtype == torch.float64 else out.to(drift.dtype)
 
     @numpy_door
     def rmatvec(self, nu: Tensor) -> Tensor:

@@ -266,7 +266,7 @@ def solve_seminorm(jacobian: TorchJacobian, data: Quadratic, costless: Tensor, p
     return replace(
         outer,
         theta=theta,
-        moved=outer.drift + inner.drift,
+        late_drift=lambda: outer.drift + inner.drift,
         nu=mix.T @ outer.nu,
         rank=outer.rank + inside.rank,
         factor=None,
@@ -285,19 +285,19 @@ def finished(
     if factor is None or best is None:  # no rows: nothing is retained
         pull = torch.zeros_like(star)
         nu = torch.zeros(0, dtype=torch.float64, device=star.device)
-        return Projection(data.point(pull), star, nu, 0, 0.0, moved=data.drift(pull), steps=steps)
+        return Projection(data.point(pull), star, nu, 0, 0.0, late_drift=lambda: data.drift(pull), steps=steps)
     ambiguity = 0.0 if plan.declared else _ambiguity(task, factor, best)
     size = best.size or task.length(star)
     error = math.hypot(best.error, ambiguity)
     return Projection(
-        theta=best.point.to(star.dtype),
+        theta=best.point,
         theta_star=star,
         nu=best.nu,
         rank=factor.rank,
         error_estimate=error / size if size else 0.0,
         ambiguity=ambiguity / size if size else 0.0,
         inconsistency=_inconsistency(task, factor, best),
-        moved=None if data.lam == 0.0 and data.weights is None else data.drift(best.pull).to(star.dtype),
+        late_drift=lambda: data.drift(best.pull).to(star.dtype),
         steps=steps,
         factor=factor,
     )
@@ -320,8 +320,9 @@ def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     length /= math.sqrt(count)
     if length <= floor:
         return 0.0
-    missed = float(torch.linalg.vector_norm(factor.null @ (lengths * best.residual)))
-    return 2.0 * task.data.shrink * missed / length
+    residual = best.residual if best.pull.dtype == torch.float64 else task.sweep(best.nu, torch.float64)[1]
+    missed = float(torch.linalg.vector_norm(factor.null @ (lengths * residual)))
+    return task.data.shrink * min(2.0 * missed / length, task.target_length)
 
 
 def _inconsistency(task: Task, factor: RowFactor, best: Measured) -> float:
@@ -352,15 +353,20 @@ def _point(theta: Any, jacobian: TorchJacobian) -> Tensor:
 
 def _exponent(theta: Tensor, rhs: Tensor | None) -> int:
     """A power of two to divide theta* and b by where their squares would leave the range of floats, else 0."""
+    low, high = _LENGTHS[theta.dtype]
     peak = 0.0
     for name, part in (("theta", theta), ("rhs", rhs)):
-        if part is not None and part.numel():
-            low, high = (float(end) for end in torch.aminmax(part))
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise ProblemError(f"{name}: expected finite numbers, got NaN or infinity")
-            peak = max(peak, -low, high)
+        if part is None or not part.numel() or low < float(torch.linalg.vector_norm(part)) < high:
+            continue  # one cheap pass in all ordinary cases
+        smallest, largest = (float(end) for end in torch.aminmax(part))
+        if not (math.isfinite(smallest) and math.isfinite(largest)):
+            raise ProblemError(f"{name}: expected finite numbers, got NaN or infinity")
+        peak = max(peak, -smallest, largest)
     exponent = math.frexp(peak)[1]
     return exponent if abs(exponent) > _EXPONENTS[theta.dtype] // 2 else 0
+
+
+_LENGTHS = {torch.float32: (1e-6, 1e12), torch.float64: (1e-60, 1e120)}
 
 
 def _ldexp(values: Tensor, exponents: int | list[int]) -> Tensor:

@@ -43,7 +43,7 @@ class Projection:
     error_estimate: float
     ambiguity: float = 0.0
     inconsistency: float = 0.0
-    moved: Any = None
+    late_drift: Callable[[], Any] | None = None
     steps: tuple[str, ...] = ()
     seconds: float = 0.0
     factor: RowFactor | None = None
@@ -51,10 +51,8 @@ class Projection:
 
     @cached_property
     def drift(self) -> Any:
-        """D = theta - theta*; where lam or weights make it small beside theta, computed without that
-        cancellation.
-        """
-        return self.theta - self.theta_star if self.moved is None else self.moved
+        """D, computed when first asked for, and not as theta - theta*: lam may make it small beside them."""
+        return self.theta - self.theta_star if self.late_drift is None else self.late_drift()
 
     @property
     def route(self) -> str:
@@ -78,9 +76,13 @@ class Projection:
         return self._changed(lambda part: part.detach().cpu().numpy())
 
     def _changed(self, change: Callable[[Any], Any]) -> Projection:
-        moved = None if self.moved is None else change(self.moved)
+        drift = change(self.drift)
         return replace(
-            self, theta=change(self.theta), theta_star=change(self.theta_star), nu=change(self.nu), moved=moved
+            self,
+            theta=change(self.theta),
+            theta_star=change(self.theta_star),
+            nu=change(self.nu),
+            late_drift=lambda: drift,
         )
 
     def solution(self, problem: UnlearningProblem | None = None) -> Solution:

@@ -136,7 +136,7 @@ def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Me
     seen = factor.distance(residual) / (1.0 - factor.departure)
     unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor.scale), rounding)
     stretch = data.shrink if data.metric is None else math.sqrt(float(data.metric.max()))
-    point = data.point(pull)
+    point = data.point(pull.to(data.theta_star.dtype))
     size = task.length(point)
     rounded = size * (U32 if data.theta_star.dtype == torch.float32 else U64)
     return Measured(nu, pull, point, residual, stretch * seen, stretch * unseen + rounded, size)

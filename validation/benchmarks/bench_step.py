@@ -1,0 +1,166 @@
+"""A MinNorm-OG step beside a gradient step: what the projection costs on top of training.
+
+    python -m validation.benchmarks.bench_step [CASE ...]
+
+A gradient step is forward, backward and AdamW on the whole batch.  A MinNorm-OG step is the same after theta <-
+theta - c P_perp theta for 50 samples of the batch: J by layers at the present parameters, `project` with its
+error estimate, and the parameters written back.  The rank tolerance is declared, as Algorithm 1 needs no more
+than the numerical directions.  Memory is what the side added to its process.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .harness import Bench, Side
+from .worker import peak_memory
+
+BENCH = Bench(
+    name="step",
+    title="A MinNorm-OG step over a gradient step, float32",
+    ours="gradient step",
+    sides=(Side("gradient step", ("torch",)), Side("MinNorm-OG step", ("torch",))),
+    cases={
+        "MLP 1-300-300-1": {"kind": "mlp", "width": 300, "repeats": 200},
+        "ResNet-18, width 16": {"kind": "resnet", "width": 16, "repeats": 3},
+        "ResNet-18, width 32": {"kind": "resnet", "width": 32, "repeats": 3},
+        "ResNet-18, width 64": {"kind": "resnet", "width": 64, "repeats": 2},
+    },
+    reached=1e-4,
+    quick=("MLP 1-300-300-1", "ResNet-18, width 16"),
+)
+
+SAMPLES, BATCH, SHRINK = 50, 256, 0.1
+
+
+def resnet(width: int) -> Any:
+    """ResNet-18 for 32 x 32 images with group norm and two heads (10 classes, 3 colours)."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, inner: int, outer: int, stride: int) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+            self.second = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+            self.norms = nn.ModuleList(nn.GroupNorm(8, outer) for _ in range(2))
+            same = stride == 1 and inner == outer
+            short = [] if same else [nn.Conv2d(inner, outer, 1, stride, bias=False), nn.GroupNorm(8, outer)]
+            self.short = nn.Sequential(*short)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            h = self.norms[1](self.second(torch.relu(self.norms[0](self.first(x)))))
+            return torch.relu(h + self.short(x))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            widths = [width, width, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width]
+            strides = (1, 1, 2, 1, 2, 1, 2, 1)
+            self.stem, self.norm = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.GroupNorm(8, width)
+            self.blocks = nn.Sequential(*map(Block, widths[:-1], widths[1:], strides))
+            self.heads = nn.ModuleList(nn.Linear(8 * width, outputs) for outputs in (10, 3))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            features = self.blocks(torch.relu(self.norm(self.stem(x)))).mean((2, 3))
+            return tuple(head(features) for head in self.heads)
+
+    return Net()
+
+
+def network(case: Mapping[str, Any]) -> tuple[Any, Any, Callable[[Any], Any], str]:
+    """(module, inputs, loss of its outputs, which outputs J is of)."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.manual_seed(0)
+    if case["kind"] == "mlp":
+        w = case["width"]
+        module = nn.Sequential(nn.Linear(1, w), nn.SiLU(), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, 1))
+        x = torch.rand(SAMPLES, 1) * 30 - 15
+        return module, x, lambda out: F.mse_loss(out, torch.sin(x)), "all"
+    x, classes, colours = (
+        torch.randn(BATCH, 3, 32, 32),
+        torch.randint(0, 10, (BATCH,)),
+        torch.randint(0, 3, (BATCH,)),
+    )
+    return (
+        resnet(case["width"]),
+        x,
+        lambda out: F.cross_entropy(out[0], classes) + F.cross_entropy(out[1], colours),
+        "argmax",
+    )
+
+
+def steps(case: Mapping[str, Any]) -> tuple[dict[str, Callable[[], Any]], list[Any]]:
+    """Both steps on one network, and the projections that were made."""
+    import torch
+
+    from exact_unlearn.scalable import ModuleModel, project, write_back
+    from exact_unlearn.scalable.factor import default_tolerance
+
+    module, x, loss, outputs = network(case)
+    model, optimizer, made = ModuleModel(module, outputs), torch.optim.AdamW(module.parameters(), lr=1e-6), []
+
+    def gradient() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss(module(x)).backward()
+        optimizer.step()
+
+    def minnorm() -> None:
+        theta = model.theta()
+        J = model.jacobian(theta, x[:SAMPLES])
+        tolerance = default_tolerance(J.shape[0], J.dtype)
+        result = project(J, theta, lam=1.0 / SHRINK - 1.0, rank_tolerance=tolerance)
+        write_back(module, result)
+        made[:] = [(result.error_estimate, result.rank, result.route)]
+        del J, result
+        gradient()
+
+    return {"gradient step": gradient, "MinNorm-OG step": minnorm}, made
+
+
+def run(side: str, case: Mapping[str, Any]) -> dict[str, Any]:
+    """One measurement for the harness: the median of a few steps after one to warm up."""
+    import torch
+
+    torch.set_num_threads(1)
+    both, made = steps(case)
+    before = peak_memory()
+    both[side]()
+    times = []
+    for _ in range(int(case["repeats"])):
+        wall, cpu = time.perf_counter(), time.process_time()
+        both[side]()
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    middle = sorted(times)[len(times) // 2]
+    note = "" if not made else f"rank {made[0][1]}, {made[0][2]}"
+    error = 0.0 if not made else made[0][0]
+    return {"seconds": middle[0], "cpu": middle[1], "error": error, "memory": peak_memory() - before, "note": note}
+
+
+def main() -> None:
+    """Both steps in turn, in one process; processor time, because other work may run besides."""
+    import torch
+
+    torch.set_num_threads(1)
+    print(f"{'case':24} {'gradient ms':>12} {'MinNorm-OG ms':>14} {'ratio':>6}  projection")
+    for name in sys.argv[1:] or BENCH.quick:
+        both, made = steps(BENCH.cases[name])
+        times: dict[str, list[float]] = {side: [] for side in both}
+        for turn in range(int(BENCH.cases[name]["repeats"]) + 1):
+            for side, call in both.items():
+                start = time.process_time()
+                call()
+                if turn:
+                    times[side].append(time.process_time() - start)
+        gradient, minnorm = (sorted(values)[len(values) // 2] for values in times.values())
+        print(f"{name:24} {1e3 * gradient:12.2f} {1e3 * minnorm:14.2f} {minnorm / gradient:6.2f}  {made[0]}")
+
+
+if __name__ == "__main__":
+    main()
