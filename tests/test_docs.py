@@ -86,6 +86,11 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
+def test_every_page_is_in_the_contents_once() -> None:
+    listed = blocks(DOCS / "index.md", r"\{toctree\}").replace(":hidden:", "").split()
+    assert sorted(listed) == sorted(["api/index", *(path.stem for path in PAGES if path.stem != "index")])
+
+
 def test_every_regularizer_and_drift_is_documented() -> None:
     theory, formats = (DOCS / "theory.md").read_text(), (DOCS / "formats.md").read_text()
     for name in regularizers._BUILDERS:
