@@ -1,8 +1,9 @@
 """Problems with a known exact optimum, and certificates for them, made by hand: no solver takes part.
 
-Optimality conditions are turned around.  Choose the drift D, a subgradient h of the drift penalty at D and a subgradient g of R
-at theta; then the first row of J is z = g + h less multiples of the other rows, so that J^T nu = z; theta* = theta - D and b = J D.
-Every number is rational, so the optimum (or its square) is a rational number that is known before anything is checked.
+Optimality conditions are turned around.  Choose the drift D, a subgradient h of the drift penalty at D and a
+subgradient g of R at theta; then the first row of J is z = g + h less multiples of the other rows, so that J^T
+nu = z; theta* = theta - D and b = J D. Every number is rational, so the optimum (or its square) is a rational
+number that is known before anything is checked.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class Drift:
     def specs(self, radius: Fraction) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = []
         if self.lam:  # two summands that add up
-            out += [{"name": "squared_drift", "lam": text(self.lam / 3)}, {"name": "squared_drift", "lam": text(self.lam * 2 / 3)}]
+            out += [
+                {"name": "squared_drift", "lam": text(self.lam / 3)},
+                {"name": "squared_drift", "lam": text(self.lam * 2 / 3)},
+            ]
         if self.mu:
             out.append({"name": "l1_drift", "lam": text(self.mu)})
         if self.box is not None:
@@ -191,7 +195,9 @@ RIGHT = [[Q(3, 5), Q(4, 5)], [Q(-4, 5), Q(3, 5)]]
 
 
 def nuclear_norm(g: Numbers, D: Numbers, rng: random.Random) -> Plan:
-    """A (3, 2) matrix of rank 1 on coordinates 1..6, singular vectors LEFT[0], RIGHT[0]; G has singular values 1 and 1/2."""
+    """A (3, 2) matrix of rank 1 on coordinates 1..6, singular vectors LEFT[0], RIGHT[0]; G has singular values
+    1 and 1/2.
+    """
     G = [LEFT[0][r] * RIGHT[0][c] + LEFT[1][r] * RIGHT[1][c] / 2 for r in range(3) for c in range(2)]
     X = [7 * LEFT[0][r] * RIGHT[0][c] for r in range(3) for c in range(2)]
     factor = {"u": vec({r: 7 * LEFT[0][r] for r in range(3)}), "v": vec(dict(enumerate(RIGHT[0])))}
@@ -256,7 +262,9 @@ def plant(name: str, drift_name: str, frozen: bool, seed: int = 0, k: int = 3) -
         "dual": dual,
         "claims": claims,
     }
-    return Case(f"{name} x {drift_name}{' x frozen' if frozen else ''}", problem, certificate, value, square, plan.theta)
+    return Case(
+        f"{name} x {drift_name}{' x frozen' if frozen else ''}", problem, certificate, value, square, plan.theta
+    )
 
 
 def predictor(l: int, drift_name: str = "none", seed: int = 0) -> Case:
@@ -274,7 +282,9 @@ def predictor(l: int, drift_name: str = "none", seed: int = 0) -> Case:
         D = [[x * 2 / max(abs(y) for row in D for y in row) for x in row] for row in D]
     flat = [x for row in A for x in row]
     theta = [Q(5), Q(-1), *flat, Q(2)]
-    start = [x - (D[(j - first) // m][(j - first) % m] if first <= j < first + h * m else 0) for j, x in enumerate(theta)]
+    start = [
+        x - (D[(j - first) // m][(j - first) % m] if first <= j < first + h * m else 0) for j, x in enumerate(theta)
+    ]
     square = 4 * sum((x * x for row in B for x in row), Q(0))
     problem = {
         "schema": "exact-unlearn/problem",
@@ -313,7 +323,9 @@ def predictor(l: int, drift_name: str = "none", seed: int = 0) -> Case:
 
 
 def counting(size: int, name: str = "l0", seed: int = 0, drift_name: str = "none") -> Case:
-    """Counts: q needs `size` + 1 generic groups of two coordinates; ActiveNeurons with a dead neuron and a forced one."""
+    """Counts: q needs `size` + 1 generic groups of two coordinates; ActiveNeurons with a dead neuron and a
+    forced one.
+    """
     rng, k = random.Random(f"count {size} {name} {seed}"), 2 * size + 3
     width = size + 4
     d = 2 * width

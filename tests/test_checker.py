@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import random
 import struct
 import subprocess
 import sys
@@ -54,12 +53,25 @@ def test_claims_are_compared_and_never_used(case: Case) -> None:
     """Too much is refused, each claim on its own; too little is accepted; wild claims change no number."""
     own = proved(case)
     tiny = Q(1, 10**200)
-    for key, wrong in (("lower", own.upper + tiny), ("upper", own.lower - tiny), ("gap", -tiny), ("distance", -tiny), ("square", Q(-1))):
+    for key, wrong in (
+        ("lower", own.upper + tiny),
+        ("upper", own.lower - tiny),
+        ("gap", -tiny),
+        ("distance", -tiny),
+        ("square", Q(-1)),
+    ):
         verdict = proved(case, claims={"proof": "exact", key: text(wrong)})
         assert not verdict.proved, key
     if not own.unique:
         assert not proved(case, claims={"proof": "exact", "unique": True}).proved
-    modest = {"proof": "repaired", "lower": "-5", "upper": text(own.upper + 1), "gap": "7", "unique": None, "distance": None}
+    modest = {
+        "proof": "repaired",
+        "lower": "-5",
+        "upper": text(own.upper + 1),
+        "gap": "7",
+        "unique": None,
+        "distance": None,
+    }
     verdict = proved(case, claims=modest)
     assert (verdict.lower, verdict.upper, verdict.gap, verdict.proof) == (own.lower, own.upper, own.gap, "exact")
 
@@ -116,7 +128,9 @@ def test_the_frozen_part_of_a_norm_is_no_constant() -> None:
 def test_three_carriers_hold_one_problem(tmp_path: Path, suffix: str, regularizer: Any) -> None:
     J = np.array([[0.1, -2.0, 1e-300, 3.0], [1e17, 0.5, 7.0, -0.25]])
     drift = xu.SquaredDrift(0.1) + xu.TrustRegion(3.0, "inf")
-    problem = xu.UnlearningProblem(np.array([0.3, -1.7, 5e-324, 2.5]), J, regularizer, drift, free=[0, 1, 3], rhs=np.array([0.1, 0.0]))
+    problem = xu.UnlearningProblem(
+        np.array([0.3, -1.7, 5e-324, 2.5]), J, regularizer, drift, free=[0, 1, 3], rhs=np.array([0.1, 0.0])
+    )
     problem.save(tmp_path / f"problem.{suffix}")
     found = checker.Proof(checker.read_problem(tmp_path / f"problem.{suffix}"))
     assert found.start == [Q(x) for x in (0.3, -1.7, 5e-324, 2.5)]
@@ -238,7 +252,10 @@ def test_infeasible_problems() -> None:
     assert not checker.check(consistent, case.certificate).proved
 
 
-@pytest.mark.parametrize(("norm", "radius", "reached"), [("2", Q(1, 5), False), ("2", Q(1, 4), True), ("inf", Q(1, 7), False), ("inf", Q(1, 6), True)])
+@pytest.mark.parametrize(
+    ("norm", "radius", "reached"),
+    [("2", Q(1, 5), False), ("2", Q(1, 4), True), ("inf", Q(1, 7), False), ("inf", Q(1, 6), True)],
+)
 def test_regions_that_the_constraints_do_not_meet(norm: str, radius: Q, reached: bool) -> None:
     """3 D_0 + 3 D_1 = 1: the shortest D has norm 1/(3 sqrt 2) = 0.2357, the flattest 1/6."""
     problem = cases.plant("l1", "none", False).problem | {
@@ -286,7 +303,10 @@ def null_vector(rows: list[list[Q]]) -> list[Q]:
             continue
         rows[len(pivots)], rows[found] = rows[found], rows[len(pivots)]
         top = rows[len(pivots)] = [x / rows[len(pivots)][c] for x in rows[len(pivots)]]
-        rows = [row if r == len(pivots) else [x - row[c] * y for x, y in zip(row, top, strict=True)] for r, row in enumerate(rows)]
+        rows = [
+            row if r == len(pivots) else [x - row[c] * y for x, y in zip(row, top, strict=True)]
+            for r, row in enumerate(rows)
+        ]
         pivots.append(c)
     loose = next(c for c in range(len(rows[0])) if c not in pivots)
     return [Q(1) if c == loose else -rows[pivots.index(c)][loose] if c in pivots else Q(0) for c in range(len(rows[0]))]

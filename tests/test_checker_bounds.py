@@ -37,8 +37,9 @@ def root(x: Q) -> Q:
 
 
 def best_value(f: Any, kinks: Numbers, curve: Q, low: Q | None, high: Q | None) -> Q:
-    """min f over [low, high] of a convex f that is quadratic with second derivative `curve` between its kinks: the vertex of the
-    parabola through three points of every piece."""
+    """min f over [low, high] of a convex f that is quadratic with second derivative `curve` between its kinks:
+    the vertex of the parabola through three points of every piece.
+    """
     inside = sorted({x for x in kinks if (low is None or x > low) and (high is None or x < high)})
     ends: list[Q | None] = [low, *inside, high]
     values = [f(x) for x in ends if x is not None]
@@ -66,7 +67,9 @@ def naive_lower(case: Case, theta: Numbers, nu: Numbers, g: Numbers | None, kapp
     z = [sum((nu[i] * flat[i * d + j] for i in range(len(b))), Q(0)) if free[j] else Q(0) for j in range(d)]
     lam = kappa + sum((checker.number(s["lam"]) for s in tree["drift_penalty"] if s["name"] == "squared_drift"), Q(0))
     mu = sum((checker.number(s["lam"]) for s in tree["drift_penalty"] if s["name"] == "l1_drift"), Q(0))
-    radii = {n: [checker.number(s["radius"]) for s in tree["drift_penalty"] if s.get("norm") == n] for n in ("2", "inf")}
+    radii = {
+        n: [checker.number(s["radius"]) for s in tree["drift_penalty"] if s.get("norm") == n] for n in ("2", "inf")
+    }
     box = min(radii["inf"], default=None)
     spec = tree["regularizer"]
     M = [j for j in range(d) if free[j]]
@@ -82,7 +85,11 @@ def naive_lower(case: Case, theta: Numbers, nu: Numbers, g: Numbers | None, kapp
 
             def f(x: Q, j: int = j) -> Q:
                 D = x - start[j]
-                return alpha[j] * abs(x) + beta[j] * x * x / 2 + (lam / 2 * D * D + mu * abs(D) - sigma * z[j] * D if free[j] else 0)
+                return (
+                    alpha[j] * abs(x)
+                    + beta[j] * x * x / 2
+                    + (lam / 2 * D * D + mu * abs(D) - sigma * z[j] * D if free[j] else 0)
+                )
 
             reach = (None, None) if box is None else (start[j] - box, start[j] + box)
             total += best_value(f, [Q(0), start[j]], beta[j] + lam, *reach) if free[j] else f(start[j])
@@ -108,7 +115,10 @@ def naive_lower(case: Case, theta: Numbers, nu: Numbers, g: Numbers | None, kapp
 def naive_polar(spec: dict[str, Any], g: Numbers) -> Q:
     if spec["name"] == "group_l2":
         labels, weights = [int(x) for x in parsed(spec["labels"])], parsed(spec["weights"])
-        return max(root(sum((x * x for x, at in zip(g, labels, strict=True) if at == i), Q(0))) / w for i, w in enumerate(weights))
+        return max(
+            root(sum((x * x for x, at in zip(g, labels, strict=True) if at == i), Q(0))) / w
+            for i, w in enumerate(weights)
+        )
     w = parsed(spec["weights"])
     if spec["name"] == "linf":
         return sum((abs(x) / a for x, a in zip(g, w, strict=True)), Q(0))
@@ -124,8 +134,14 @@ def disturbed(case: Case, rng: random.Random) -> tuple[dict[str, Any], Numbers, 
     for part in dual["nu"]:
         for i, n in zip(part["indices"], part["nums"], strict=True):
             nu[i] = Q(int(n, 16), int(part["den"], 16))
-    lenient = [s for s in case.problem["drift_penalty"] if s["name"] == "squared_drift" or s.get("norm") == "inf"] or "ball" in dual
-    nu = [x + Q(rng.randint(-3, 3), 7) for x in nu] if lenient or "g" not in dual else [x * Q(rng.randint(2, 5), 4) for x in nu]
+    lenient = [
+        s for s in case.problem["drift_penalty"] if s["name"] == "squared_drift" or s.get("norm") == "inf"
+    ] or "ball" in dual
+    nu = (
+        [x + Q(rng.randint(-3, 3), 7) for x in nu]
+        if lenient or "g" not in dual
+        else [x * Q(rng.randint(2, 5), 4) for x in nu]
+    )
     dual["nu"] = vec(dict(enumerate(nu)))
     g = None
     if "g" in dual:
@@ -148,7 +164,13 @@ def disturbed(case: Case, rng: random.Random) -> tuple[dict[str, Any], Numbers, 
     return certificate, case.theta, nu, g, kappa
 
 
-CONVEX = [(name, drift, frozen) for name in REGULARIZERS if name != "nuclear_norm" for drift in DRIFTS for frozen in (False, True)]
+CONVEX = [
+    (name, drift, frozen)
+    for name in REGULARIZERS
+    if name != "nuclear_norm"
+    for drift in DRIFTS
+    for frozen in (False, True)
+]
 
 
 @pytest.mark.parametrize(("name", "drift", "frozen"), CONVEX)
@@ -164,7 +186,11 @@ def test_two_implementations_of_the_bound_agree(name: str, drift: str, frozen: b
         assert verdict.lower <= case.value <= verdict.upper
 
 
-@pytest.mark.parametrize("case", [c for c in cases.planted() if c.certificate["kind"] == "bounds" and "dual" in c.certificate][::2], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case",
+    [c for c in cases.planted() if c.certificate["kind"] == "bounds" and "dual" in c.certificate][::2],
+    ids=lambda c: c.name,
+)
 def test_no_feasible_point_lies_below_the_bound(case: Case) -> None:
     """Weak duality, tried: random feasible points of the problem itself, valued without the checker's lower bound."""
     rng = random.Random(case.name)
@@ -190,7 +216,9 @@ def test_no_feasible_point_lies_below_the_bound(case: Case) -> None:
 
 @pytest.mark.parametrize("name", ["l0", "active_neurons"])
 def test_counts_against_brute_force(name: str) -> None:
-    """`exhausted` is accepted exactly as long as no set of that size suffices, decided here by Gauss elimination over Q."""
+    """`exhausted` is accepted exactly as long as no set of that size suffices, decided here by Gauss
+    elimination over Q.
+    """
     for size in (0, 1, 2):
         case = cases.counting(size, name)
         problem = checker.Proof(case.problem)
@@ -302,7 +330,9 @@ def test_no_second_minimiser_where_uniqueness_is_proved(name: str, drift: str) -
     assert seen
 
 
-def tiny(J: list[list[int]], start: list[int], theta: list[int], nu: list[Q], name: str, drifts: Any = ()) -> checker.Verdict:
+def tiny(
+    J: list[list[int]], start: list[int], theta: list[int], nu: list[Q], name: str, drifts: Any = ()
+) -> checker.Verdict:
     d = len(start)
     problem = {
         "schema": "exact-unlearn/problem",
@@ -340,7 +370,9 @@ def test_uniqueness_by_hand() -> None:
 
 
 def second_minimiser(case: Case, proof: Any, value: Q) -> Numbers | None:
-    """Another feasible point of the same value along a kernel vector of J on the coordinates with zero slope, if one is found."""
+    """Another feasible point of the same value along a kernel vector of J on the coordinates with zero slope,
+    if one is found.
+    """
     loose = [at for at, pin in enumerate(proof.pins) if not pin]
     rows = [[Q(row[at], den) for at in loose] for row, den in proof.rows]
     if len(loose) <= len(rows):
@@ -368,8 +400,12 @@ def left_inverse(columns: list[Numbers]) -> Numbers:
         at = next(i for i in range(c, n) if gram[i][c])
         gram[c], gram[at] = gram[at], gram[c]
         gram[c] = [x / gram[c][c] for x in gram[c]]
-        gram = [row if i == c else [x - row[c] * y for x, y in zip(row, gram[c], strict=True)] for i, row in enumerate(gram)]
-    return [sum((gram[i][n + j] * columns[j][t] for j in range(n)), Q(0)) for i in range(n) for t in range(len(columns[0]))]
+        gram = [
+            row if i == c else [x - row[c] * y for x, y in zip(row, gram[c], strict=True)] for i, row in enumerate(gram)
+        ]
+    return [
+        sum((gram[i][n + j] * columns[j][t] for j in range(n)), Q(0)) for i in range(n) for t in range(len(columns[0]))
+    ]
 
 
 @pytest.mark.parametrize("drift", ["none", "l1", "box", "slack ball"])
@@ -381,7 +417,10 @@ def test_the_distance_of_groups(drift: str, frozen: bool) -> None:
     own = [x for triple in cases.TRIPLES for x in triple]
     at = {j: i for i, j in enumerate(problem.free)}
     columns = [
-        [sum((Q(row[at[j]], den) * own[j] for j in problem.groups[g] if j in at), Q(0)) / cases.LENGTHS[g] for row, den in problem.rows]
+        [
+            sum((Q(row[at[j]], den) * own[j] for j in problem.groups[g] if j in at), Q(0)) / cases.LENGTHS[g]
+            for row, den in problem.rows
+        ]
         for g in active
     ]
     if gauss_rank(columns) < len(columns):
