@@ -2,7 +2,6 @@
 """The checker: decides alone, in exact arithmetic, whether a certificate proves what it claims.
 
     python -I -S checker.py PROBLEM CERTIFICATE [--tau T]     exit status 0 only for a proof about PROBLEM
-
 docs/certificate_format.md specifies what it reads.  Floats are the dyadic rationals that they are; claims are compared,
 never used.  Trusted are Python's integers and, with D = theta - theta*, M and F the free and the frozen coordinates:
 
@@ -76,7 +75,7 @@ def number(value: Any, least: float = -math.inf) -> Q:  # of "-1f/8"; of floats,
         require(found[0], f"expected a number such as '-1f/8', found {value:.40}")
         value = Q(int(found[1], 16), int(found[2] or "1", 16))
     require(value >= least, f"expected a number that is at least {least}")
-    return Q(*value.as_integer_ratio())
+    return value if isinstance(value, Q) else Q(*value.as_integer_ratio())
 
 def common(values: Iterable[Any]) -> tuple[list[int], int]:  # integers over one denominator, of Fractions or floats
     pairs, den = [x.as_integer_ratio() for x in values], 1
@@ -139,7 +138,6 @@ def is_psd(M: list[list[int]], last: int = 1) -> bool:  # a symmetric integer ma
     return is_psd([[(a * x - row[0] * y) // last for x, y in zip(row[1:], top, strict=True)] for row in rest], a)
 
 parse = partial(json.loads, parse_float=lambda text: number("." + text), parse_constant=number)  # no floats, no NaN
-
 def stored(path: Path) -> list[tuple[str, str, Sequence[int], bytes]]:
     """Name, type, shape and bytes of every array in a .npz or .safetensors file."""
     if path.suffix == ".safetensors":
@@ -194,8 +192,6 @@ def entries(parts: Any, allowed: Sequence[int]) -> dict[int, Q]:  # what a VEC l
 class Proof:
     """A problem, then a certificate about it.  z, x, D, pins run over free coordinates; start, theta, g over all."""
 
-    root: Q | None = None  # R(theta)^2, if it is rational
-
     def __init__(self, tree: Any) -> None:
         require((tree["schema"], tree["version"]) == ("exact-unlearn/problem", 1), "this is no problem of version 1")
         self.start, self.rhs = numbers(tree["theta_star"], None), numbers(tree["rhs"], None)
@@ -246,8 +242,7 @@ class Proof:
         elif name == "active_neurons":
             m, h, l = spec["n_inputs"], spec["width"], spec["n_outputs"]
             require(d == h * (l + m) and not any(mask[h * l :]), "the regularizer does not fit, or more than C is free")
-            active = [any(self.start[h * l + i * m : h * l + (i + 1) * m]) for i in range(h)]
-            self.pays = [i if active[i] else -1 for i in range(h)] * l + [-1] * (h * m)
+            self.pays = [i if any(self.start[h * l + i * m :][:m]) else -1 for i in range(h)] * l + [-1] * (h * m)
 
     def read(self, spec: Any) -> None:  # rows and multipliers, z = J^T nu
         self.spec, self.dual, rows = spec, spec.get("dual", {"nu": []}), spec.get("rows", "literal")
@@ -350,8 +345,7 @@ class Proof:
         found = [slack(ZERO, ZERO, self.psi, x, D, y) for x, D, y in zip(self.x, self.D, h, strict=True)]
         aligned = free and pairing > 0 and top and self.root is not None and pairing**2 == self.root * top
         self.slack = sum((s for s, _ in found), ZERO if aligned else self.value - self.s * pairing)
-        tight = {j for j in self.free if free and self.name == "linf" and self.g[j]}  # there w |theta| is the optimum
-        self.pins = [pin or j in tight for j, (_, pin) in zip(self.free, found, strict=True)]
+        self.pins = [pin for _, pin in found]
 
     def count(self) -> Q:
         """What every feasible theta costs: groups that are forced, more than `exhausted` others, drift of the rest."""
@@ -385,6 +379,7 @@ class Proof:
 
     def bounds(self) -> None:
         """lower and upper; slack is their difference but for the rounding of roots, and 0 if the proof is exact."""
+        self.root = None  # R(theta)^2, if it is rational
         self.place()
         if self.name in COUNTS:
             self.value = self.least = Q(len({self.pays[j] for j, x in enumerate(self.theta) if x} - {-1}))
@@ -409,8 +404,13 @@ class Proof:
         elif self.name == "l2" and every and not self.mu:
             square = (self.upper**2 - self.lower**2) * (self.slack != 0)
             found += [(roots(square / min(self.weight[j] for j in self.free))[1], True)]
-        loose = [[self.rows[i][0][at] for i in self.kept] for at, pin in enumerate(self.pins) if not pin]
-        found += [(ZERO, True)] if not self.slack and len(loose) == len(echelon(loose)) else []
+        loose, steps = {at for at, pin in enumerate(self.pins) if not pin}, [0] * self.d
+        if self.name == "linf":  # where g is not 0, w |theta| is the maximum: these coordinates move along one ray
+            steps = common(sign(x) / w if x else ZERO for x, w in zip(self.g, self.weight, strict=True))[0]
+        ray = {self.at.get(j, -1): step for j, step in enumerate(steps) if step}
+        moves = [{at: 1} for at in loose if not steps[self.free[at]]] + [ray] * (ray.keys() <= loose) * bool(ray)
+        columns = [[sum(self.rows[i][0][at] * x for at, x in move.items()) for i in self.kept] for move in moves]
+        found += [(ZERO, True)] * (not self.slack and len(self.kept) >= len(moves) == len(echelon(columns)))
         return found + ([(self.rays(**self.spec["distance"]), not self.slack)] if "distance" in self.spec else [])
 
     def rays(self, active: list[int], L: Any) -> Q:
