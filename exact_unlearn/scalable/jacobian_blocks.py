@@ -11,6 +11,7 @@ needs no column of J: (d1 x a1) . (d2 x a2) = (d1 . d2)(a1 . a2).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -18,12 +19,15 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.backends import cudnn
 from torch.nn.grad import conv2d_weight
 
 from exact_unlearn.scalable.jacobian_core import add_gram, wider
 
 PIECE_ELEMENTS = 1 << 23
-"""Largest part of the columns of one parameter that is formed at a time: small enough for its memory to be reused."""
+"""Largest part of the columns of one parameter that is formed at a time: small enough for its memory to be
+reused.
+"""
 
 
 SMALL = 1 << 17
@@ -156,6 +160,16 @@ class LinearGeometry:
             out.copy_((left @ right).view(-1))
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Convolutions without TF32, which cuDNN uses by default: its errors would not show in any residual."""
+    if device.type != "cuda":
+        return nullcontext()
+    context: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return context
+
+
 @dataclass(frozen=True)
 class ConvGeometry:
     """A convolution in two dimensions (one-dimensional ones have height 1); inputs are padded already where
@@ -191,13 +205,17 @@ class ConvGeometry:
 
     def apply(self, inputs: Tensor, weight: Tensor) -> Tensor:
         kernel = weight.reshape(self.weight_shape)
-        out = F.conv2d(self._images(inputs), kernel, None, self.stride, self.padding, self.dilation, self.groups)
+        with full_precision(inputs.device):
+            out = F.conv2d(
+                self._images(inputs), kernel, None, self.stride, self.padding, self.dilation, self.groups
+            )
         return out.squeeze(2) if self.one_dimensional else out
 
     def pullback(self, inputs: Tensor, grads: Tensor, out: Tensor) -> None:
         images, fields = self._images(inputs), self._images(grads).contiguous()
         shape, setting = self.weight_shape, (self.stride, self.padding, self.dilation, self.groups)
-        gradient: Tensor = conv2d_weight(images, shape, fields, *setting)  # type: ignore[no-untyped-call]
+        with full_precision(inputs.device):
+            gradient: Tensor = conv2d_weight(images, shape, fields, *setting)  # type: ignore[no-untyped-call]
         out.copy_(gradient.reshape(-1))
 
     def _images(self, values: Tensor) -> Tensor:
@@ -323,7 +341,9 @@ class OuterBlock:
         known = [use.all_patches(dtype) if step < q else None for use in self.uses]
         for start in range(0, q, step):
             stop = min(start + step, q)
-            parts = [self._formed(use, start, stop, dtype, ready) for use, ready in zip(self.uses, known, strict=True)]
+            parts = [
+                self._formed(use, start, stop, dtype, ready) for use, ready in zip(self.uses, known, strict=True)
+            ]
             piece = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
             yield slice(self.columns.start + start * width, self.columns.start + stop * width), piece
 
