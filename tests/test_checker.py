@@ -270,6 +270,23 @@ def test_regions_that_the_constraints_do_not_meet(norm: str, radius: Q, reached:
     assert checker.check(problem, certificate).proved == (not reached)
 
 
+@pytest.mark.parametrize("case", [c for c in ALL if c.name.endswith(" x none")], ids=lambda case: case.name)
+def test_where_nothing_is_free_theta_star_is_the_only_point(case: Case) -> None:
+    """Its value is the optimum: exactly, except for the nuclear norm, of which only an upper bound is computed."""
+    d = len(case.problem["theta_star"]["data"])
+    k = len(case.problem["rhs"]["data"])
+    problem = case.problem | {"free": array([Q(0)] * d, d), "rhs": array([Q(0)] * k, k)}
+    problem["theta_star"] = array([Q(j % 3 + 1) for j in range(d)], d)
+    primal = {"base": "theta_star", "parts": []}
+    certificate = {**case.certificate, "primal": primal, "dual": {"nu": []}, "claims": {"proof": "repaired"}}
+    verdict = checker.check(problem, {key: value for key, value in certificate.items() if key != "count"})
+    assert verdict.proved
+    assert verdict.unique == ("l0" not in case.name and "neurons" not in case.name)
+    assert (verdict.proof == "exact") == ("nuclear" not in case.name)
+    if "nuclear" in case.name:  # of ((2, 3), (1, 2), (3, 1)), whose squared singular values have sum 28 and product 75
+        assert verdict.lower**2 <= 28 + 2 * Q(75**0.5) <= verdict.upper**2
+
+
 def strongly_convex() -> list[Case]:
     return [c for c in ALL if "squared" in c.name.split(" x ")[1:] or c.name.startswith("squared_l2 x none")]
 
