@@ -92,3 +92,16 @@ def test_a_feasible_point_alone_proves_no_optimal_nuclear_norm(tmp_path: Path) -
     assert not checker.check(problem, tree).proved
     (opinion,) = second_opinions([(tmp_path / "problem.json", tmp_path / "certificate.json")])
     assert opinion == "not proved: claims exact, but is repaired"
+
+
+@pytest.mark.parametrize("drift", drifts())
+def test_counts_with_drift_penalties_are_proved_by_both(drift: str, tmp_path: Path) -> None:
+    problem = gaussian_problem(xu.L0(np.arange(12) // 2), drifts()[drift])
+    pair = (tmp_path / "problem.json", tmp_path / "certificate.json")
+    problem.save(pair[0])
+    certificate = xu.certify(problem)
+    certificate.save(pair[1])
+    verdict = checker.check(*pair)
+    assert verdict.proved
+    assert (verdict.lower, verdict.upper) == (certificate.lower, certificate.upper)
+    assert second_opinions([pair]) == [f"proved: {verdict.proof}"]

@@ -85,7 +85,7 @@ def count(
     search = _Search(image, groups)
     best = (
         _least(search, groups, _orders(image, groups, suggestion, whitened))
-        if drift.cone and drift.box is None
+        if drift.absent
         else None
     )
     n = len(groups.members)
@@ -95,7 +95,7 @@ def count(
             break
         fitting = search.first_fit(s)
         if fitting is not None:
-            best = fitting if drift.cone and drift.box is None else best
+            best = fitting if drift.absent else best
             break
         exhausted = s
     theta = _point(image, groups, search, best)

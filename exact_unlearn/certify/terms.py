@@ -36,6 +36,11 @@ class Drift:
         """lam = mu = 0: only an indicator, or nothing."""
         return not self.lam and not self.mu
 
+    @property
+    def absent(self) -> bool:
+        """No penalty and no region: every feasible point may be visited for nothing."""
+        return self.cone and self.ball is None and self.box is None
+
     def value(self, drift: Rationals) -> Fraction:
         """lam/2 |D|^2 + mu |D|_1."""
         total = Fraction(0)
