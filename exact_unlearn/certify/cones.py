@@ -17,12 +17,16 @@ from exact_unlearn.jacobian import Array
 
 @dataclass(frozen=True)
 class ConeProgram:
-    """label (n,): group of each coordinate, -1 for none; inner (n,): c_j; weight, frozen (G,): w_g > 0 and f_g."""
+    """label (n,): group of each coordinate, -1 for none; inner (n,): c_j; weight, frozen (G,): w_g > 0 and f_g.
+
+    origin (n,): where x is counted from.
+    """
 
     label: Array
     inner: Array
     weight: Array
     frozen: Array
+    origin: Array
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Cones:
         self.owner = np.concatenate([program.label[own], const]).astype(int)
         self.index = np.concatenate([own, np.full(const.size, -1)]).astype(int)
         self.coef = np.concatenate([program.inner[own], np.zeros(const.size)])
-        self.offset = np.concatenate([np.zeros(own.size), program.frozen[const]])
+        self.offset = np.concatenate([(program.inner * program.origin)[own], program.frozen[const]])
         self.moves = self.index >= 0
 
     def dot(self, a: Array, b: Array) -> Array:
@@ -68,7 +72,7 @@ class Cones:
         """Slacks and multipliers in the interior."""
         tail = self.tails(x)
         length = np.sqrt(self.dot(tail, tail))
-        head = 1.5 * length + 0.1 * (float(np.max(length, initial=0.0)) or 1.0)
+        head = 1.5 * length + 0.1 * max(1.0, float(np.max(length, initial=0.0)))
         dual = self.program.weight.copy()
         return Vectors(head, tail), Vectors(dual, -0.5 * (dual / head)[self.owner] * tail)
 

@@ -83,11 +83,7 @@ def count(
     """The least number of groups, or an interval; `suggestion`: theta of anybody, whose support is tried."""
     groups = _groups(problem, image, drift)
     search = _Search(image, groups)
-    best = (
-        _least(search, groups, _orders(image, groups, suggestion, whitened))
-        if drift.absent
-        else None
-    )
+    best = _least(search, groups, _orders(image, groups, suggestion, whitened)) if drift.absent else None
     n = len(groups.members)
     exhausted = -1
     for s in range(n if best is None else len(best)):

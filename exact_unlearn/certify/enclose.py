@@ -53,7 +53,7 @@ class _Plain:
     def __init__(self, problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift) -> None:
         self.problem, self.image, self.whitened, self.drift = problem, image, whitened, drift
         terms, self.norms = smooth_terms(problem, image, drift)
-        self.program = program_of(image, terms, self.norms, drift.ball)
+        self.program = program_of(image, terms, self.norms, drift)
 
     def run(self) -> Enclosure:
         found = _newton(self.program, self.whitened)
@@ -166,7 +166,7 @@ class _Plain:
         for i in np.flatnonzero((face.where == TOP) | (face.where == BOTTOM)).tolist():
             slope = program.slopes[i][face.slot[i]]
             assert slope is not None
-            bend = program.curvature[i] * found.x[i] + found.kappa * (found.x[i] - self.program.theta[i])
+            bend = program.curvature[i] * found.x[i] + found.kappa * (found.x[i] - program.theta[i])
             share = abs(_pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit
             spent += share / weights[image.free[i]]
         j = heaviest(weights, image.theta, fixed)
@@ -214,7 +214,7 @@ class _Predictor:
         n, width = self.lifted.n, image.free.size - self.lifted.n
         terms = lifted_terms(self.lifted, drift, squared=False)
         norm = Norm(n + np.arange(width), [Fraction(1)] * width, Fraction(1), Fraction(0))
-        self.program = program_of(image, terms, [norm], drift.ball, n)
+        self.program = program_of(image, terms, [norm], drift, n)
         self.whitened = whiten(image.basis)
 
     def run(self) -> Enclosure:

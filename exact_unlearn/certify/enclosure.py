@@ -58,14 +58,15 @@ class Smooth:
     """A piecewise linear-quadratic program plus norms of groups, in a ball around theta (radius in the units of
     X; None: no ball).
 
-    drifting (n,): 1 for coordinates that the ball measures, 0 for auxiliary ones.
+    drifting (n,): 1 for coordinates that the ball measures, 0 for auxiliary ones.  reach: the least radius of
+    ball and box, or None.
     """
 
     pieces: Pieces
     groups: list[Group]
-    theta: list[int]
     radius: Fraction | None
     drifting: Array
+    reach: Fraction | None
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class _Fixed:
         self.x_scale, self.y_scale = scale.x, scale.y
         bend = scale.x / scale.y
         self.K = objects([fix(k * bend) for k in pieces.curvature])
-        self.theta = objects([fix(t / scale.x) for t in program.theta])
+        self.theta = objects([fix(t / scale.x) for t in pieces.theta])
         self.drifting = objects([int(v) for v in program.drifting])
         self.q = objects([fix(v / scale.x) for v in pieces.q])
         self.radius = None if program.radius is None else fix(program.radius / scale.x)
@@ -168,6 +169,8 @@ class _Iteration:
         self.t_free = self.pieces.ceiling is not None and face.held_t is None
         if start is None:
             self.x = from_floats(guess.x)
+            if scale.shifted:
+                self.x = self.x + self.f.theta
             self.t, self.kappa = int(Fraction(guess.t) * ONE), int(Fraction(guess.kappa) * ONE)
             # multipliers of integer rows are kept with as many more bits as A has
             self.y_bits = BITS + self.pieces.A.bits + 16

@@ -135,7 +135,7 @@ def first_face(program: Pieces, floats: FloatProgram, point: FloatPoint, scale: 
     where, slot = np.zeros(n, dtype=np.int8), np.zeros(n, dtype=np.int64)
     grain = scale.x / (1 << GRAIN)
     for i, value in enumerate(np.rint(np.ldexp(point.x, GRAIN)).tolist()):
-        number = int(value) * grain
+        number = int(value) * grain + (program.theta[i] if scale.shifted else 0)
         row = program.slopes[i]
         piece = sum(b < number for b in program.breaks[i])
         slot[i] = piece + (row[0] is None and piece == 0) - (row[-1] is None and piece == len(row) - 1)

@@ -59,14 +59,14 @@ def candidates(
         yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0), g)
     name = problem.regularizer.name
     if name == "nuclear_norm":
-        start = float_solution(problem, None)
+        start = float_solution(problem, image, drift, None)
         nu = start.nu if kept is None else start.nu[kept]
         yield Candidate(start.theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0), start.g)
     elif name == "predictor_norm":
         yield _of_predictor(problem, drift, kept)
     else:
         terms, norms = smooth_terms(problem, image, drift)
-        yield _of_program(image, whitened, program_of(image, terms, norms, drift.ball))
+        yield _of_program(image, whitened, program_of(image, terms, norms, drift))
 
 
 def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | None) -> Candidate:
@@ -74,7 +74,7 @@ def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | No
     image, n = lifted.image, lifted.n
     width = image.free.size - n
     norm = Norm(n + np.arange(width), [Fraction(1)] * width, Fraction(1), Fraction(0))
-    program = program_of(image, lifted_terms(lifted, drift, squared=False), [norm], drift.ball, n)
+    program = program_of(image, lifted_terms(lifted, drift, squared=False), [norm], drift, n)
     found = _of_program(image, whiten(image.basis), program)
     return Candidate(found.x[:n], found.nu[width:], found.kappa)
 
@@ -83,6 +83,8 @@ def _of_program(image: Image, whitened: Whitened, program: Any) -> Candidate:
     scale, guess = next(float_guesses(program, whitened))
     pieces = program.pieces
     x = guess.x * float(scale.x * pieces.x_unit)
+    if scale.shifted:
+        x = x + np.array([float(t * pieces.x_unit) for t in pieces.theta])
     ints, unit = whitened.multipliers(guess.y)
     nu = [Fraction(0)] * len(image.q)
     for k, row in enumerate(image.rows):

@@ -9,7 +9,6 @@ A 2-ball that the optimum without it does not touch changes nothing.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,8 +17,8 @@ import numpy as np
 
 from exact_unlearn.certify.encode import Tree, part, vector, whole_part
 from exact_unlearn.certify.exact import ExactOptimum, optimum
-from exact_unlearn.certify.exactlin import IntMatrix, Rationals, row_basis
-from exact_unlearn.certify.faces import FREE, HELD, TOP
+from exact_unlearn.certify.exactlin import Rationals, row_basis
+from exact_unlearn.certify.faces import FREE, HELD
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.pieces import Pieces, Separable, pieces
 from exact_unlearn.certify.pull import Pull
@@ -214,13 +213,10 @@ def _unique(name: str, program: Pieces, found: ExactOptimum, value: Fraction, dr
         return True
     if name == "l2":
         return False  # a seminorm: its ray would have to be excluded as well
-    loose = ((face.where == FREE) | found.ties) & ~curved
-    columns = program.A.columns(np.flatnonzero(loose)).ints
-    ray = np.flatnonzero(face.where >= TOP).tolist()
-    if program.ceiling is not None and ray:  # all coordinates at the ceiling may move with it
-        common = math.lcm(*(program.ceiling.weights[i] for i in ray))
-        steps = [(1 if face.where[i] == TOP else -1) * (common // program.ceiling.weights[i]) for i in ray]
-        columns = np.concatenate([columns, program.A.columns(ray).apply(steps)[:, None]], axis=1)
-    if columns.shape[1] > columns.shape[0]:
+    if program.ceiling is not None and drift.mu:
+        return False  # other minimisers may trade the ceiling for the drift
+    # at a ceiling alone the optimal t is one number, so coordinates with a multiplier there stay where they are
+    loose = np.flatnonzero(((face.where == FREE) | found.ties) & ~curved)
+    if loose.size > program.A.shape[0]:
         return False
-    return len(row_basis(IntMatrix(columns.T))) == int(columns.shape[1])
+    return len(row_basis(program.A.columns(loose).T)) == loose.size

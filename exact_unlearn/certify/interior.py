@@ -53,6 +53,7 @@ class FloatProgram:
     ceiling_cost: float = 1.0
     floor: float = 0.0
     cones: ConeProgram | None = None
+    origin: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class _Method:
         ceiling = program.ceiling if program.ceiling is not None else np.zeros(self.n)
         self.c_index = np.flatnonzero(ceiling > 0)
         self.c_weight = ceiling[self.c_index]
+        self.c_origin = (program.origin if program.origin is not None else np.zeros(self.n))[self.c_index]
         self.cones = None if program.cones is None else Cones(program.cones)
         self.separate = not (program.curvature > 0).any() and self.cones is None
         label = program.cones.label if program.cones is not None else np.full(self.n, -1)
@@ -173,7 +175,8 @@ class _Method:
         spread = max(1.0, float(np.max(np.abs(x), initial=0.0)))
         t = 0.0
         if self.has_ceiling:
-            t = 2 * max(f.floor, float(np.max(self.c_weight * np.abs(x[self.c_index]), initial=0.0)), 1e-3) + spread
+            height = float(np.max(self.c_weight * np.abs(x[self.c_index] + self.c_origin), initial=0.0))
+            t = 2 * max(f.floor, height, 1e-3) + spread
 
         def positive(values: Array) -> Array:
             return np.maximum(values, 0.1 * spread)
@@ -182,7 +185,7 @@ class _Method:
         ones = np.ones(f.box_index.size)
         share = f.ceiling_cost / (2 * max(1, self.c_index.size) + 1)
         shares = np.full(self.c_index.size, share)
-        reach = self.c_weight * x[self.c_index]
+        reach = self.c_weight * (x[self.c_index] + self.c_origin)
         pairs = [
             _Pairs(positive(gap) + 0.1, f.kink_slope.copy()),
             _Pairs(positive(-gap) + 0.1, f.kink_slope.copy()),
@@ -205,7 +208,7 @@ class _Method:
         np.add.at(dual, self.c_index, self.c_weight * (top.z - bottom.z))
         if self.cones is not None and it.z is not None:
             dual -= self.cones.scatter(it.z.tail)
-        reach = self.c_weight * it.x[self.c_index]
+        reach = self.c_weight * (it.x[self.c_index] + self.c_origin)
         slack = [
             it.x[f.kink_index] - f.kink_at - up.s + down.s,
             it.x[f.box_index] - f.box_low - low.s,

@@ -192,7 +192,10 @@ class _Attempt:
         return replace(certificate, rows=report)
 
     def _nuclear(self) -> Certificate:
-        start = float_solution(self.problem, self.solution) if self.image.free.size else at_rest(self.problem)
+        if self.image.free.size:
+            start = float_solution(self.problem, self.image, self.drift, self.solution)
+        else:
+            start = at_rest(self.problem)
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start)
         return self._judged({"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}, found.theta)
 

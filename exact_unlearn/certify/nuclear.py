@@ -13,6 +13,7 @@ together).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -27,6 +28,7 @@ from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.terms import Drift, everywhere
 from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 
@@ -324,13 +326,42 @@ class _Newton:
         return [Fraction(int(v), 1 << self.y_bits) * factor for v in self.y]
 
 
-def float_solution(problem: UnlearningProblem, solution: Any) -> FloatSolution:
-    """What to start from: the caller's solution if it knows its subgradients, or an interior-point solution of
-    the program.
+def float_solution(problem: UnlearningProblem, image: Image, drift: Drift, solution: Any) -> FloatSolution:
+    """What to start from: the caller's solution if it knows its subgradients, or an interior-point solution in units in
+    which typical parameters are near 1.
     """
     if solution is not None and solution.subgradient is not None:
         return FloatSolution(solution.theta, solution.nu, solution.subgradient)
-    return _clarabel(problem)
+    scaled, size = _normalised(problem, image, drift)
+    found = _clarabel(scaled)
+    return FloatSolution(found.theta * size, found.nu, found.g)
+
+
+def _normalised(problem: UnlearningProblem, image: Image, drift: Drift) -> tuple[UnlearningProblem, float]:
+    """The problem divided by the size of its parameters; without a drift penalty theta* itself does not matter."""
+    theta, rhs = to_float(problem.theta_star), to_float(problem.rhs)
+    whole = len(image.q) == problem.n_constraints
+    if whole and drift.cone and drift.ball is None and drift.box is None:
+        right = [value * scale for value, scale in zip(image.q, image.scales, strict=True)]
+        rhs, theta = np.array([float(v) for v in right]), np.where(problem.free, 0.0, theta)
+        matrix = to_float(np.asarray(problem.free_matrix()))
+        shortest = np.linalg.lstsq(matrix, rhs, rcond=None)[0] if matrix.size else np.zeros(0)
+        size = max(float(np.max(np.abs(v), initial=0.0)) for v in (theta, shortest))
+    else:
+        size = float(np.max(np.abs(theta), initial=0.0))
+    size = float(np.ldexp(1.0, int(np.frexp(size)[1]))) if size else 1.0
+    terms: list[Any] = []
+    if drift.lam:
+        terms.append(SquaredDrift(float(drift.lam) * size))
+    if drift.mu:
+        terms.append(L1Drift(float(drift.mu)))
+    for radius, norm in ((drift.ball, 2.0), (drift.box, math.inf)):
+        if radius is not None:
+            terms.append(TrustRegion(float(radius) / size, norm))
+    penalty = sum(terms[1:], start=terms[0]) if terms else None
+    jacobian = to_float(np.asarray(problem.jacobian.matrix))  # type: ignore[attr-defined]
+    scaled = UnlearningProblem(theta / size, jacobian, problem.regularizer, penalty, problem.free, rhs / size)
+    return scaled, size
 
 
 def at_rest(problem: UnlearningProblem) -> FloatSolution:
@@ -361,7 +392,13 @@ def _clarabel(problem: UnlearningProblem) -> FloatSolution:
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
     upper = sp.triu(program.P, format="csc")
-    answer = clarabel.DefaultSolver(upper, program.q, sp.csc_matrix(program.A), program.b, cones, settings).solve()
+    solver = clarabel.DefaultSolver(upper, program.q, sp.csc_matrix(program.A), program.b, cones, settings)
+    try:
+        answer = solver.solve()
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a panic of its Rust code is no Exception
+            raise
+        raise FaceError("clarabel failed on the float program") from None
     z, y = np.array(answer.x), np.array(answer.z)
     if not (np.isfinite(z).all() and np.isfinite(y).all()):
         raise FaceError("clarabel returned no point")

@@ -69,6 +69,7 @@ class Pieces:
     breaks: list[tuple[int, ...]]
     slopes: list[tuple[int | None, ...]]
     ceiling: Ceiling | None
+    theta: list[int]
     x_unit: Fraction
     y_unit: Fraction
     y_units: list[Fraction]
@@ -108,6 +109,7 @@ def pieces(image: Image, terms: Separable) -> Pieces:
         breaks=[tuple(_whole(b * x_den) for b in breaks) for breaks, _ in rows],
         slopes=[tuple(None if s is None else _whole(s * y_den) for s in slopes) for _, slopes in rows],
         ceiling=ceiling,
+        theta=[_whole(v * x_den) for v in terms.theta],
         x_unit=x_unit,
         y_unit=Fraction(1, y_den),
         y_units=[1 / (y_den * image.scales[i]) for i in image.rows],
@@ -148,36 +150,49 @@ def _coordinate(
 
 @dataclass(frozen=True)
 class Scale:
-    """Float units: X = x_float * x, slopes = y_float * slope, so that typical numbers are near 1."""
+    """Float units: X = x_float * x, slopes = y_float * slope, so that typical numbers are near 1.
+
+    shifted: floats count from theta*, because a trust region keeps X so near that floats from 0 could not tell.
+    """
 
     x: Fraction
     y: Fraction
+    shifted: bool = False
 
 
 FAR = 2.0**34
 """A breakpoint so many typical sizes away is no place where a solution in this scale could be."""
 
 
-def scales(program: Pieces, whitened: Whitened, slope: Fraction = Fraction(0), place: int = 0) -> list[Scale]:
-    """Units in which typical entries are near 1: one, or two where least-norm points are much shorter than
-    everything else.
+def scales(
+    program: Pieces, whitened: Whitened, slope: Fraction = Fraction(0), radius: Fraction | None = None
+) -> list[Scale]:
+    """Units in which typical entries are near 1.  Two, where least-norm points are much shorter than everything
+    else; and one that counts from theta* where a ball of that radius is much smaller than theta*.
 
-    slope, place: further typical numbers, of terms that the program does not know.
+    slope: a further typical slope, of terms that the program does not know.
     """
-    candidates = [Fraction(place), *(Fraction(abs(b)) for row in program.breaks for b in row)]
+    candidates = [Fraction(abs(b)) for row in program.breaks for b in row]
     for k, row in zip(program.curvature, program.slopes, strict=True):
         candidates += [Fraction(abs(s), k) for s in row if s is not None and k]
+    if radius is not None:
+        candidates += [Fraction(abs(t)) for t in program.theta]
     largest, near = max(candidates, default=Fraction(0)), _least_norm(program, whitened)
-    lengths = [max(largest, near) or Fraction(1)]
-    if near and near < largest / 2**20:
-        lengths.append(near)
-    steep = max((abs(s) for row in program.slopes for s in row if s is not None), default=0)
     cost = 0 if program.ceiling is None else program.ceiling.cost * max(program.ceiling.weights, default=0)
-    found = []
-    for length in lengths:
+
+    def of(length: Fraction, shifted: bool = False) -> Scale:
         x = _power_of_two(length)
         bend = max((k * x for k in program.curvature), default=Fraction(0))
-        found.append(Scale(x, _power_of_two(max(Fraction(steep), bend, Fraction(cost), slope) or Fraction(1))))
+        start = program.theta if shifted else [0] * program.size
+        rows = zip(program.slopes, program.curvature, start, strict=True)
+        steep = max((abs(s + k * t) for row, k, t in rows for s in row if s is not None), default=0)
+        return Scale(x, _power_of_two(max(Fraction(steep), bend, Fraction(cost), slope) or Fraction(1)), shifted)
+
+    found = [of(max(largest, near) or Fraction(1))]
+    if near and near < largest / 2**20:
+        found.append(of(near))
+    if radius and radius < largest / 2**16:
+        found.insert(0, of(radius, shifted=True))
     return found
 
 
@@ -201,33 +216,37 @@ def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatPro
         return ratio(value * factor.numerator, factor.denominator)
 
     bend = scale.x / scale.y
+    origin = program.theta if scale.shifted else [0] * program.size
     linear = np.zeros(program.size)
     kinks: list[tuple[int, float, float, int]] = []
     boxes: list[tuple[int, float, float]] = []
     for i, (places, slopes) in enumerate(zip(program.breaks, program.slopes, strict=True)):
         inner = [s for s in slopes if s is not None]
         offset = int(slopes[0] is None)
-        low, high = (by(places[0], x_down), by(places[-1], x_down)) if offset else (-math.inf, math.inf)
-        if offset and max(abs(low), abs(high)) < FAR:
-            boxes.append((i, low, high))
+        at = [by(b - origin[i], x_down) for b in places]
+        if offset and max(abs(at[0]), abs(at[-1])) < FAR:
+            boxes.append((i, at[0], at[-1]))
         start, total = inner[0], 0
         for k, (before, after) in enumerate(pairwise(inner)):
-            place = by(places[k + offset], x_down)
+            place = at[k + offset]
             if abs(place) < FAR:
                 kinks.append((i, place, by(after - before, y_down / 2), k + offset))
                 total += after - before
             elif place < 0:
                 start += after - before
-        linear[i] = by(2 * start + total, y_down / 2)
+        linear[i] = by(2 * (start + program.curvature[i] * origin[i]) + total, y_down / 2)
     extra: dict[str, Any] = {}
     if program.ceiling is not None:
         w_max = max(program.ceiling.weights, default=1) or 1
         extra["ceiling"] = np.array([ratio(w, w_max) for w in program.ceiling.weights])
         extra["ceiling_cost"] = by(program.ceiling.cost * w_max, y_down)
         extra["floor"] = by(program.ceiling.floor, x_down / w_max)
+    if scale.shifted:
+        extra["origin"] = np.array([by(t, x_down) for t in program.theta])
+    start_values = program.A.apply(origin).tolist() if any(origin) else [0] * len(program.q)
     return FloatProgram(
         W=whitened.W,
-        q=whitened.right(program.q, x_down),
+        q=whitened.right([v - s for v, s in zip(program.q, start_values, strict=True)], x_down),
         curvature=np.array([by(k, bend) for k in program.curvature]),
         linear=linear,
         kink_index=np.array([k[0] for k in kinks], dtype=int),

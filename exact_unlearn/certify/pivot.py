@@ -67,6 +67,7 @@ def without_ceiling(program: Pieces) -> Pieces:
         breaks=[*program.breaks, (ceiling.floor,), *([(0,)] * (2 * c))],
         slopes=[*program.slopes, (None, ceiling.cost), *([(None, 0)] * (2 * c))],
         ceiling=None,
+        theta=[*program.theta, *([0] * (1 + 2 * c))],
         x_unit=program.x_unit,
         y_unit=program.y_unit,
         y_units=program.y_units,

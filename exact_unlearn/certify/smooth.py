@@ -20,7 +20,7 @@ from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.forms import separable
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
-from exact_unlearn.certify.pieces import Pieces, Scale, Separable, float_program, pieces, scales
+from exact_unlearn.certify.pieces import FAR, Pieces, Scale, Separable, float_program, pieces, scales
 from exact_unlearn.certify.terms import Drift, weights_of
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
@@ -28,6 +28,9 @@ from exact_unlearn.problem import UnlearningProblem
 
 SEARCH = 40
 """Solves, at most, in search of the multiplier of the ball."""
+
+UNBOUNDED = 1e-6
+"""A float solution with a larger error is none: without the ball the program has no minimum that floats can see."""
 
 NEAR = 1e-8
 """Relative distance from the radius at which Newton's method takes over."""
@@ -68,49 +71,61 @@ def smooth_terms(problem: UnlearningProblem, image: Image, drift: Drift) -> tupl
     return replace(terms, quadratic=zero), norms
 
 
-def program_of(
-    image: Image, terms: Separable, norms: list[Norm], ball: Fraction | None, drifting: int | None = None
-) -> Smooth:
-    """In the integer units of the separable part.  drifting: how many of the first columns the ball measures (all)."""
+def program_of(image: Image, terms: Separable, norms: list[Norm], drift: Drift, drifting: int | None = None) -> Smooth:
+    """In the integer units of the separable part.  drifting: how many of the first columns the drift measures (all)."""
     program = pieces(image, terms)
     unit = program.x_unit
     groups = [Group(n.index, n.inner, n.weight / program.y_unit, n.frozen / unit**2) for n in norms]
-    theta = [int(t / unit) for t in terms.theta]
     measured = np.zeros(program.size)
     measured[:drifting] = 1.0
-    return Smooth(program, groups, theta, None if ball is None else ball / unit, measured)
+    radii = [radius / unit for radius in (drift.ball, drift.box) if radius is not None]
+    ball = None if drift.ball is None else drift.ball / unit
+    return Smooth(program, groups, ball, measured, min(radii, default=None))
 
 
 def float_guesses(program: Smooth, whitened: Whitened) -> Iterator[tuple[Scale, Guess]]:
     """Float solutions on whitened rows, and the faces they suggest; most trustworthy first."""
     steep = max((g.weight for g in program.groups), default=Fraction(0))
-    far = max((abs(t) for t in program.theta), default=0) if program.radius is not None else 0
-    for scale in scales(program.pieces, whitened, steep, far):
+    for scale in scales(program.pieces, whitened, steep, program.reach):
         base = float_program(program.pieces, whitened, scale)
-        if program.groups:
-            base = replace(base, cones=_cones(program, scale))
+        theta = np.array([ratio(t * scale.x.denominator, scale.x.numerator) for t in program.pieces.theta])
+        origin = theta if scale.shifted else np.zeros(theta.size)
+        base, near = _with_groups(base, program.groups, scale, origin)
         points, kappa = minimise(base), 0.0
         if program.radius is not None:
-            theta = np.array([ratio(t * scale.x.denominator, scale.x.numerator) for t in program.theta])
-            points, kappa = _in_ball(base, theta, program.drifting, float(program.radius / scale.x), points)
+            centre = theta - origin
+            points, kappa = _in_ball(base, centre, program.drifting, float(program.radius / scale.x), points)
         for point in points:
-            yield scale, _guess(program, base, point, kappa, scale)
+            yield scale, _guess(program, base, point, kappa, scale, near)
 
 
-def _cones(program: Smooth, scale: Scale) -> ConeProgram:
-    n = program.pieces.size
-    label, inner = np.full(n, -1), np.ones(n)
-    for g, group in enumerate(program.groups):
-        label[group.index] = g
-        inner[group.index] = np.sqrt([float(v) for v in group.inner])
-    weight = np.array([float(g.weight / scale.y) for g in program.groups])
-    frozen = np.sqrt([float(g.frozen / scale.x**2) for g in program.groups])
-    return ConeProgram(label, inner, weight, frozen)
+def _with_groups(
+    base: FloatProgram, groups: list[Group], scale: Scale, origin: Array
+) -> tuple[FloatProgram, list[Group]]:
+    """The program with its norms, and those of them that are not linear as far as floats can see."""
+    near, linear = [], base.linear.copy()
+    label, inner = np.full(origin.size, -1), np.ones(origin.size)
+    for group in groups:
+        v = np.array([float(value) for value in group.inner])
+        start = origin[group.index]
+        length = float(np.sqrt(np.sum(v * start**2) + float(group.frozen / scale.x**2)))
+        if length > FAR:  # so far from 0, in units of the ball, that its gradient is constant there
+            linear[group.index] += float(group.weight / scale.y) * v * start / length
+        else:
+            label[group.index], inner[group.index] = len(near), np.sqrt(v)
+            near.append(group)
+    if not near:
+        return replace(base, linear=linear), near
+    weight = np.array([float(g.weight / scale.y) for g in near])
+    frozen = np.sqrt([float(g.frozen / scale.x**2) for g in near])
+    return replace(base, linear=linear, cones=ConeProgram(label, inner, weight, frozen, origin)), near
 
 
-def _guess(program: Smooth, base: FloatProgram, point: FloatPoint, kappa: float, scale: Scale) -> Guess:
+def _guess(
+    program: Smooth, base: FloatProgram, point: FloatPoint, kappa: float, scale: Scale, near: list[Group]
+) -> Guess:
     face = first_face(program.pieces, base, point, scale)
-    for group, zero in zip(program.groups, point.group_zero, strict=True):
+    for group, zero in zip(near, point.group_zero, strict=True):
         if zero and not group.frozen:
             face.where[group.index] = ZERO
     return Guess(point.x, point.y, point.t, kappa, face, kappa > 0)
@@ -129,7 +144,7 @@ def _in_ball(
         length = float(np.linalg.norm((candidates[0].x - theta) * drifting))
         return radius / length - 1 if length else np.inf
 
-    low, f_low = 0.0, excess(points)
+    low, f_low = 0.0, excess(points) if points[0].error < UNBOUNDED else -1.0
     if f_low >= -NEAR:
         return points, 0.0
     kappa, points = _bracket(solve, excess)
