@@ -5,6 +5,7 @@ checker finds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,7 +15,8 @@ import numpy as np
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.image import Image
-from exact_unlearn.certify.nuclear import float_solution
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.nuclear import at_rest, float_solution
 from exact_unlearn.certify.predictor import lift, lifted_terms
 from exact_unlearn.certify.repair import dyadic, into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
@@ -59,14 +61,22 @@ def candidates(
         yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0), g)
     name = problem.regularizer.name
     if name == "nuclear_norm":
-        start = float_solution(problem, image, drift, None)
-        nu = start.nu if kept is None else start.nu[kept]
-        yield Candidate(start.theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0), start.g)
+        yield from _of_matrix(problem, image, drift, kept)
     elif name == "predictor_norm":
         yield _of_predictor(problem, drift, kept)
     else:
         terms, norms = smooth_terms(problem, image, drift)
         yield _of_program(image, whitened, program_of(image, terms, norms, drift))
+
+
+def _of_matrix(problem: UnlearningProblem, image: Image, drift: Drift, kept: list[int] | None) -> Iterator[Candidate]:
+    """An interior-point solution if there is one, and theta* itself."""
+    starts = [at_rest(problem)]
+    with suppress(FaceError):
+        starts.append(float_solution(problem, image, drift, None))
+    for start in starts:
+        nu = start.nu if kept is None else start.nu[kept]
+        yield Candidate(start.theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0), start.g)
 
 
 def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | None) -> Candidate:

@@ -29,7 +29,7 @@ from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_o
 from exact_unlearn.certify.terms import Drift, everywhere
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
-from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.jacobian import Array, as_jacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
 
 SAFETY = 320
@@ -360,7 +360,9 @@ def _normalised(problem: UnlearningProblem, image: Image, drift: Drift) -> tuple
             terms.append(TrustRegion(float(radius) / size, norm))
     penalty = sum(terms[1:], start=terms[0]) if terms else None
     jacobian = to_float(np.asarray(problem.jacobian.matrix))  # type: ignore[attr-defined]
-    scaled = UnlearningProblem(theta / size, jacobian, problem.regularizer, penalty, problem.free, rhs / size)
+    scaled = UnlearningProblem(
+        theta / size, as_jacobian(jacobian), problem.regularizer, penalty, problem.free, rhs / size
+    )
     return scaled, size
 
 

@@ -103,7 +103,8 @@ def _with_groups(
     base: FloatProgram, groups: list[Group], scale: Scale, origin: Array
 ) -> tuple[FloatProgram, list[Group]]:
     """The program with its norms, and those of them that are not linear as far as floats can see."""
-    near, linear = [], base.linear.copy()
+    near: list[Group] = []
+    linear = base.linear.copy()
     label, inner = np.full(origin.size, -1), np.ones(origin.size)
     for group in groups:
         v = np.array([float(value) for value in group.inner])
