@@ -68,8 +68,8 @@ class Evaluation:
     """f(., x) around one theta.
 
     module, layout, theta (d,), inputs as above with n samples; choice: (n, l) indices into the flattened
-    outputs of each sample, held fixed, or None for all of them; n_outputs: l.  constants: buffers (copies) and
-    parameters that are not trainable.
+    outputs of each sample, held fixed, or None for all of them; n_outputs: l.  constants: parameters that are
+    not trainable; buffers: as they were found, copied for every run, for a forward pass may write to them.
     """
 
     module: nn.Module
@@ -80,6 +80,7 @@ class Evaluation:
     n_outputs: int
     choice: Tensor | None
     constants: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,7 +103,8 @@ class Evaluation:
     def heads(self, parameters: Mapping[str, Tensor], inputs: Inputs | None = None) -> list[Tensor]:
         """The tensors that the module returns, each (n, ...); run it inside `still`."""
         inputs = self.inputs if inputs is None else inputs
-        return head_list(run(self.module, {**self.constants, **parameters}, inputs), count(inputs))
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return head_list(run(self.module, {**self.constants, **buffers, **parameters}, inputs), count(inputs))
 
     def still(self) -> Any:
         """The context in which the module may be run."""
@@ -111,7 +113,9 @@ class Evaluation:
 
 def begin(module: nn.Module, layout: Layout, theta: Tensor, inputs: Inputs) -> Evaluation:
     """An evaluation whose outputs have not been looked at yet (n_outputs = 0)."""
-    return Evaluation(module, layout, theta, inputs, count(inputs), 0, None, _constants(module, layout, theta))
+    buffers = {name: _as(buffer.detach(), theta.dtype).clone() for name, buffer in module.named_buffers()}
+    constants = _constants(module, layout, theta)
+    return Evaluation(module, layout, theta, inputs, count(inputs), 0, None, constants, buffers)
 
 
 def evaluate_at(
@@ -210,18 +214,10 @@ def _drops(part: nn.Module) -> bool:
 
 
 def _constants(module: nn.Module, layout: Layout, theta: Tensor) -> dict[str, Tensor]:
-    """Buffers and frozen parameters in the precision of theta.  Buffers are copied, for a forward pass may
-    write to them.
-    """
-    out = {}
+    """Frozen parameters in the precision of theta."""
     trainable = set(layout.names)
-    for name, parameter in module.named_parameters():
-        if name not in trainable:
-            out[name] = _as(parameter.detach(), theta.dtype)
-    for name, buffer in module.named_buffers():
-        copy = _as(buffer.detach(), theta.dtype)
-        out[name] = copy.clone() if copy.data_ptr() == buffer.data_ptr() else copy
-    return out
+    named = module.named_parameters()
+    return {name: _as(part.detach(), theta.dtype) for name, part in named if name not in trainable}
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:

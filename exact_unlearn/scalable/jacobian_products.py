@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,9 +83,8 @@ class TangentJacobian:
         choice = (
             output[:, None] if self.evaluation.choice is None else self.evaluation.choice[sample, output][:, None]
         )
-        old = self.evaluation
-        inputs = take(old.inputs, sample)
-        new = Evaluation(old.module, old.layout, old.theta, inputs, int(index.numel()), 1, choice, old.constants)
+        inputs = take(self.evaluation.inputs, sample)
+        new = replace(self.evaluation, inputs=inputs, n=int(index.numel()), n_outputs=1, choice=choice)
         return tangent_jacobian(new)
 
     def rows(self, indices: Rows) -> Tensor:

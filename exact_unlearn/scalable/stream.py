@@ -123,6 +123,7 @@ class RetainStream:
         return Task(J, self._asked.data, self._right_sides)
 
     def _from_scratch(self, started: float) -> Projection:
+        self._right_sides = {}
         task, plan = self._task(), self._asked.plan
         costless = task.data.seminorm()
         if costless is None:

@@ -187,6 +187,19 @@ class Named(nn.Module):
         return self.layer(left * right**power)
 
 
+class Counting(nn.Module):
+    """A buffer that every forward pass writes to, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        return self.layer(x)
+
+
 def frozen_parts() -> nn.Module:
     module = Mlp()
     module.first.weight.requires_grad_(False)
@@ -223,6 +236,7 @@ MODULES: dict[str, tuple[Maker, Callable[[int], Any]]] = {
     "overwritten": (OverwrittenInput, lambda n: torch.randn(n, 4)),
     "transformer": (lambda: Transformer().eval(), lambda n: torch.randn(n, 3, 4)),
     "recurrent": (Recurrent, lambda n: torch.randn(n, 3, 3)),
+    "counting": (Counting, lambda n: torch.randn(n, 4)),
     "frozen": (frozen_parts, lambda n: torch.randn(n, 4)),
     "named": (Named, lambda n: {"left": torch.randn(n, 4), "right": torch.rand(n, 4), "power": 2}),
     "batch norm 1d": (

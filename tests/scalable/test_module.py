@@ -46,7 +46,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", ["conv batch norm", "two heads", "tied text", "frozen", "transformer"])
+@pytest.mark.parametrize("name", ["conv batch norm", "two heads", "tied text", "frozen", "transformer", "counting"])
 def test_left_exactly_as_found(name: str, route: str) -> None:
     torch.manual_seed(0)
     make, inputs = MODULES[name]
@@ -212,9 +212,7 @@ def test_a_model_for_surrogate_problems() -> None:
     model = ModuleModel(Mlp())
     assert (model.n_inputs, model.n_outputs) == (4, 2)
     theta, x = model.theta().double().numpy(), np.random.default_rng(0).standard_normal((5, 4))
-    problem = surrogate_problem(
-        model, theta, x, SquaredL2(), free="second.weight", y_retain=model.predict(theta, x)
-    )
+    problem = surrogate_problem(model, theta, x, SquaredL2(), free="second.weight", y_retain=model.predict(theta, x))
     assert int(problem.free.sum()) == 30
     result = project(problem.jacobian, theta, free=problem.free)
     assert result.solution(problem).is_optimal(1e-12)

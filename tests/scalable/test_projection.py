@@ -10,8 +10,10 @@ import torch
 
 from exact_unlearn import LinearNetwork, SquaredDrift, SquaredL2, Status, UnlearningProblem
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable import project
+from exact_unlearn.scalable import DenseTorchJacobian, project
 from exact_unlearn.scalable.factor import default_tolerance
+from exact_unlearn.scalable.quadratic import quadratic
+from exact_unlearn.scalable.refine import Task
 from tests.scalable.matrices import CASES, D, conditioned, relative, truth, with_spectrum
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -53,9 +55,7 @@ def test_accurate_and_sure_of_it(name: str, dtype: str, rng: np.random.Generator
 def test_ill_conditioned_float64_reaches_what_rounding_allows(name: str, rng: np.random.Generator) -> None:
     J, theta, tolerance = instance(name, "float64", rng)
     result = project(J, theta)
-    assert (
-        relative(result.theta, truth(J, theta, tolerance)[0]) <= 10 * float(name.removeprefix("cond ")) * 2.0**-53
-    )
+    assert relative(result.theta, truth(J, theta, tolerance)[0]) <= 10 * float(name.removeprefix("cond ")) * 2.0**-53
     assert result.error_estimate <= 1e4 * float(name.removeprefix("cond ")) * 2.0**-53
 
 
@@ -245,6 +245,18 @@ def test_reduced_precision_products_are_noticed(rng: np.random.Generator) -> Non
         torch.set_float32_matmul_precision(before)
     assert relative(result.theta, truth(J, theta, 1e-6)[0]) <= 1e-5
     assert result.steps[-1] == "gram64/float64"
+
+
+@pytest.mark.parametrize("name", ["gaussian", "cond 30", "positive", "scaled rows"])
+def test_the_noise_of_float32_residuals_is_measured(name: str, rng: np.random.Generator) -> None:
+    """What a few sampled rows say about the noise of all residuals, against all of them in float64."""
+    J, theta = (torch.from_numpy(part.astype(np.float32)) for part in (CASES[name](rng), rng.standard_normal(D)))
+    task = Task(DenseTorchJacobian(J), quadratic(theta, len(J)))
+    scale = 1.0 / torch.linalg.vector_norm(J.double(), dim=1)
+    pull, residual = task.sweep(torch.from_numpy(rng.standard_normal(len(J))) * scale, torch.float32)
+    exact = J.double() @ (theta.double() - pull.double())
+    noise = torch.linalg.vector_norm(scale * (residual - exact)) / len(J) ** 0.5
+    assert float(noise) <= task.product_noise(pull, residual, scale) <= 100 * float(noise)
 
 
 @pytest.mark.parametrize("kind", ["tensor", "array", "list"])

@@ -43,7 +43,20 @@ def test_stream_equals_projection_from_scratch(name: str, dtype: str, rng: np.ra
     assert not updated.theta.any()
 
 
-def test_the_error_estimate_decides_when_to_refactor() -> None:
+def test_the_error_estimate_decides_when_to_refactor(rng: np.random.Generator) -> None:
+    """The rows change behind the stream's back (say J is evaluated anew, in place): the residuals notice."""
+    J, theta = torch.from_numpy(rng.standard_normal((12, 200))), torch.from_numpy(rng.standard_normal(200))
+    stream = RetainStream(J, theta)
+    stream.delete([3])
+    assert stream.refactored == 0
+    J.copy_(torch.from_numpy(rng.standard_normal((12, 200))))
+    result = stream.delete([5])
+    assert stream.refactored == 1
+    kept = [i for i in range(12) if i not in (3, 5)]
+    assert relative(result.theta.numpy(), project(J[kept], theta).theta.numpy()) <= 1e-13
+
+
+def test_unclear_ranks_are_decided_anew() -> None:
     """Two rows counted as one, so loose is the tolerance; once one of them is gone, the old factor cannot
     describe the other.
     """
@@ -98,9 +111,7 @@ def test_samples_of_a_module(route: str) -> None:
         result = stream.delete_samples(gone)
     expected = project(model.jacobian(theta, x[[4, 7]], route="loop"), theta)
     assert result.rank == expected.rank
-    assert torch.linalg.vector_norm(result.theta - expected.theta) <= 1e-9 * torch.linalg.vector_norm(
-        expected.theta
-    )
+    assert torch.linalg.vector_norm(result.theta - expected.theta) <= 1e-9 * torch.linalg.vector_norm(expected.theta)
 
 
 def test_memory_of_forgotten_rows_is_given_back(rng: np.random.Generator) -> None:
