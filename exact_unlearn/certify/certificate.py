@@ -77,7 +77,8 @@ class Certificate:
         about = problem or self.problem
         if about is None:
             raise ProblemError("problem: this certificate was loaded alone; pass the problem that it is about")
-        tau = self.rows.tau if self.rows is not None else None
+        rows = self.tree.get("rows")
+        tau = codec.parse_rational(rows["tau"]) if isinstance(rows, Mapping) else None
         return checker.check(about, dict(self.tree), tau)
 
     # ------------------------------------------------------------ files
@@ -145,20 +146,24 @@ def _short(value: Fraction | None) -> str:
     return "?" if value is None else f"{ratio(value.numerator, value.denominator):.17g}"
 
 
+def _some_rows(certificate: Certificate) -> str:
+    """Which rows it is about, if not about all."""
+    rows = certificate.tree.get("rows")
+    return f", for the {len(rows['kept'])} rows that were kept" if isinstance(rows, Mapping) else ""
+
+
 def _bounds(certificate: Certificate) -> str:
     """The interval, the distance and the rows, as a clause."""
     text = f"the optimum lies in [{_short(certificate.lower)}, {_short(certificate.upper)}]"
     if certificate.distance is not None:
         size = ratio(certificate.distance.numerator, certificate.distance.denominator)
         text += f", and every minimiser within {size:.1e} of theta"
-    if certificate.rows is not None and certificate.rows.kept is not None:
-        text += f", for {len(certificate.rows.kept)} of the rows"
-    return text
+    return text + _some_rows(certificate)
 
 
 def _exact(certificate: Certificate) -> str:
     only = ", at a unique minimiser" if certificate.unique else ""
-    return f"The optimum is {_short(certificate.upper)}, exactly{only}."
+    return f"The optimum is {_short(certificate.upper)}, exactly{only}{_some_rows(certificate)}."
 
 
 _CLAIMS: dict[str, Callable[[Certificate], str]] = {

@@ -253,10 +253,11 @@ def _newton(program: Smooth, whitened: Whitened) -> Approximation:
     """From the first float solution that Newton's method takes anywhere."""
     why: Exception = FaceError("no float solution")
     for scale, guess in float_guesses(program, whitened):
-        try:
-            return approximate(program, whitened, scale, guess)
-        except (FaceError, np.linalg.LinAlgError) as error:
-            why = error
+        for snug in (False, True)[: 1 + guess.ball]:
+            try:
+                return approximate(program, whitened, scale, guess, snug)
+            except (FaceError, np.linalg.LinAlgError) as error:
+                why = error
     raise FaceError(str(why))
 
 

@@ -22,14 +22,11 @@ import numpy as np
 
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face
-from exact_unlearn.certify.fixedpoint import BITS, ONE, fix, from_floats, largest, to_floats
+from exact_unlearn.certify.fixedpoint import BITS, MARGIN, ONE, aim, fix, from_floats, largest, to_floats
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import Pieces, Scale
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
-
-MARGIN = 60
-"""The point is aimed this many bits above the last digit inside the ball, so that the exact repair stays inside."""
 
 STEPS, HALVINGS = 100, 12
 SLOW, RENEWALS = 28, 20
@@ -94,9 +91,11 @@ class Approximation:
     face: Face
 
 
-def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess) -> Approximation:
+def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess, snug: bool = False) -> Approximation:
     """Newton's method on the suggested face, and on its neighbours where an inequality fails.  FaceError if
     that does not converge.
+
+    snug: aim at the sphere itself; needed where the constraints leave no choice but to touch it.
     """
     seen = set()
     face, ball = guess.face, guess.ball
@@ -106,6 +105,7 @@ def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess)
             break
         seen.add((face.key(), ball))
         run = _Iteration(program, whitened, scale, guess, face, ball, start)
+        run.snug = snug
         run.converge()
         face, ball, changed = run.next_face()
         if not changed:
@@ -139,7 +139,7 @@ class _Fixed:
         self.theta = objects([fix(t / scale.x) for t in pieces.theta])
         self.drifting = objects([int(v) for v in program.drifting])
         self.q = objects([fix(v / scale.x) for v in pieces.q])
-        self.radius = None if program.radius is None else fix(program.radius / scale.x)
+        self.radius = None if program.radius is None else program.radius / scale.x
         ceiling = pieces.ceiling
         self.w_max = max(ceiling.weights, default=0) or 1 if ceiling is not None else 1
         self.weights = [] if ceiling is None else [Fraction(w, self.w_max) for w in ceiling.weights]
@@ -149,6 +149,8 @@ class _Fixed:
 
 class _Iteration:
     """Newton's method on one face."""
+
+    snug = False
 
     def __init__(
         self,
@@ -252,9 +254,8 @@ class _Iteration:
         ball = 0
         if self.ball:
             assert self.f.radius is not None
-            aim = self.f.radius - (self.f.radius >> (BITS - MARGIN))
-            drift = self._drift()
-            ball = (int((drift * drift).sum()) - aim * aim) >> (BITS + 1)
+            drift, target = self._drift(), aim(self.f.radius, self.snug)
+            ball = (int((drift * drift).sum()) - target * target) >> (BITS + 1)
         return gradient[self.free], primal, stationary, ball
 
     # ------------------------------------------------------------ Newton
@@ -391,7 +392,7 @@ class _Iteration:
             ball = False
         elif not ball and self.f.radius is not None:
             drift = self._drift()
-            ball = int((drift * drift).sum()) > (self.f.radius + tiny) ** 2
+            ball = int((drift * drift).sum()) > (fix(self.f.radius) + tiny) ** 2
         return face, ball, ball != self.ball or face.key() != self.face.key()
 
     def _judge(self, face: Face, i: int, gradient: int, tiny: int) -> None:
@@ -445,15 +446,16 @@ class _Iteration:
         return 0
 
     def result(self) -> Approximation:
+        """As rationals; what is held at a breakpoint is exactly there."""
         f = self.f
-        den = ONE
-        x = Rationals(objects([int(v) for v in self.x]), den)
-        y_den = 1 << self.y_bits
+        x = _times(Rationals(objects([int(v) for v in self.x]), ONE), f.x_scale)
+        for i in np.flatnonzero(self.face.where == HELD).tolist():
+            x.nums[i] = self.pieces.breaks[i][self.face.slot[i]] * x.den
         return Approximation(
-            x=_times(x, f.x_scale),
-            y=_times(Rationals(self.y, y_den), f.y_scale),
-            kappa=Fraction(self.kappa, den) * f.y_scale / f.x_scale,
-            t=Fraction(self.t, den) * f.x_scale * f.w_max,
+            x=x,
+            y=_times(Rationals(self.y, 1 << self.y_bits), f.y_scale),
+            kappa=Fraction(self.kappa, ONE) * f.y_scale / f.x_scale,
+            t=Fraction(self.t, ONE) * f.x_scale * f.w_max,
             face=self.face,
         )
 

@@ -16,6 +16,9 @@ from exact_unlearn.jacobian import Array
 BITS = 400
 ONE = 1 << BITS
 
+MARGIN = 60
+"""Points are aimed so many bits above the last digit inside a ball, so that an exact repair keeps them inside."""
+
 _MANTISSA = 60
 
 
@@ -26,6 +29,12 @@ def fix(value: Fraction) -> int:
 
 def fix_all(values: list[Fraction]) -> Array:
     return objects([fix(value) for value in values])
+
+
+def aim(radius: Fraction, snug: bool) -> int:
+    """The radius to aim at: a little less, or exactly (`snug`) where nothing less is feasible."""
+    exact = fix(radius)
+    return exact if snug else exact - (exact >> (BITS - MARGIN))
 
 
 def from_floats(values: Array, shift: int = BITS) -> Array:

@@ -22,7 +22,7 @@ import numpy as np
 
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
-from exact_unlearn.certify.fixedpoint import BITS, ONE, fix, fix_all, from_floats, largest, to_floats
+from exact_unlearn.certify.fixedpoint import BITS, ONE, aim, fix, fix_all, from_floats, largest, to_floats
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
@@ -61,12 +61,21 @@ def enclose_nuclear(
 ) -> NuclearProof:
     """From a float solution.  FaceError where Newton's method does not converge from it."""
     run = _Newton(problem, image, whitened, drift, start)
-    run.converge()
+    try:
+        run.converge()
+    except FaceError:
+        if not run.ball:
+            raise
+        run = _Newton(problem, image, whitened, drift, start)
+        run.snug = True  # the constraints may leave no choice but to touch the sphere
+        run.converge()
     return run.proof()
 
 
 class _Newton:
     """Unknowns: P, Q, the other free coordinates, y on whitened rows, multipliers of frozen entries, kappa."""
+
+    snug = False
 
     def __init__(
         self, problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, start: FloatSolution
@@ -114,7 +123,7 @@ class _Newton:
         self.inside, self.fixed = np.flatnonzero(moves), np.flatnonzero(~moves)
         outside = np.setdiff1d(np.arange(image.free.size), own[own >= 0])
         self.others = np.array([c for c in outside if values[c] is None], dtype=int)
-        given = {c: v for c, v in enumerate(values) if v is not None}
+        self.given = given = {c: v for c, v in enumerate(values) if v is not None}
         self.constant = zeros(image.free.size)
         for c, v in given.items():
             self.constant[c] = fix(v / self.unit)
@@ -192,9 +201,8 @@ class _Newton:
         ]
         if self.ball:
             assert self.drift.ball is not None
-            radius = fix(self.drift.ball / self.unit)
-            aim = radius - (radius >> (BITS - 60))
-            parts.append(objects([(int((drift * drift).sum()) - aim * aim) >> (BITS + 1)]))
+            target = aim(self.drift.ball / self.unit, self.snug)
+            parts.append(objects([(int((drift * drift).sum()) - target * target) >> (BITS + 1)]))
         return parts
 
     # ------------------------------------------------------------ Newton
@@ -280,11 +288,14 @@ class _Newton:
         image, unit = self.image, self.unit
         _, x, drift = self._state()
         G, _ = self._gradient(drift)
-        dyadic = Rationals(x * unit.numerator, ONE * unit.denominator)
-        freedom = np.abs(to_floats(x)) + 1e-9
-        dyadic = make_feasible(image, self.whitened, dyadic, freedom)
-        dyadic = into_region(dyadic, image.theta_free, self.drift, not any(self.problem.rhs))
-        theta = everywhere(image.theta, image.free, dyadic)
+        entries = [Fraction(int(v), ONE) * unit for v in x]
+        near = Rationals.of([self.given.get(c, v) for c, v in enumerate(entries)])
+        freedom = np.zeros(x.size)
+        moving = np.concatenate([self.column[self.inside], self.others])
+        freedom[moving] = np.abs(to_floats(x))[moving] + 1e-9
+        point = make_feasible(image, self.whitened, near, freedom)
+        point = into_region(point, image.theta_free, self.drift, not any(self.problem.rhs))
+        theta = everywhere(image.theta, image.free, point)
         shrink = self._shrink(G)
         y = self._multipliers(shrink)
         if self._plain():  # nothing penalises the others, so nothing may pull at them
