@@ -250,6 +250,7 @@ def test_docstrings_show_formulas_and_arguments_as_such() -> None:
     formula = "    min |x|\n     over  x"
     shown = f"See\n\n.. code-block:: text\n\n{formula}\n\nend\\|"
     assert plain_text(f"See\n\n{formula}\n\nend|") == shown
+    assert plain_text(f"See\n\n{formula}\nend|") == shown
     assert plain_text("x, y: both |v|\n   and more\nnu: (k,)") == "* ``x, y``: both \\|v\\|\n  and more\n* ``nu``: (k,)"
     assert plain_text("1. one\n      |x|,\n   more\n2. two") == "1. one\n   \\|x\\|,\n   more\n2. two"
     assert plain_text("A sentence\n  that goes on: here") == "A sentence\nthat goes on: here"
@@ -257,6 +258,9 @@ def test_docstrings_show_formulas_and_arguments_as_such() -> None:
 
 def test_api_pages_name_every_module_and_every_public_name(tmp_path: Path) -> None:
     folder = tmp_path / "api"
+    folder.mkdir()
+    (folder / "exact_unlearn.gone.md").write_text("a module that is no more")
+    (folder / "index.md").write_text("an old list")
     api_pages.write_pages(folder)
     index = (folder / "index.md").read_text()
     modules = {path.stem for path in folder.glob("*.md")} - {"index"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,15 +67,18 @@ def public_rows(package: str = "exact_unlearn") -> Iterator[str]:
 
 
 def write_pages(folder: Path, package: str = "exact_unlearn") -> None:
-    """Write the index and the module pages into `folder`, and nothing else."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """Make `folder` hold the index and the module pages, and nothing else; pages that are right are not touched."""
     modules = list(module_names(package))
-    for module in modules:
-        (folder / f"{module}.md").write_text(PAGE.format(module=module), encoding="utf-8")
-    pages = [f"{module.removeprefix(package + '.')} <{module}>" for module in modules]
-    index = INDEX.format(rows="\n".join(public_rows(package)), pages="\n".join(pages))
-    (folder / "index.md").write_text(index, encoding="utf-8")
+    entries = [f"{module.removeprefix(package + '.')} <{module}>" for module in modules]
+    pages = {f"{module}.md": PAGE.format(module=module) for module in modules}
+    pages["index.md"] = INDEX.format(rows="\n".join(public_rows(package)), pages="\n".join(entries))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in {path.name for path in folder.iterdir()} - pages.keys():
+        (folder / stale).unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def _generate(app: Sphinx) -> None:

@@ -25,9 +25,8 @@ def plain(lines: list[str]) -> list[str]:
     """The docstring (without common indentation) as reStructuredText that shows it as it was meant."""
     shown: list[str] = []
     in_literal = False
-    for is_text, group in itertools.groupby(lines, key=lambda line: bool(line.strip())):
-        paragraph = list(group)
-        if not is_text:
+    for paragraph in _paragraphs(lines):
+        if not paragraph[0].strip():
             shown += paragraph
             continue
         if paragraph[0].startswith(" "):
@@ -44,6 +43,17 @@ def plain(lines: list[str]) -> list[str]:
         else:
             shown += [_escaped(line.strip()) for line in paragraph]
     return shown
+
+
+def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
+    """Runs of lines with text, and of lines without; text that goes on after a formula starts anew."""
+    for _, group in itertools.groupby(lines, key=lambda line: bool(line.strip())):
+        paragraph = list(group)
+        formula = list(itertools.takewhile(lambda line: line.startswith(" "), paragraph))
+        if 0 < len(formula) < len(paragraph):
+            yield from (formula, [""], paragraph[len(formula) :])
+        else:
+            yield paragraph
 
 
 def _items(paragraph: list[str]) -> Iterator[str]:
