@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The checker: decides alone, in exact arithmetic, whether a certificate proves what it claims.
 
-    python -I -S checker.py PROBLEM CERTIFICATE [--tau T]     exit status 0 only for a proof about PROBLEM
+Run `python -I -S checker.py PROBLEM CERTIFICATE [--tau T]`: the exit status is 0 only for a proof about PROBLEM.
 docs/certificate_format.md specifies what it reads.  Floats are the dyadic rationals that they are; claims are compared,
 never used.  Trusted are Python's integers and, with D = theta - theta*, M and F the free and the frozen coordinates:
 
@@ -363,15 +363,14 @@ class Proof:
         n, groups, tried = len(others), [columns for _, columns in others], max(size, 0)
         require(type(size) is int and -1 <= size < max(n, 1) and math.comb(n, tried) <= MAX_SETS, "no or too many sets")
         width, ranks = len(base) + tried * max(map(len, groups), default=0) + 1, iter(range(MAX_RANKS))
-        mix = [[pow(i + 2, r, P61) for i in range(len(q))] for r in range(min(width, len(q)))]
-        def few(vectors: list[list[int]]) -> list[list[int]]:  # combinations of the rows have no higher ranks
-            return [[sum(map(mul, m, v)) for m in mix] for v in vectors]
+        mix = [[pow(i + 2, r, P61) for i in range(len(q))] for r in range(min(width, len(q)))]  # ranks do not grow
+        *mixed, own, goal = ([[sum(map(mul, m, v)) % P61 for m in mix] for v in each] for each in (*groups, base, [q]))
         @lru_cache(maxsize=16)
         def found(chosen: tuple[int, ...]) -> list[Any]:  # sets come in order and share their beginnings
-            return echelon(few(groups[chosen[-1]]), P61, found(chosen[:-1])) if chosen else echelon(few(base))
+            return echelon(mixed[chosen[-1]], P61, found(chosen[:-1])) if chosen else echelon(own)
         for chosen in combinations(range(n), tried) if size >= 0 else ():
             columns = sum((groups[g] for g in chosen), base)
-            if not len(echelon(few([q]), P61, found(chosen))) > len(found(chosen)) == len(columns):
+            if not len(echelon(goal, P61, found(chosen))) > len(found(chosen)) == len(columns):
                 require(next(ranks, None) is not None and rank([*columns, q]) > rank(columns), "some groups suffice")
         moves = [xs for xs, _ in others if self.box is None or max(xs) <= self.box]
         costs = sorted(total(self.lam / 2 * x * x + self.mu * x for x in xs) for xs in moves)
