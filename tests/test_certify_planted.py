@@ -6,11 +6,11 @@ import json
 from fractions import Fraction
 
 import pytest
-from tests.certificate_cases import Case, counting, infeasible, planted
 
 import exact_unlearn as xu
 from exact_unlearn import codec
 from exact_unlearn.problem import UnlearningProblem
+from tests.certificate_cases import Case, counting, infeasible, planted
 
 IRRATIONAL = ("group_l2", "nuclear_norm")
 TO_SIXTY_DIGITS = Fraction(1, 10**60)
