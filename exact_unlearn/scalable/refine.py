@@ -21,6 +21,7 @@ from exact_unlearn.scalable.quadratic import Quadratic
 
 _SAMPLE_ROWS = 8
 _SAFETY = 3.0
+_MARGIN = 1.5  # W itself is known to rounding only
 _MAX_STEPS = 30
 
 
@@ -133,7 +134,7 @@ def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Me
     pull, residual = task.sweep(nu, dtype)
     unit = U64 if dtype == torch.float64 else float32_unit(nu.device)
     rounding = unit * math.sqrt(nu.numel()) * float(torch.linalg.vector_norm(nu * factor.lengths))
-    seen = factor.distance(residual) / (1.0 - factor.departure)
+    seen = _MARGIN * factor.distance(residual) / (1.0 - factor.departure)
     unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor.scale), rounding)
     stretch = data.shrink if data.metric is None else math.sqrt(float(data.metric.max()))
     point = data.point(pull.to(data.theta_star.dtype))
