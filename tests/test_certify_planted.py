@@ -1,4 +1,6 @@
-"""Optima that were planted, found without being told: every regularizer, every sum of drift penalties, frozen or not."""
+"""Optima that were planted, found without being told: every regularizer, every sum of drift penalties, frozen
+or not.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from exact_unlearn.certify.dense import range_basis, robust_inverse
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face
 from exact_unlearn.certify.fixedpoint import BITS, MARGIN, ONE, aim, fix, from_floats, largest, to_floats
@@ -33,9 +34,6 @@ SLOW, RENEWALS = 28, 20
 """The float matrix is renewed, at most 20 times, after a step that gained fewer than 28 bits."""
 
 FLIPS = 12
-WELL = 1e13
-"""A matrix of larger condition is treated as singular."""
-
 ZERO = 4
 """where: a coordinate of a group whose norm is zero, held at 0."""
 
@@ -106,7 +104,14 @@ def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess,
         seen.add((face.key(), ball))
         run = _Iteration(program, whitened, scale, guess, face, ball, start)
         run.snug = snug
-        run.converge()
+        try:
+            run.converge()
+        except FaceError:
+            released = run.released()
+            if released is None:
+                raise
+            face = released
+            continue
         face, ball, changed = run.next_face()
         if not changed:
             return run.result()
@@ -272,7 +277,7 @@ class _Iteration:
         columns = W[:, free]
         if self.t_free:
             columns = np.column_stack([columns, W[:, moving] @ factor[moving]])
-        basis = _range(columns)
+        basis = range_basis(columns)
         k, r = free.size, basis.shape[1]
         size = k + self.t_free + r + self.ball
         M = np.zeros((size, size))
@@ -289,7 +294,7 @@ class _Iteration:
             M[:k, -1] = M[-1, :k] = drift[free]
             if self.t_free:
                 M[k, -1] = M[-1, k] = float(factor[moving] @ drift[moving])
-        return _inverse(M), basis
+        return robust_inverse(M), basis
 
     def _hessian(self, x: Array, kappa: float) -> Array:
         f, free = self.f, self.free
@@ -395,6 +400,29 @@ class _Iteration:
             ball = int((drift * drift).sum()) > (fix(self.f.radius) + tiny) ** 2
         return face, ball, ball != self.ball or face.key() != self.face.key()
 
+    def released(self) -> Face | None:
+        """Where the free columns cannot meet the constraints: the face with one more coordinate free, the one that
+        helps most; None if that is not what is wrong.
+        """
+        _, primal, _, _ = self.residual()
+        shift = largest(primal).bit_length()
+        if shift - self.pieces.A.bits <= MARGIN:
+            return None
+        missing = self.whitened.right(primal.tolist(), Fraction(1, 1 << shift))
+        basis = range_basis(self.whitened.W[:, self.free])
+        missing = missing - basis @ (basis.T @ missing)
+        gain = self.whitened.W.T @ missing
+        gain[self.face.where != HELD] = 0.0
+        if not gain.any():
+            return None
+        i = int(np.argmax(np.abs(gain)))
+        piece = int(self.face.slot[i]) + (gain[i] < 0)
+        if self.pieces.slopes[i][piece] is None:
+            return None
+        face = self.face.copy()
+        face.where[i], face.slot[i] = FREE, piece
+        return face
+
     def _judge(self, face: Face, i: int, gradient: int, tiny: int) -> None:
         """One coordinate: on its piece, its multiplier within its interval, below the ceiling."""
         f, where, slot = self.f, int(self.face.where[i]), int(self.face.slot[i])
@@ -470,22 +498,3 @@ def interval_at_zero(pieces: Pieces, i: int) -> tuple[Fraction | None, Fraction 
 
 def _times(x: Rationals, unit: Fraction) -> Rationals:
     return Rationals(x.nums * unit.numerator, x.den * unit.denominator)
-
-
-def _range(columns: Array) -> Array:
-    """An orthonormal basis of the range, (r, rank)."""
-    if not columns.shape[1]:
-        return np.zeros((columns.shape[0], 0))
-    U, s, _ = np.linalg.svd(columns, full_matrices=False)
-    return np.asarray(U[:, s > 1e-9 * (s[0] if s.size else 1.0)])
-
-
-def _inverse(M: Array) -> Array:
-    """M^-1, or the pseudo-inverse where coordinates that nothing penalises leave M singular."""
-    try:
-        inverse = np.linalg.inv(M)
-        if np.linalg.norm(M) * np.linalg.norm(inverse) < WELL:
-            return np.asarray(inverse)
-    except np.linalg.LinAlgError:
-        pass
-    return np.asarray(np.linalg.pinv(M, rcond=1 / WELL))

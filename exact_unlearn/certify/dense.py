@@ -1,0 +1,44 @@
+"""Dense float linear algebra that bears badly scaled columns and rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exact_unlearn.jacobian import Array
+
+WELL = 1e13
+"""A matrix of larger condition is treated as singular."""
+
+EQUILIBRATIONS = 6
+
+
+def range_basis(columns: Array) -> Array:
+    """An orthonormal basis of the range, (r, rank), decided on columns of equal length."""
+    lengths = np.linalg.norm(columns, axis=0)
+    columns = columns[:, lengths > 0] / lengths[lengths > 0]
+    if not columns.shape[1]:
+        return np.zeros((columns.shape[0], 0))
+    U, s, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(U[:, s > 1e-10 * s[0]])
+
+
+def robust_inverse(M: Array) -> Array:
+    """M^-1 of an equilibrated M, or its pseudo-inverse where coordinates that nothing penalises leave it singular."""
+    left, right = np.ones(M.shape[0]), np.ones(M.shape[1])
+    for _ in range(EQUILIBRATIONS):  # powers of two, so that nothing is rounded
+        scaled = np.abs(left[:, None] * M * right)
+        left = left * _root_of_power(np.max(scaled, axis=1, initial=0.0))
+        right = right * _root_of_power(np.max(scaled, axis=0, initial=0.0))
+    scaled = left[:, None] * M * right
+    try:
+        inverse = np.linalg.inv(scaled)
+        if not np.linalg.norm(scaled) * np.linalg.norm(inverse) < WELL:
+            inverse = np.linalg.pinv(scaled, rcond=1 / WELL)
+    except np.linalg.LinAlgError:
+        inverse = np.linalg.pinv(scaled, rcond=1 / WELL)
+    return np.asarray(right[:, None] * inverse * left)
+
+
+def _root_of_power(sizes: Array) -> Array:
+    """A power of two near 1/sqrt(size); 1 for 0."""
+    return np.asarray(np.ldexp(1.0, -(np.frexp(np.where(sizes > 0, sizes, 1.0))[1] // 2)))
