@@ -1,4 +1,4 @@
-"""Optima that were planted, found without being told: every regularizer, every sum of drift penalties, frozen
+"""Planted optima, found without being told: every regularizer, every sum of drift penalties, frozen or not."""
 or not.
 """
 
