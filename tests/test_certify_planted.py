@@ -1,6 +1,4 @@
 """Planted optima, found without being told: every regularizer, every sum of drift penalties, frozen or not."""
-or not.
-"""
 
 from __future__ import annotations
 
