@@ -107,7 +107,7 @@ def lemma_3(found: Findings) -> str:
             _dot(ax, point, BLUE)
         annotate(ax, "all solutions", (0.55, 2.9), (8, 0), BLUE, fontsize=10)
         annotate(ax, "row space", (3.6, 1.8), (0, -16), ORANGE, fontsize=10)
-        annotate(ax, "all points as long as it", (-1.0, -1.45), (-64, -12), GREY)
+        annotate(ax, "all points as long as it", (-2.25, 1.95), (0, 0), GREY)
         return svg(fig)
 
 
@@ -148,7 +148,7 @@ def proposition_2(found: Findings) -> str:
         ):
             path = np.array([descend(x, y, start, step, k) for k in range(steps)])
             ax.plot(*path.T, "-o", color=colour, markersize=4.5, linewidth=1.0)
-        annotate(ax, "from 0: to the min-norm solution", (1.9, 0.8), (14, -8), VERMILLION)
+        annotate(ax, "from 0: to the\nmin-norm solution", (1.6, 0.8), (14, -24), VERMILLION)
         annotate(ax, "from elsewhere: to another solution", (-1.7, 1.2), (-22, -16), PURPLE)
         annotate(ax, "step above 2/λ: away", (3.4, -0.25), (6, -14), GREY)
         annotate(ax, "all solutions", (0.42, 3.2), (6, 2), BLUE)
@@ -173,9 +173,8 @@ def appendix_c(found: Findings) -> str:
         text = "θ* fits both samples: gradient descent\non the retain loss does not move"
         _dot(ax, star, VERMILLION, text, (12, 8))
         _dot(ax, exact, GREEN, "θᵣ*, the exact solution", (12, -6))
-        annotate(
-            ax, "what θ* still knows about\nthe forgotten sample", tuple((exact + star) / 2), (10, -14), VERMILLION
-        )
+        middle = tuple((exact + star) / 2)
+        annotate(ax, "what θ* still\nknows about the\nforgotten sample", middle, (-8, -14), VERMILLION, ha="right")
         annotate(ax, "retain loss 0", (1.42, 2.35), (-72, -4), BLUE)
         return svg(fig)
 
@@ -263,7 +262,7 @@ def theorem_2(found: Findings) -> str:
             ax.text(*(star + np.array([-0.36, 0.0, 0.0])), "a θ*", color=colour, fontsize=10)
         ax.plot(*nearest[:, None], "o", color=GREEN, markersize=9)
         ax.plot(*np.array([np.zeros(3), nearest]).T, color=GREEN, linewidth=1, linestyle="--")
-        ax.text(*(nearest + np.array([0.1, 0.0, 0.02])), "P θ*, the min-norm solution", color=GREEN, fontsize=10)
+        ax.text(*(nearest + np.array([0.3, 0.0, 0.06])), "P θ*, the min-norm solution", color=GREEN, fontsize=10)
         ax.text(*(-0.85 * x[0] - 0.5 * x[1]), "span of the\nretain inputs", color=ORANGE, fontsize=10)
         ax.text(*(ends[1] + np.array([0.06, 0, 0.02])), "all θ that fit", color=BLUE, fontsize=10)
         return svg(fig)

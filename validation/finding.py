@@ -64,6 +64,11 @@ class Measurement:
         """The order of instances from good to bad: first those that agree, then by deviation."""
         return not self.holds, self.deviation
 
+    @property
+    def interest(self) -> tuple[bool, float, bool]:
+        """The order of instances to show: the worst, and of equally good ones not one where everything is 0."""
+        return *self.badness, bool(self.predicted or self.measured)
+
 
 Measure = Callable[[np.random.Generator, Any], Measurement]
 

@@ -120,8 +120,8 @@ def _html(text: str) -> str:
         shown = formulas(text, to_mathml, html.escape)
     except ImportError:
         return formulas(text, lambda latex: f"<code>{html.escape(latex)}</code>", html.escape)
-    # a full stop must not begin a line of its own
-    return re.sub(r"(<math.*?</math>)([.,;:)]+)", r'<span class="nb">\1\2</span>', shown)
+    # a full stop must not begin a line of its own; only the formula before it may be held together with it
+    return re.sub(r"(<math(?:(?!</math>).)*</math>)([.,;:)]+)", r'<span class="nb">\1\2</span>', shown)
 
 
 def _markdown(text: str, cell: bool = False) -> str:
@@ -139,12 +139,20 @@ def _markdown(text: str, cell: bool = False) -> str:
 
 _STYLE = """
 :root {
+  color-scheme: light dark;
   --ink: #1c1f23; --soft: #5b6470; --line: #dfe3e8; --pale: #f5f7f9; --good: #00734f; --bad: #b3261e;
-  --accent: #0a5c99;
+  --accent: #0a5c99; --page: white;
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e4e7eb; --soft: #a3adb8; --line: #363d45; --pale: #23292f; --good: #4fc79a; --bad: #ff8a80;
+    --accent: #7cb8ea; --page: #15191d;
+  }
+  figure img { background: white; border-radius: .4rem; }
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0; color: var(--ink); background: white;
+  margin: 0; color: var(--ink); background: var(--page);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
 main { max-width: 64rem; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
@@ -181,7 +189,11 @@ a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 math { font-size: 1.02em; }
 .nb { white-space: nowrap; }
-@media print { h2 { break-before: page; border: 0; } }
+@media print {
+  h2 { break-before: page; border: 0; }
+  figure, tr { break-inside: avoid; }
+  .scroll { overflow: visible; }
+}
 """
 
 
@@ -273,9 +285,7 @@ def _html_section(report: Report, result: Result) -> str:
 def _html_row(finding: Finding) -> str:
     badge = KIND_BADGES[finding.kind]
     shown = f'<span class="badge" title="{html.escape(KINDS[finding.kind])}">{badge}</span>' if badge else ""
-    notes = [f"Shown: {_html(finding.quantity)}."]
-    if finding.assumptions:
-        notes.append("Assumptions: " + "; ".join(_html(text) for text in finding.assumptions) + ".")
+    notes = [_html(note) for note in _notes(finding)]
     if finding.message:
         notes.append(f"<b>{html.escape(finding.message)}</b>")
     numbers = "".join(f'<td class="num">{text}</td>' for text in (*figures_shown(finding), small(finding.deviation)))
@@ -284,6 +294,16 @@ def _html_row(finding: Finding) -> str:
         f'<td>{PROOF_WORDS[finding.proof]}</td><td class="num">{finding.instances:,}</td>'
         f"<td>{_verdict(finding)}</td></tr>"
     )
+
+
+def _notes(finding: Finding) -> list[str]:
+    """What stands below a claim, with $formulas$: what the numbers are, what is assumed, how exact floats must be."""
+    notes = [f"Shown: {finding.quantity}."]
+    if finding.assumptions:
+        notes.append("Assumptions: " + "; ".join(finding.assumptions) + ".")
+    if finding.tolerance:
+        notes.append(f"Allowed deviation: {small(finding.tolerance)}.")
+    return notes
 
 
 def _html_mutants() -> str:
@@ -348,6 +368,8 @@ def _markdown_section(report: Report, result: Result) -> list[str]:
         text = badge + _markdown(finding.statement, cell=True)
         if finding.assumptions:
             text += " (" + "; ".join(_markdown(assumption, cell=True) for assumption in finding.assumptions) + ")"
+        if finding.tolerance:
+            text += f" Allowed deviation: {small(finding.tolerance)}."
         if finding.message:
             text += f" **{_markdown(finding.message.replace('$', ''), cell=True)}**"
         cells = [

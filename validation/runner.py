@@ -95,7 +95,7 @@ def measure_cell(claim: Claim, cell: Cell) -> CellResult:
     for measurement in measurements:
         for name, value in measurement.series.items():
             series.setdefault(name, []).append(float(value))
-    worst = max(measurements, key=lambda m: m.badness)
+    worst = max(measurements, key=lambda m: m.interest)
     return CellResult(worst, _weakest(m.proof for m in measurements), len(measurements), series, message)
 
 
@@ -117,7 +117,7 @@ def load_or_measure(claim: Claim, cell: Cell, folder: Path | None) -> CellResult
 
 def summarise(result: Result, claim: Claim, cells: Sequence[CellResult]) -> Finding:
     """The finding of one claim from all its cells."""
-    worst = max((cell.worst for cell in cells), key=lambda m: m.badness)
+    worst = max((cell.worst for cell in cells), key=lambda m: m.interest)
     series: dict[str, list[float]] = {}
     for cell in cells:
         for name, values in cell.series.items():

@@ -61,6 +61,20 @@ def test_the_worst_of_several() -> None:
     assert several.measured == 2.0
 
 
+def test_of_equally_good_instances_one_that_shows_something() -> None:
+    def shown(rng: np.random.Generator, case: Any) -> Measurement:
+        return equal(case, case) if case < 3 else close(float(case), case + 1e-13, 1e-9)
+
+    def worst(*cases: int) -> float:
+        claim = Claim("k", "s", shown, "q", cases=cases)
+        cells = [runner.measure_cell(claim, runner.Cell("r", "k", i, 0, 1)) for i in range(len(cases))]
+        return runner.summarise(GOOD, claim, cells).measured
+
+    assert worst(0, 0) == 0
+    assert worst(0, 2, 1) == 2
+    assert worst(0, 2, 7, 0) == 7 + 1e-13
+
+
 @pytest.mark.parametrize("bad", [{"proof": "certain"}, {"deviation": -1.0}, {"deviation": math.nan}])
 def test_measurements_refuse_nonsense(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):

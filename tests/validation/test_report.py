@@ -64,6 +64,29 @@ def test_page_shows_every_claim_with_formulas_as_mathml(page: str) -> None:
     assert "\\" not in text
 
 
+def test_only_one_formula_is_held_together_with_the_full_stop_after_it(page: str) -> None:
+    """A span without line breaks that reaches back to an earlier formula would push its sentence off the page."""
+    spans = re.findall(r'<span class="nb">(.*?)</span>', page, flags=re.DOTALL)
+    assert len(spans) > 50
+    for span in spans:
+        assert re.fullmatch(r"<math.*</math>[.,;:)]+", span, flags=re.DOTALL)
+        assert span.count("<math") == 1
+    assert not re.search(r"</math>[.,;:)]", re.sub(r'<span class="nb">.*?</span>', "", page, flags=re.DOTALL))
+
+
+def test_page_has_a_dark_side_and_light_figures(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    assert "figure img { background: white" in page
+
+
+def test_floats_say_how_exact_they_must_be() -> None:
+    result = registry.RESULTS[0]
+    cell = runner.CellResult(Measurement(1.0, 1.0, 1e-13, "none", 1e-12), "none", 7, {}, "")
+    shown = report.Report([result], [runner.summarise(result, result.claims[0], [cell])], {}, full=False)
+    assert "Allowed deviation: 1.0e-12." in report.html_page(shown)
+    assert "Allowed deviation: 1.0e-12." in report.markdown_page(shown)
+
+
 def test_page_is_well_formed(page: str) -> None:
     body = page[page.index("<body>") : page.index("</body>") + len("</body>")]
     root = ElementTree.fromstring(re.sub(r"(<img [^>]*)>", r"\1/>", body).replace("&nbsp;", " "))
