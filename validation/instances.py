@@ -100,6 +100,17 @@ def network_widths(rng: Rng, depth: int, m: int, l: int = 1, narrow: bool = Fals
     return (m, *hidden, l)
 
 
+def rescaled(network: xu.LinearNetwork, theta: Array, rng: Rng) -> Array:
+    """The same function with A_1 divided and C multiplied by a random power of two, not 1; exact in floats.
+
+    `interpolating_parameters` gives V the norm 1 in floats, which would hide a forgotten |v|^-2.
+    """
+    if network.depth == 1:
+        return theta
+    matrices, factor = network.split(theta), 2.0 ** int(rng.choice([-3, -2, -1, 1, 2, 3]))
+    return network.join({**matrices, "c": factor * matrices["c"], "A1": matrices["A1"] / factor})
+
+
 def random_groups(rng: Rng, size: int) -> list[list[int]]:
     """A random partition of range(size) into groups of 1 to 3."""
     order, groups = rng.permutation(size).tolist(), []

@@ -11,7 +11,17 @@ from exact_unlearn import closed_form
 
 from . import naive
 from .finding import Claim, Measurement, Result, close, differ, equal, worst_of
-from .instances import Data, Rng, float_data, fractions, integers, interpolating, network_widths, rational_data
+from .instances import (
+    Data,
+    Rng,
+    float_data,
+    fractions,
+    integers,
+    interpolating,
+    network_widths,
+    rational_data,
+    rescaled,
+)
 
 DEPTHS = (1, 2, 3, 4, 5, 6)
 
@@ -66,7 +76,7 @@ def _floats(rng: Rng, case: Any) -> Measurement:
     """Gaussian data in floats; the truth is the exact min-norm predictor of the same floats."""
     network = xu.LinearNetwork(network_widths(rng, case, 8))
     data = float_data(rng, 8, 3, 3)
-    theta = interpolating(network, data, rng)
+    theta = rescaled(network, interpolating(network, data, rng), rng)
     x, y = data.retain
     moved = theta + closed_form.lemma_1_drift(network, theta, x)
     wanted = naive.min_norm_matrix(x, y).astype(float)
@@ -74,9 +84,17 @@ def _floats(rng: Rng, case: Any) -> Measurement:
 
 
 def _dead(rng: Rng, case: Any) -> Measurement:
-    """v = 0: the network is 0 everywhere, so are the labels; the drift must be 0, not 0/0."""
-    network, theta, data = instance(rng, case)
-    theta[network.blocks["c"]] *= 0
+    """v = 0, or w = 0 with v != 0: the network is 0 everywhere, so are the labels; the drift must be 0, not 0/0."""
+    depth, what = case
+    network, theta, data = instance(rng, depth)
+    while not network.first_layer_factor(theta).any():
+        network, theta, data = instance(rng, depth)
+    if what == "v":
+        theta[network.blocks["c"]] *= 0
+    else:  # every row of A_1 loses what v sees of it
+        v, first = network.first_layer_factor(theta)[:, 0], network.split(theta)["A1"]
+        change = np.outer(v, v.dot(first)) / naive.dot(v, v)
+        theta[network.blocks["A1"]] = (first - change).reshape(-1)
     drift = closed_form.lemma_1_drift(network, theta, data.retain[0])
     return worst_of([equal(0 * drift, drift), _solves(network, theta, drift, Data(data.x, 0 * data.y, data.n_retain))])
 
@@ -189,12 +207,12 @@ RESULT = Result(
         ),
         Claim(
             "dead-network",
-            "$v = 0$: all labels are 0, and the drift is 0.",
+            "$v = 0$, or $w = 0$ with $v \\neq 0$: all labels are 0, and the drift is 0.",
             _dead,
             "drift",
             kind="degenerate",
-            cases=(2, 3, 5),
-            quick=21,
+            cases=tuple((depth, what) for depth in (2, 3, 5) for what in "vw"),
+            quick=11,
         ),
         Claim(
             "not-interpolating",

@@ -283,6 +283,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(theorem_2.RESULT, "projection times 0.999", closed_form, "theorem_2_solution", _scaled(0.999)),
     Mutant(theorem_2.RESULT, "surrogate without the last constraint", xu, "surrogate_problem", _drops_constraint),
     Mutant(lemma_1.RESULT, "drift without |v|^-2", closed_form, "lemma_1_drift", _forgets_norm),
+    Mutant(
+        lemma_1.RESULT,
+        "drift without |v|^-2, in floating point only",
+        closed_form,
+        "_pseudo_inverse",
+        lambda f: lambda V: V.T,
+    ),
     Mutant(lemma_1.RESULT, "drift of the wrong sign", closed_form, "lemma_1_drift", _scaled(-1)),
     Mutant(
         lemma_1.RESULT,
@@ -361,6 +368,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(corollary_1.RESULT, "no pruning after Theorem 5", closed_form, "corollary_1_solution", _unpruned),
     Mutant(
         lemma_3.RESULT, "a basic solution instead of the min-norm one", closed_form, "lemma_3_min_norm", _basic_solution
+    ),
+    Mutant(
+        lemma_3.RESULT,
+        "multipliers of the wrong size",
+        closed_form,
+        "MinNormSolution",
+        lambda f: lambda theta, nu, rank: f(theta, nu / 2, rank),
     ),
     Mutant(lemma_4.RESULT, "a kernel basis with a wrong entry", rational, "nullspace", _not_kernel),
     Mutant(lemma_5.RESULT, "projection that overlooks a row", closed_form, "project_onto_span", _without_last_row),

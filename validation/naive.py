@@ -139,6 +139,25 @@ def shortest_vertices(rows: Array, rhs: Sequence[Any]) -> tuple[Fraction, set[tu
     return best
 
 
+def least_largest(rows: Array, rhs: Sequence[Any]) -> Fraction:
+    """The least |theta|_inf with rows.theta = rhs: max of rhs.nu / |rows^T nu|_1, over the nu that are orthogonal to
+    n - 1 independent columns (the vertices of the dual).  rows: (n, d) of rank n.
+    """
+    n, d = rows.shape
+    best = Fraction(0)
+    for chosen in combinations(range(d), n - 1):
+        columns = rows[:, list(chosen)].T.tolist()
+        if rank(columns) < n - 1:
+            continue
+        for unit in np.eye(n, dtype=int).tolist():
+            nu = [Fraction(a) - b for a, b in zip(unit, project(columns, unit).tolist(), strict=True)]
+            if any(nu):
+                length = sum((abs(dot(column, nu)) for column in rows.T.tolist()), start=Fraction(0))
+                best = max(best, abs(dot(rhs, nu)) / length)
+                break
+    return best
+
+
 # ---------------------------------------------------------------- power series
 
 

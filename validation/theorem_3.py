@@ -12,7 +12,7 @@ from exact_unlearn import closed_form
 
 from . import naive
 from .finding import Claim, Measurement, Result, close, differ, equal, worst_of
-from .instances import Rng, float_data, fractions, integers, interpolating, network_widths
+from .instances import Rng, float_data, fractions, integers, interpolating, network_widths, rescaled
 from .lemma_1 import DEPTHS, instance
 from .proofs import prove, root_optimum
 
@@ -40,7 +40,7 @@ def _predictor(rng: Rng, case: Any) -> Measurement:
     depth, l = case
     network = xu.LinearNetwork(network_widths(rng, depth, 7, l))
     data = float_data(rng, 7, 3, 2, l)
-    theta = interpolating(network, data, rng)
+    theta = rescaled(network, interpolating(network, data, rng), rng)
     x, y = data.retain
     found = xu.solve(_surrogate(network, theta, x)).theta
     wanted = naive.min_norm_matrix(x, y).astype(float)

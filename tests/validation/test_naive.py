@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from exact_unlearn._validation.naive import Series
+from scipy.optimize import linprog
 
 import exact_unlearn as xu
 from exact_unlearn._validation import instances, naive
@@ -38,6 +39,34 @@ def test_shortest_vertices_by_hand() -> None:
     value, vertices = naive.shortest_vertices(instances.fractions([[1, -2, 2]]), [4])
     assert value == 2
     assert vertices == {(0, -2, 0), (0, 0, 2)}
+
+
+def test_least_largest_by_hand_and_against_linear_programs(rng: np.random.Generator) -> None:
+    assert naive.least_largest(instances.fractions([[1, -2, 2]]), [4]) == Fraction(4, 5)
+    assert naive.least_largest(instances.fractions([[1, 0], [0, 2]]), [3, 4]) == 3
+    for _ in range(5):
+        x = instances.integers(rng, 3, 6)
+        while naive.rank(x) < 3:
+            x = instances.integers(rng, 3, 6)
+        y = x.dot(instances.integers(rng, 6))
+        rows = np.vstack([np.hstack([s * np.eye(6), -np.ones((6, 1))]) for s in (1, -1)])
+        found = linprog(
+            [0] * 6 + [1],
+            A_ub=rows,
+            b_ub=np.zeros(12),
+            A_eq=np.hstack([x.astype(float), np.zeros((3, 1))]),
+            b_eq=y.astype(float),
+            bounds=[(None, None)] * 7,
+        )
+        assert float(naive.least_largest(x, y.tolist())) == pytest.approx(found.fun, rel=1e-9)
+
+
+def test_rescaled_networks_are_the_same_function_with_another_v(rng: np.random.Generator) -> None:
+    network = xu.LinearNetwork((4, 3, 2, 1))
+    theta = rng.standard_normal(network.n_parameters)
+    moved = instances.rescaled(network, theta, rng)
+    assert (network.predictor(moved) == network.predictor(theta)).all()
+    assert np.linalg.norm(network.first_layer_factor(moved)) != np.linalg.norm(network.first_layer_factor(theta))
 
 
 def test_series_are_derivatives() -> None:

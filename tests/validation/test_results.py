@@ -24,4 +24,5 @@ def test_confirmed(result: Result, claim: Claim) -> None:
         f"predicted {found.predicted!r}, measured {found.measured!r}, off by {found.deviation}"
     )
     if found.proof == "exact":
-        assert found.tolerance == 0.0 or found.deviation < 1e-11
+        assert found.deviation == 0.0
+        assert found.tolerance == 0.0
