@@ -129,7 +129,11 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write all of `content` under `path`, or leave what was there."""
+    """Write all of `content` under `path`, or leave what was there.  A device or a pipe is written to, not replaced."""
+    if is_special(path):
+        with open(path, "wb") as stream:
+            stream.write(content)
+        return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -142,6 +146,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def is_special(path: Path) -> bool:
+    """Whether `path` is something to write into (/dev/null, /dev/stdout, a pipe) that no file may take the place of."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _suffix(path: Path) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -141,3 +144,16 @@ def test_names_of_lines_do_not_overlap_and_stay_inside(ends: tuple[float, ...]) 
         order = sorted(ax.texts, key=lambda text: text.xy[1])
         named = [ends[int(text.get_text())] for text in order]
         assert named == sorted(named)
+
+
+def test_devices_and_pipes_are_written_to_not_replaced(tmp_path: Path) -> None:
+    """As root, --json /dev/stdout would otherwise put a file in the place of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        report.write_text(pipe, "words\n")
+        assert read.result() == "words\n"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    report.write_text(Path(os.devnull), "words\n")
+    assert not Path(os.devnull).is_file()

@@ -59,10 +59,14 @@ def progress(quiet: bool, patience: float = 2.0) -> Iterator[Say]:
 
 def require_writable(option: str, path: Path, suffixes: Sequence[str] = ()) -> Path:
     """`path`, if a file can be written there, as far as one can tell beforehand: before the work, not after it."""
+    from exact_unlearn.codec import is_special  # not at import: verbs choose the threads of NumPy first
+
     if suffixes and path.suffix not in suffixes:
         raise ProblemError(f"{option}: expected a name ending in {', '.join(suffixes)}, got {str(path)!r}")
     if path.is_dir():
         raise ProblemError(f"{option}: {path} is a directory; expected the name of a file")
+    if is_special(path):
+        return path
     _probe(option, path.parent)
     return path
 
