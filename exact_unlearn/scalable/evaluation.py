@@ -315,6 +315,25 @@ def _side_by_side(heads: list[Tensor], n: int) -> Tensor:
     return heads[0].reshape(n, -1) if len(heads) == 1 else torch.cat([head.reshape(n, -1) for head in heads], 1)
 
 
+def each_output(evaluation: Evaluation, heads: list[Tensor]) -> Iterator[Tensor]:
+    """The chosen outputs one by one, (n,), each taken from its own head: going through all heads side by side would
+    send zero gradients down the others.
+    """
+    if evaluation.choice is None:
+        for head in heads:
+            flat = head.reshape(evaluation.n, -1)
+            yield from (flat[:, i] for i in range(flat.shape[1]))
+        return
+    first, o = 0, 0
+    for head in heads:
+        flat = head.reshape(evaluation.n, -1)
+        last = first + flat.shape[1]
+        while o < evaluation.n_outputs and first <= int(evaluation.choice[0, o]) < last:
+            yield flat.gather(1, evaluation.choice[:, o : o + 1] - first)[:, 0]
+            o += 1
+        first = last
+
+
 def _largest(heads: list[Tensor], n: int) -> Tensor:
     """The index, among all outputs of a sample, of the largest logit of each head; logits lie along the last
     dimension.

@@ -21,7 +21,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.evaluation import Evaluation, chosen, still
+from exact_unlearn.scalable.evaluation import Evaluation, chosen, each_output, still
 from exact_unlearn.scalable.jacobian_blocks import Block, DenseBlock, LinearGeometry, Use
 from exact_unlearn.scalable.jacobian_core import Rows, numpy_door
 from exact_unlearn.scalable.jacobian_rules import Call, blocks_of, eligible, is_linear, record, signature
@@ -181,15 +181,15 @@ def layer_jacobian(
         for handle in handles:
             handle.remove()
     evaluation, values = chosen(seed, heads, outputs)
-    del heads
     covered, uncovered = _assign(calls, leaves, values)
     itemsize = evaluation.theta.element_size()
     dense = sum(leaves[name].numel() for name in uncovered) * evaluation.shape[0] * itemsize
     if fallback_bytes is not None and dense > fallback_bytes:
         return evaluation, values.detach(), None
     calls = list({id(call): call for uses in covered.values() for call, _ in uses}.values())
-    _backpropagate(values, calls, evaluation.n_outputs)
+    _backpropagate(list(each_output(evaluation, heads)), calls)
     calls.clear()
+    heads.clear()
     fallback = sample_rows(evaluation, uncovered, chunk) if uncovered else None
     return evaluation, values.detach(), _assemble(evaluation, covered, uncovered, fallback)
 
@@ -264,18 +264,18 @@ def _occurrences(values: Tensor, name_of: dict[int, str]) -> dict[str, int]:
     return counts
 
 
-def _backpropagate(values: Tensor, calls: Sequence[Call], n_outputs: int) -> None:
+def _backpropagate(outputs: Sequence[Tensor], calls: Sequence[Call]) -> None:
     """Fill in the gradients of every call, and which rows of J they belong to: one backward pass per output,
     all samples at once.
     """
-    if not calls or not values.requires_grad:
-        return
     edges = [call.edge for call in calls]
     found: list[list[Tensor | None]] = [[] for _ in calls]
-    for o in range(n_outputs):
-        grads = torch.autograd.grad(values[:, o].sum(), edges, retain_graph=o < n_outputs - 1, allow_unused=True)
-        for kept, grad in zip(found, grads, strict=True):
-            kept.append(grad)
+    for o, output in enumerate(outputs if calls else ()):
+        grads: Sequence[Tensor | None] = [None] * len(calls)
+        if output.requires_grad:
+            grads = torch.autograd.grad(output.sum(), edges, retain_graph=o < len(outputs) - 1, allow_unused=True)
+        for parts, grad in zip(found, grads, strict=True):
+            parts.append(grad)
         del grads, grad
     for call, parts in zip(calls, found, strict=True):
         active = [o for o, part in enumerate(parts) if part is not None]
@@ -284,9 +284,10 @@ def _backpropagate(values: Tensor, calls: Sequence[Call], n_outputs: int) -> Non
         if not active:
             continue
         call.grads = present[0] if len(present) == 1 else torch.stack(present, 1).flatten(0, 1)
-        if len(active) < n_outputs:
-            outputs = torch.tensor(active, device=values.device)
-            call.rows = (torch.arange(len(values), device=values.device)[:, None] * n_outputs + outputs).reshape(-1)
+        if len(active) < len(outputs):
+            n, device = len(outputs[0]), outputs[0].device
+            rows = torch.arange(n, device=device)[:, None] * len(outputs) + torch.tensor(active, device=device)
+            call.rows = rows.reshape(-1)
 
 
 def _assemble(
