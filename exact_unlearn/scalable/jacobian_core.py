@@ -124,23 +124,31 @@ def add_gram(out: Tensor, rows: Tensor, weights: Tensor | None = None, dtype: to
 
     The float64 sums keep the error of float32 products near one unit roundoff however long the rows are.
     """
-    k, d = rows.shape
     dtype = dtype or rows.dtype
-    width = chunk_width(k, dtype, rows.device)
-    panel = k if k < 2 * _PANEL else _PANEL
-    for start in range(0, d, width):
+    width = chunk_width(rows.shape[0], dtype, rows.device)
+    for start in range(0, rows.shape[1], width):
         chunk = rows[:, start : start + width].to(dtype)
-        other = chunk if weights is None else chunk * weights[start : start + width].to(dtype)
-        for top in range(0, k, panel):  # only panels on and below the diagonal
-            part = slice(top, min(top + panel, k))
-            out[part, : part.stop] += other[part] @ chunk[: part.stop].T
-    if panel < k:
-        for top in range(0, k, panel):
-            part = slice(top, min(top + panel, k))
-            out[part, part.stop :] = out[part.stop :, part].T
+        add_lower(out, chunk, chunk if weights is None else chunk * weights[start : start + width].to(dtype))
+    mirror(out)
 
 
-_PANEL = 96
+def add_lower(out: Tensor, chunk: Tensor, other: Tensor) -> None:
+    """out += other @ chunk.T, which is symmetric, in panels of rows on and below the diagonal; see `mirror`."""
+    k, panel = chunk.shape[0], _panel(chunk)
+    for top in range(0, k, panel):
+        bottom = min(top + panel, k)
+        out[top:bottom, :bottom] += other[top:bottom] @ chunk[:bottom].T
+
+
+def mirror(out: Tensor) -> None:
+    """Copy what lies below the diagonal of a symmetric matrix to above it."""
+    out.copy_(torch.tril(out) + torch.tril(out, -1).T)
+
+
+def _panel(chunk: Tensor) -> int:
+    """Rows per panel: a multiple of the 48 that AVX-512 kernels like best; one panel on GPUs."""
+    k = chunk.shape[0]
+    return max(k, 1) if chunk.device.type != "cpu" else 48 if k < 256 else 96
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from exact_unlearn.scalable.factor import U32, U64, RowFactor, float32_unit
-from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, chunk_width
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, add_lower, chunk_width, mirror
 from exact_unlearn.scalable.quadratic import Quadratic
 
-_SAMPLE_ROWS = 8
-_SAFETY = 3.0
+_SAMPLE_ROWS = 5
+_SAFETY = 4.0
 _MARGIN = 1.5  # W itself is known to rounding only
 _MAX_STEPS = 30
 
@@ -65,7 +65,7 @@ class Task:
     def normal_equations(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """J diag(s) J.T and c; in one sweep over a dense J."""
         J, data = self.jacobian, self.data
-        if not isinstance(J, DenseTorchJacobian) or data.metric is not None or J.shape[0] > _FUSED_ROWS:
+        if not isinstance(J, DenseTorchJacobian) or data.metric is not None:
             return J.reduce(J.gram(data.metric, dtype)), self.right_side(dtype)
         k, d = J.shape
         gram = torch.zeros(k, k, dtype=torch.float64, device=J.device)
@@ -73,8 +73,9 @@ class Task:
         target, width = data.target.to(dtype), chunk_width(k, dtype, J.device)
         for start in range(0, d, width):
             chunk = J.matrix[:, start : start + width].to(dtype)
-            gram += chunk @ chunk.T
+            add_lower(gram, chunk, chunk)
             product += chunk @ target[start : start + width]
+        mirror(gram)
         return gram, self._with_rhs(product)
 
     def sweep(self, nu: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -106,8 +107,8 @@ class Task:
         k = self.jacobian.shape[0]
         some = slice(0, k, (k // _SAMPLE_ROWS) | 1)  # an odd step, for kernels treat rows in groups of 4 or 8
         rows = self.jacobian.select(some)
-        moved = self.data.scaled(self.data.target.double() - pull.double())
-        exact = rows.reduce(rows.matvec(moved))
+        moved = self.data.scaled(self.data.target - pull)
+        exact = rows.reduce(wide_product(rows, moved))
         exact = exact if self.data.rhs is None else exact + self.data.rhs[some] / self.data.shrink
         wrong = scale[some] * (residual[some] - exact)
         return _SAFETY * float(wrong.square().mean().sqrt()) + U64 * self.length(pull)
@@ -125,7 +126,15 @@ class Task:
         return product if self.data.rhs is None else product + self.data.rhs / self.data.shrink
 
 
-_FUSED_ROWS = 191
+def wide_product(jacobian: TorchJacobian, vector: Tensor) -> Tensor:
+    """J @ vector in float64 for a float32 vector, which a dense J does not need as a whole."""
+    if not isinstance(jacobian, DenseTorchJacobian):
+        product: Tensor = jacobian.matvec(vector.double())
+        return product
+    out = torch.zeros(jacobian.shape[0], dtype=torch.float64, device=jacobian.device)
+    for columns, block in jacobian.column_blocks(torch.float64):
+        out += block @ vector[columns].double()
+    return out
 
 
 def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Measured:

@@ -52,17 +52,13 @@ def test_gram_factors_depart_no_more_than_they_say(name: str, rng: np.random.Gen
     for factor in factors(J, None, tolerance):
         Q = factor.whiten @ (factor.scale[:, None] * J.matrix)
         wrong = (
-            torch.linalg.matrix_norm(Q @ Q.T - torch.eye(factor.rank, dtype=torch.float64), 2)
-            if factor.rank
-            else 0.0
+            torch.linalg.matrix_norm(Q @ Q.T - torch.eye(factor.rank, dtype=torch.float64), 2) if factor.rank else 0.0
         )
         assert float(wrong) <= factor.departure + 1e3 * condition(name) * U64
 
 
 def test_float32_gram_is_refused_where_it_cannot_be_trusted(rng: np.random.Generator) -> None:
-    easy, hard = (
-        DenseTorchJacobian(torch.from_numpy(CASES[name](rng)).float()) for name in ("cond 30", "cond 1e6")
-    )
+    easy, hard = (DenseTorchJacobian(torch.from_numpy(CASES[name](rng)).float()) for name in ("cond 30", "cond 1e6"))
     unit = 2.0**-24
     assert gram_factor(easy.gram(), 1e-6, unit, "gram32") is not None
     assert gram_factor(hard.gram(), 1e-6, unit, "gram32") is None
