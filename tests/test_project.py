@@ -332,9 +332,13 @@ def test_forbidden_names_are_found() -> None:
     assert not forbidden_in(ast.parse("np.load(f, allow_pickle=False)  # never a pickle"))
 
 
+# The pytest plugin marks *other people's* tests, where they list cases with --golden-xfails.
+PERMITTED = {PACKAGE / "fixtures" / "plugin.py": {"xfail"}}
+
+
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=module_name)
 def test_no_forbidden_names(path: Path) -> None:
-    assert not forbidden_in(ast.parse(path.read_text()))
+    assert forbidden_in(ast.parse(path.read_text())) <= PERMITTED.get(path, set())
 
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=module_name)
