@@ -134,18 +134,24 @@ def _classes(run: Run) -> tuple[int, ...]:
 
 
 def salient(run: Run) -> dict[str, Tensor]:
-    """Masks of the free coordinates whose |grad J(theta*; D_f)| is at least the median of them all."""
+    """Masks of the free coordinates whose |grad J(theta*; D_f)| is at least the median of them all.
+
+    With nothing to forget every gradient is 0, and so is the median: all that is free may move.
+    """
     sizes: dict[str, Tensor] = {name: torch.zeros_like(p) for name, p in run.parameters()}
     everything, chunk = torch.arange(len(run.forget)), 256
     named = dict(run.parameters())
+    parts = torch.split(everything, chunk) if len(everything) else ()
     with evaluation_mode(run.module):
-        for part in torch.split(everything, chunk):
+        for part in parts:
             batch = run.forget.take(part)
             pieces = torch.autograd.grad(run.loss(batch) * len(batch), list(named.values()), allow_unused=True)
             for name, piece in zip(named, pieces, strict=True):
                 if piece is not None:
                     sizes[name] += piece / len(run.forget)
     magnitudes = torch.cat([sizes[name].abs()[mask] for name, mask in run.masks.items()])
+    # quantile knows no half precision
+    magnitudes = magnitudes.to(torch.promote_types(magnitudes.dtype, torch.float32))
     threshold = magnitudes.quantile(0.5) if len(magnitudes) < 1 << 24 else magnitudes.median()
     return {name: mask & (sizes[name].abs() >= threshold) for name, mask in run.masks.items()}
 

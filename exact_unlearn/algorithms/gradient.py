@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,34 +26,54 @@ class GD:
 class Retrain:
     """Forget theta*: a fresh initialisation, then GD.
 
-    Every submodule that owns parameters must have torch's `reset_parameters`; frozen parameters keep their values.
+    Every submodule that owns a parameter that may move must have torch's `reset_parameters`.  Frozen parameters keep
+    their values, and so do buffers (running statistics) of submodules in which nothing may move.
     """
 
     def begin(self, run: Run) -> PlainSteps:
         """Draw new parameters, then start."""
-        fresh = {name: p.detach().clone() for name, p in run.module.named_parameters()}
-        reinitialise(run.module, run.generator)
+        before = {name: p.detach().clone() for name, p in run.module.named_parameters()}
+        reinitialise(run.module, run.generator, run.masks)
         with torch.no_grad():
             for name, parameter in run.module.named_parameters():
                 mask = run.masks.get(name)
-                parameter.copy_(fresh[name] if mask is None else torch.where(mask, parameter, fresh[name]))
+                parameter.copy_(before[name] if mask is None else torch.where(mask, parameter, before[name]))
         return PlainSteps(run)
 
 
-def reinitialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Call `reset_parameters` of every submodule, with torch's global generator seeded from `generator` meanwhile."""
-    for name, part in module.named_modules():
-        owns = any(True for _ in part.parameters(recurse=False))
-        if owns and not hasattr(part, "reset_parameters"):
+def reinitialise(module: nn.Module, generator: torch.Generator, free: Collection[str] | None = None) -> None:
+    """Call `reset_parameters` of submodules, with torch's global generator seeded from `generator` meanwhile.
+
+    free: names of the parameters that may move; None: all.  Submodules that hold parameters, all of them frozen, are
+    left alone; those that hold none (BatchNorm without weights) are reset only if nothing is frozen.  A submodule is
+    reset after its own submodules, as it was when it was made.
+    """
+    everything = {name for name, _ in module.named_parameters()}
+    moving = everything if free is None else set(free)
+    parts = []
+    for name, part in _children_first(module):
+        prefix = f"{name}." if name else ""
+        own = {prefix + key for key, _ in part.named_parameters(recurse=False)}
+        held = {prefix + key for key, _ in part.named_parameters()}
+        if own & moving and not hasattr(part, "reset_parameters"):
             kind = f"{name or 'the module'} ({type(part).__name__})"
             raise ProblemError(f"method 'retrain': {kind} has parameters but no reset_parameters()")
+        if held & moving or (not held and moving >= everything):
+            parts.append(part)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for part in module.modules():
+        for part in parts:
             reset = getattr(part, "reset_parameters", None)
             if callable(reset):
                 reset()
+
+
+def _children_first(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Every submodule by name, after those inside it."""
+    for name, child in module.named_children():
+        yield from _children_first(child, f"{prefix}.{name}" if prefix else name)
+    yield prefix, module
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,13 @@ def log_probabilities(module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 def kl(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
     """KL(teacher || student) = sum_y pi_T(y) (log pi_T(y) - log pi_S(y)), mean over samples, added over heads.
 
-    Both are log-probabilities: a class of teacher probability 0 then counts 0, not NaN.
+    Both are log-probabilities.  A class of teacher probability 0 counts 0, not NaN, also where its logit is -inf
+    because it is masked out.
     """
-    pieces = [F.kl_div(s, t, reduction="batchmean", log_target=True) for t, s in zip(teacher, student, strict=True)]
-    return torch.stack(pieces).sum()
+    return torch.stack([_divergence(t, s) for t, s in zip(teacher, student, strict=True)]).sum()
+
+
+def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    weights = teacher.exp()
+    gaps = torch.where(weights > 0, teacher - student, 0.0)
+    return (weights * gaps).sum() / len(teacher)

@@ -21,7 +21,7 @@ class MinNormOG:
     with P_perp orthogonal to the gradients of n_perturb samples of the retain batch.  Then one AdamW step on
     J(theta; B_r), whose gradient is taken at the projected point.
 
-    strength: lambda_reg in (0, 1]; decay: gamma_reg in (0, 1]; final_epochs: T_GD; project_every: T_Proj;
+    strength: lambda_reg in [0, 1]; decay: gamma_reg in [0, 1]; final_epochs: T_GD; project_every: T_Proj;
     n_perturb: n_pert. rows: "all" outputs of a head or its "largest" logit; None: largest for class labels, all
     otherwise.
     """

@@ -1,4 +1,7 @@
-"""Baselines that add a penalty on theta: Ridge and l1-Sparse."""
+"""Baselines that add a penalty on theta: Ridge and l1-Sparse.
+
+The penalty is that of all of theta: frozen parameters add a constant to the objective and nothing to its gradient.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class _RidgeSteps(PlainSteps):
     decay: float
 
     def loss(self, t: int, retain: Batch, forget: Batch) -> Tensor:
-        squares = torch.stack([p.square().sum() for _, p in self.run.parameters()]).sum()
+        squares = torch.stack([p.square().sum() for p in self.run.module.parameters()]).sum()
         return self.run.loss(retain) + self.strength * squares
 
     def after_step(self) -> None:
@@ -65,5 +68,5 @@ class _L1Steps(PlainSteps):
     strength: float
 
     def loss(self, t: int, retain: Batch, forget: Batch) -> Tensor:
-        lengths = torch.stack([p.abs().sum() for _, p in self.run.parameters()]).sum()
+        lengths = torch.stack([p.abs().sum() for p in self.run.module.parameters()]).sum()
         return self.run.loss(retain) + 2 * (1 - t / self.run.epochs) * self.strength * lengths

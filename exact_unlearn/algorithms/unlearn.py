@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -65,7 +66,8 @@ def unlearn(
     that do not fit.
     """
     check(isinstance(epochs, int) and epochs >= 0, "epochs", "an integer >= 0", epochs)
-    check(learning_rate >= 0, "learning_rate", "a number >= 0", learning_rate)
+    check(0 <= learning_rate < math.inf, "learning_rate", "a number >= 0", learning_rate)
+    check(0 <= weight_decay < math.inf, "weight_decay", "a number >= 0", weight_decay)
     chosen = _method(method, hyper_parameters)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     # Dropout and the like draw from torch's global generator: it is seeded for this run and put back afterwards.
@@ -109,6 +111,8 @@ def _prepare(
     masks = free_masks(module, free)
     if not masks:
         raise ProblemError("free: no parameter may move")
+    if any(parameter.dtype == torch.float16 for name, parameter in module.named_parameters() if name in masks):
+        raise ProblemError("module: in float16 AdamW's epsilon is 0 and its steps are NaN; use bfloat16 or float32")
     moving = copy.deepcopy(module)
     for name, parameter in moving.named_parameters():
         parameter.requires_grad_(name in masks)

@@ -209,6 +209,68 @@ def test_retrain_keeps_frozen_parameters_and_refuses_parts_that_cannot_start_ane
         unlearn(Bare(), RETAIN, FORGET, "retrain")
 
 
+def test_retrain_leaves_running_statistics_alone_where_nothing_may_move() -> None:
+    """A frozen body without its statistics would be another network."""
+    norms = nn.BatchNorm1d(5), nn.BatchNorm1d(5, affine=False)
+    module = nn.Sequential(nn.Linear(4, 5), *norms, nn.Linear(5, 3)).double()
+    module.train()(RETAIN[0])
+    module.eval()
+    head_only, _ = unlearn(module, RETAIN, FORGET, "retrain", free=["3"], epochs=1)
+    x = FORGET[0]
+    assert torch.equal(head_only[:3](x), module[:3](x))  # type: ignore[index]
+    assert not torch.equal(head_only(x), module(x))
+    afresh, _ = unlearn(module, RETAIN, FORGET, "retrain", epochs=0)
+    for norm in (afresh[1], afresh[2]):  # type: ignore[index]
+        assert torch.equal(norm.running_mean, torch.zeros(5).double())
+    scaled, _ = unlearn(module, RETAIN, FORGET, "retrain", free=["0"], epochs=0)
+    assert torch.equal(scaled[1].running_mean, module[1].running_mean)  # type: ignore[index]
+
+
+def test_retrain_asks_only_what_moves_to_start_anew_and_parents_after_their_parts() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.full((4,), 2.0).double())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.factor
+
+    class Block(nn.Module):
+        """Sets its inner layer to zero when it is made, as residual blocks do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(4, 3).double()
+            self.reset_parameters()
+
+        def reset_parameters(self) -> None:
+            nn.init.zeros_(self.inner.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.inner(x)
+            return out
+
+    module = nn.Sequential(Scale(), Block())
+    with torch.no_grad():
+        module[1].inner.weight.fill_(1.0)  # type: ignore[union-attr]
+    start, _ = unlearn(module, RETAIN, FORGET, "retrain", free=["1"], epochs=0)
+    assert torch.equal(start[0].factor, module[0].factor)  # type: ignore[index]
+    assert torch.equal(start[1].inner.weight, torch.zeros(3, 4).double())  # type: ignore[index]
+    with pytest.raises(ProblemError, match=r"Scale.*no reset_parameters"):
+        unlearn(module, RETAIN, FORGET, "retrain", epochs=0)
+
+
+@pytest.mark.parametrize("method", ["ridge", "l1-sparse"])
+def test_penalties_in_the_objective_are_those_of_all_of_theta(method: str) -> None:
+    module, power = classifier(), 2 if method == "ridge" else 1
+    weight = 0.5 if method == "ridge" else 2 * 0.5
+    size = sum(p.numel() for p in module.parameters())
+    for free in (None, ["2"], torch.arange(size) % 3 == 0):
+        _, history = unlearn(module, RETAIN, FORGET, method, free, epochs=1, strength=0.5)
+        expected = nll(module, RETAIN) + weight * size_of(module, power)
+        assert history.loss[0] == pytest.approx(float(expected.detach()), rel=1e-12)
+
+
 # --- SalUn ----------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +319,39 @@ def test_wrong_labels_are_wrong_and_of_every_other_class() -> None:
         assert sorted(counts.tolist())[1] > 0.2 * int((y == label).sum())
 
 
+def test_salun_with_nothing_to_forget_freezes_nothing() -> None:
+    """All gradients are 0, none is below the median."""
+    module, retain, forget = two_classes()
+    unlearned, _ = unlearn(module, retain, (forget[0][:0], forget[1][:0]), "salun", epochs=1)
+    plain, _ = unlearn(module, retain, (forget[0][:0], forget[1][:0]), "gd", epochs=1)
+    assert torch.equal(theta_of(unlearned), theta_of(plain))
+    assert not torch.equal(theta_of(unlearned), theta_of(module))
+
+
+@pytest.mark.parametrize("method", [*CASES, "ngd", "salun", "minnorm-og"])
+def test_bfloat16_is_no_obstacle(method: str) -> None:
+    module = classifier().bfloat16()
+    (x, y), (u, v) = RETAIN, FORGET
+    unlearned, _ = unlearn(module, (x.bfloat16(), y), (u.bfloat16(), v), method, epochs=2, learning_rate=0.1)
+    assert bool(torch.isfinite(theta_of(unlearned)).all())
+    assert not torch.equal(theta_of(unlearned), theta_of(module))
+
+
+@pytest.mark.parametrize("method", ["gd", "scrub", "npo"])
+def test_masked_classes_have_probability_zero_and_make_no_nan(method: str) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = classifier(classes=4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x).masked_fill(torch.tensor([False, False, False, True]), -torch.inf)
+
+    unlearned, history = unlearn(Masked(), RETAIN, FORGET, method, epochs=3)
+    assert all(bool(torch.isfinite(p).all()) for p in unlearned.parameters())
+    assert bool(torch.isfinite(torch.tensor(history.loss)).all())
+
+
 # --- several heads, bad arguments -----------------------------------------------------------------------------------
 
 
@@ -299,6 +394,9 @@ def test_methods_for_classifiers_say_so(method: str) -> None:
         (lambda: MinNormOG(strength=3.0), r"strength: expected a number in \[0, 1\], got 3.0"),
         (lambda: MinNormOG(project_every=0), "project_every: expected an integer >= 1, got 0"),
         (lambda: SCRUB(final_epochs=-1), "final_epochs"),
+        (lambda: unlearn(classifier(), RETAIN, FORGET, weight_decay=-1.0), "weight_decay: expected a number >= 0"),
+        (lambda: unlearn(classifier(), RETAIN, FORGET, learning_rate=float("inf")), "learning_rate: expected"),
+        (lambda: unlearn(classifier().half(), RETAIN, FORGET), "float16.*AdamW.*bfloat16"),
         (lambda: unlearn(classifier(), RETAIN, FORGET, "gd", strength=0.1), "'gd' has no hyper-parameters"),
         (lambda: unlearn(classifier(), RETAIN, FORGET, "ridge", noise=0.1), "'ridge' has strength, decay"),
         (lambda: unlearn(classifier(), RETAIN, FORGET, "magic"), "method: expected one of minnorm-og"),
