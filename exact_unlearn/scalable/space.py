@@ -19,7 +19,14 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.rowspace import RankReport, row_space
-from exact_unlearn.scalable.factor import RowFactor, default_tolerance, factors, gram_factor, triangular_factor
+from exact_unlearn.scalable.factor import (
+    RowFactor,
+    default_tolerance,
+    factors,
+    gram_factor,
+    householder_tolerance,
+    triangular_factor,
+)
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, Rows, TorchJacobian
 from exact_unlearn.scalable.team import Team, agreed, team_of
 
@@ -146,6 +153,8 @@ def _orthonormal(
     lengths = torch.linalg.vector_norm(top, dim=0)
     scale = torch.where(lengths > 0, 1.0 / lengths, 0.0)
     left, sigma, right_vectors = (team.agree(part) for part in torch.linalg.svd(top * scale))
+    width = int(team.sum(torch.tensor(matrix.shape[1], device=matrix.device)))
+    tolerance = householder_tolerance(tolerance, k, width)
     rank = int((sigma > tolerance).sum())
     Q = (local @ left[:, :rank]).T.contiguous()
     combine = scale[:, None] * right_vectors[:rank].T / sigma[:rank]  # J.T combine = Q.T, so nu = combine @ y

@@ -46,6 +46,17 @@ def test_right_at_every_rank_and_conditioning(name: str, route: object, rng: np.
     assert factor.null.shape[0] + factor.rank == J.shape[0]
 
 
+@pytest.mark.parametrize("columns", [100, 40_000])
+def test_the_error_of_a_triangle_is_no_row(columns: int, rng: np.random.Generator) -> None:
+    """What QR leaves of dependent rows grows with their length, and never counts as rank."""
+    half = rng.random((6, columns))  # positive: no rounding error cancels another
+    J = DenseTorchJacobian(torch.from_numpy(np.concatenate([half, half, half[:1] + half[1:2]])))
+    factor = tsqr(J, None, default_tolerance(13, torch.float64))
+    assert factor.rank == 6
+    left = factor.null @ (factor.scale[:, None] * J.matrix)
+    assert float(torch.linalg.matrix_norm(left, 2)) <= 10 * default_tolerance(13, torch.float64)
+
+
 @pytest.mark.parametrize("name", RANKED)
 def test_gram_factors_depart_no_more_than_they_say(name: str, rng: np.random.Generator) -> None:
     J, tolerance = given(name, rng)
