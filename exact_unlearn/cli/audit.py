@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", metavar="N", default="0", help='of the live problems; "fresh" draws one (default: 0)')
     parser.add_argument("--quick", action="store_true", help="small live problems only")
+    parser.add_argument("--case", action="append", metavar="WORD", help="only cases whose names contain WORD")
     parser.add_argument("--live-only", action="store_true", help="no fixtures")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="per case (default: 60)")
     parser.add_argument("--every", action="store_true", help="also list fixtures that were answered exactly")
@@ -91,13 +92,14 @@ def _audit(options: argparse.Namespace) -> ReportCard:
     from exact_unlearn.fixtures.audit import make_card, make_plan
     from exact_unlearn.fixtures.worker import Workers, load_function
 
-    function = load_function(_absolute(options.target))
+    function = load_function(options.target)
     settings: dict[str, Any] = {
         "adapter": options.adapter,
         "seed": _seed(options),
         "quick": options.quick,
         "classification": options.classification,
         "live_only": options.live_only,
+        "cases": options.case,
     }
     plan = make_plan(function, **settings)
     with progress(options.quiet) as say:
