@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import exact_unlearn
+from exact_unlearn.report import write_text
 
 from .finding import PROOFS, Claim, Finding, Measurement, Result
 
@@ -109,9 +109,7 @@ def load_or_measure(claim: Claim, cell: Cell, folder: Path | None) -> CellResult
     result = measure_cell(claim, cell)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(_to_json(result)), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, json.dumps(_to_json(result)))
     return result
 
 

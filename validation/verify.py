@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from exact_unlearn.errors import ExactUnlearnError
 from exact_unlearn.report import small, table
 
 from . import registry, report, runner
@@ -28,21 +31,35 @@ def measure(
     if jobs == 1:
         return runner.findings(results, full, folder, progress)
     # spawned, not forked: solvers start threads, and a forked child may inherit a lock that nobody opens again
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
 
         def work(cells: Sequence[runner.Cell]) -> Iterator[runner.CellResult]:
-            folders: Iterable[str | None] = [None if folder is None else str(folder)] * len(cells)
-            return pool.map(_measure_cell, cells, folders)
+            place = None if folder is None else str(folder)
+            # not pool.map, which cancels what it leaves behind: a pool whose workers are gone stumbles over that
+            futures = [pool.submit(_measure_cell, cell, place) for cell in cells]
+            return (future.result() for future in futures)
 
         try:
             return runner.findings(results, full, folder, progress, work)
+        except BrokenProcessPool:
+            raise ExactUnlearnError(
+                "a worker process was killed, perhaps for lack of memory; run the same command again, with fewer "
+                "--jobs: finished cells are kept"
+            ) from None
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # a pool would wait for the cells in hand, minutes perhaps, and for all that are queued behind them
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.kill()
             raise
 
 
 def _follow_parent() -> None:
-    """End this worker when the run is killed; a pool alone would leave it waiting.  Cells are written whole."""
+    """Leave interrupts to the run, and end this worker when the run is killed; a pool alone would leave it waiting.
+    Cells are written whole.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "workers are started by a run"
 
