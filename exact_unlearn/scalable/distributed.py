@@ -14,9 +14,11 @@ of one process, up to the order of sums.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -319,6 +321,24 @@ def write_shards(module: torch.nn.Module, theta: Tensor) -> None:
         for part in parts:
             part.copy_(theta[start : start + part.numel()].reshape(part.shape))
             start += part.numel()
+
+
+def leave() -> NoReturn:
+    """End this process when its part is done and written: wait for the others, destroy the process group, exit with
+    status 0.
+
+    The interpreter is not finalised, for gloo's worker threads may outlive `destroy_process_group`: they are joined
+    when the last reference to the group goes, and caches of device meshes keep one.  Such a thread lets go of the
+    tensors of its last collective a moment after the caller has gone on; if that moment falls into finalisation, its
+    request for the GIL is answered by unwinding the thread, and the process aborts with "terminate called without an
+    active exception" (pytorch issue 190489), everything done and written.  Processes that fail do not come here: an
+    exception ends them as usual.
+    """
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,31 +67,40 @@ def solve_with_processes(
         for i, problem in enumerate(problems):
             problem.save(folder / f"problem{i}.npz")
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        command = [
-            sys.executable,
-            "-m",
-            "exact_unlearn.scalable.launch",
-            name,
-            str(len(problems)),
-            str(size),
-            repr(gap),
-        ]
-        started = [
-            subprocess.Popen([*command, str(rank)], env=environment, stderr=subprocess.PIPE, text=True)
-            for rank in range(size)
-        ]
+        arguments = [name, str(len(problems)), str(size), repr(gap)]
+        command = [sys.executable, "-m", "exact_unlearn.scalable.launch", *arguments]
+        started = []
         try:
-            errors = [process.communicate(timeout=timeout)[1] for process in started]
-        except subprocess.TimeoutExpired:
-            raise SolverError(f"{size} processes did not finish within {timeout:g} s") from None
+            for rank in range(size):
+                with _log(folder, rank).open("w", encoding="utf-8") as log:
+                    started.append(subprocess.Popen([*command, str(rank)], env=environment, stderr=log))
+            failed = _first_failure(started, timeout)
         finally:
             for process in started:
                 process.kill()
                 process.wait()
-        for process, error in zip(started, errors, strict=True):
-            if process.returncode:
-                raise SolverError(f"a process failed: {' '.join(error.split())[-400:]}")
+        if failed is not None:
+            words = _log(folder, failed).read_text(encoding="utf-8", errors="replace").split()
+            raise SolverError(f"process {failed} of {size} failed: {' '.join(words)[-400:]}")
         return [_read(folder / f"answer{i}.npz") for i in range(len(problems))]
+
+
+def _log(folder: Path, rank: int) -> Path:
+    return folder / f"stderr{rank}.txt"
+
+
+def _first_failure(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> int | None:
+    """Wait until all have ended well (None) or one has not: the others would wait for it."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        statuses = [process.poll() for process in started]
+        for rank, status in enumerate(statuses):
+            if status:
+                return rank
+        if all(status == 0 for status in statuses):
+            return None
+        time.sleep(0.02)
+    raise SolverError(f"{len(started)} processes did not finish within {timeout:g} s")
 
 
 def _read(path: Path) -> Whole:
@@ -125,7 +135,6 @@ def work(folder: Path, count: int, size: int, gap: float, rank: int) -> None:
         theta[np.concatenate(parts)] = answer.gathered().numpy()
         if rank == 0:
             np.savez(folder / f"answer{i}.npz", theta=theta, nu=answer.nu.numpy(), gap=answer.gap)
-    dist.destroy_process_group()
 
 
 def _columns(problem: UnlearningProblem, index: Array) -> Array:
@@ -135,3 +144,6 @@ def _columns(problem: UnlearningProblem, index: Array) -> Array:
 
 if __name__ == "__main__":
     work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))
+    from exact_unlearn.scalable.distributed import leave
+
+    leave()

@@ -97,7 +97,7 @@ def main() -> None:
         fsdp(found)
     if rank == 0:
         np.savez(out, **found)
-    dist.destroy_process_group()
+    sharded.leave()
 
 
 def dtensor(J: np.ndarray[Any, Any], found: dict[str, Any]) -> None:

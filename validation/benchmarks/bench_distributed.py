@@ -74,7 +74,7 @@ def work(folder: Path, size: int, case: dict[str, Any], rank: int) -> None:
     import torch
     import torch.distributed as dist
 
-    from exact_unlearn.scalable.distributed import column_range, project_shard, shard_rows
+    from exact_unlearn.scalable.distributed import column_range, leave, project_shard, shard_rows
 
     from .worker import peak_memory
 
@@ -93,7 +93,7 @@ def work(folder: Path, size: int, case: dict[str, Any], rank: int) -> None:
     size_of = float(shard.team.sum(shard.matvec(torch.from_numpy(theta))).norm())
     error = max(abs(cross), float(residual.norm()) / size_of)
     np.save(folder / f"{rank}.npy", np.array([best.seconds, best.cpu, error, memory]))
-    dist.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":
