@@ -28,7 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="RANGE", help="such as 0-9 (the default) or 0,3,5")
     parser.add_argument("--budgets", metavar="LIST", help="epochs of unlearning, of 10,100,1000")
     parser.add_argument("--no-exact-view", action="store_true", help="leave out the exact surrogate solutions")
-    parser.add_argument("--certify", action="store_true", help="prove exact solutions of the first seed as well")
+    parser.add_argument(
+        "--certify",
+        metavar="RANGE",
+        nargs="?",
+        const="",
+        help="prove the exact surrogate solutions of these seeds as well (default: of the first one)",
+    )
+    parser.add_argument(
+        "--lambdas",
+        metavar="LIST",
+        default="0",
+        help="weights of the drift to prove them for, such as 0,9 (default: 0)",
+    )
     parser.add_argument("--jobs", metavar="N", type=int, default=-1, help="processes; -1 (the default): one per core")
     parser.add_argument("--backend", metavar="NAME", help="a joblib back end: loky (the default), dask, ray, ...")
     add_report_arguments(parser)
@@ -79,7 +91,19 @@ def _plan(options: argparse.Namespace, data_poisoning: Any) -> Any:
         plan = replace(plan, seeds=_numbers("--seeds", options.seeds))
     if options.budgets:
         plan = replace(plan, budgets=_numbers("--budgets", options.budgets))
-    return replace(plan, exact_view=plan.exact_view and not options.no_exact_view, certify=options.certify)
+    plan = replace(plan, exact_view=plan.exact_view and not options.no_exact_view, lambdas=_weights(options.lambdas))
+    if options.certify is None:
+        return plan
+    if not plan.exact_view:
+        raise ProblemError("--certify: there is no exact view to prove (--quick and --no-exact-view leave it out)")
+    return replace(plan, certify=_numbers("--certify", options.certify) if options.certify else plan.seeds[:1])
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise ProblemError(f"--lambdas: expected numbers such as 0,9, got {text!r}") from None
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 import exact_unlearn as xu
 from exact_unlearn import sweep
 from exact_unlearn.algorithms import unlearn
+from exact_unlearn.errors import ProblemError
 from validation.experiments import data_poisoning, stacked
 from validation.experiments.data_poisoning import Outcome, Plan
-from validation.experiments.poisoning_certified import certified, certified_row
+from validation.experiments.poisoning_certified import certified, certified_row, certified_texts
 from validation.experiments.poisoning_exact import PUBLISHED_BEST, exact_cell, view
 from validation.experiments.poisoning_grid import METHODS, Run, hyper_parameters, settings, stacks
 from validation.experiments.poisoning_start import Recipe, generator, samples, sup_error, train
@@ -326,7 +327,7 @@ def test_view_measures_what_it_says() -> None:
 
 
 def test_surrogate_at_a_poisoned_network_is_certified(tmp_path: Path) -> None:
-    plan = Plan((0,), (10,), Recipe(width=5, n_retain=6, n_forget=2, epochs=30), certify=True)
+    plan = Plan((0,), (10,), Recipe(width=5, n_retain=6, n_forget=2, epochs=30), certify=(0,))
     for cell in plan.certified():
         exact = exact_cell(0, plan.recipe, steps=1, polishing=20)
         start = train(exact.needs["start"].parameters, {})
@@ -337,3 +338,34 @@ def test_surrogate_at_a_poisoned_network_is_certified(tmp_path: Path) -> None:
         assert row["lower"] <= row["upper"] <= row["lower"] * (1 + 1e-15)
         assert row["disagreement"] < 1e-8
     assert [cell.parameters["variant"] for cell in plan.certified()] == ["trained", "polished"]
+
+
+def test_exact_view_and_proofs_reach_tables_and_json(tmp_path: Path) -> None:
+    axes = {(m, 10): {name: values[:1] for name, values in hyper_parameters(m, 10).items()} for m in METHODS}
+    recipe = Recipe(width=5, n_retain=6, n_forget=2, epochs=30)
+    plan = Plan((0, 1), (10,), recipe, axes, certify=(1,), lambdas=(0.0, 9.0))
+    outcome = data_poisoning.run(plan, tmp_path / "cells", tmp_path / "out")
+    names = {path.name for path in outcome.files}
+    assert {"exact.md", "certified.md", "figure_exact.png"} <= names
+    exact = json.loads(json.dumps(outcome.tree()))["exact_view"]
+    assert [one["seed"] for one in exact["seeds"]] == [0, 1]
+    assert exact["seeds"][1]["edge_gap"] == pytest.approx(float(edge_gaps([1], recipe)[0]))
+    proved = [(row["seed"], row["variant"], row["lam"], row["proof"], row["gap"]) for row in exact["certified"]]
+    assert proved == [(1, name, lam, "exact", 0.0) for name in ("trained", "polished") for lam in (0.0, 9.0)]
+    lines = (tmp_path / "out" / "certified.md").read_text().splitlines()
+    assert len(lines) == 2 + 4
+    assert "certified, seed 1, polished, lam = 9" in outcome.text()
+
+
+def test_a_proved_value_is_shown_in_the_digits_that_its_bounds_share() -> None:
+    row = {"seed": 3, "variant": "trained", "lam": 0.0, "proof": "exact", "gap": 0.0, "drift": 2.0, "disagreement": 0.0}
+    assert certified_texts({**row, "lower": 1.25, "upper": 1.25 + 1e-15})[3] == "1.25"
+    assert certified_texts({**row, "lower": 1.2301, "upper": 1.2304})[3] == "1.23"
+    assert certified_texts({**row, "lower": 1.0, "upper": 9.0})[3] == "1.0 to 9.0"
+
+
+def test_only_seeds_of_the_run_and_weights_that_are_weights_are_proved() -> None:
+    with pytest.raises(ProblemError, match="certify: expected some of the seeds 0, 1, got 7"):
+        Plan((0, 1), certify=(7,))
+    with pytest.raises(ProblemError, match="lambdas: expected finite numbers >= 0, got -1"):
+        Plan((0, 1), certify=(0,), lambdas=(-1.0,))

@@ -25,7 +25,7 @@ from exact_unlearn import codec, report, sweep
 from exact_unlearn.errors import ProblemError
 
 from . import poisoning_exact, poisoning_figures, poisoning_tables
-from .poisoning_certified import certified_cell, certified_row
+from .poisoning_certified import CERTIFIED_HEADER, certified_cell, certified_row, certified_texts
 from .poisoning_exact import PUBLISHED_BEST
 from .poisoning_grid import BUDGETS, METHODS, grid_cell
 from .poisoning_start import Recipe
@@ -41,7 +41,8 @@ QUICK_EPOCHS = 8_000
 class Plan:
     """What to run.  axes: hyper-parameters to search, by (method, budget); None: the grid of the paper.
 
-    certify: prove the exact view's surrogate solutions of the first seed (minutes each).
+    certify: seeds whose exact surrogate solutions are proved, for theta* as trained and polished and each of `lambdas`,
+    the weights of the squared drift (a minute and a half of processor time each).
     """
 
     seeds: tuple[int, ...] = tuple(range(10))
@@ -49,11 +50,18 @@ class Plan:
     recipe: Recipe = field(default_factory=Recipe)
     axes: Axes | None = None
     exact_view: bool = True
-    certify: bool = False
+    certify: tuple[int, ...] = ()
+    lambdas: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ProblemError("seeds: expected at least one")
+        for seed in self.certify:
+            if seed not in self.seeds:
+                raise ProblemError(f"certify: expected some of the seeds {', '.join(map(str, self.seeds))}, got {seed}")
+        for lam in self.lambdas:
+            if not 0 <= lam < float("inf"):
+                raise ProblemError(f"lambdas: expected finite numbers >= 0, got {lam}")
         for budget in self.budgets:
             if budget not in BUDGETS:
                 raise ProblemError(f"budgets: expected some of {', '.join(map(str, BUDGETS))}, got {budget}")
@@ -76,10 +84,11 @@ class Plan:
         return found + self.certified()
 
     def certified(self) -> list[sweep.Cell]:
-        """The cells with proofs: the first seed, as trained and polished, lam = 0."""
-        if not (self.exact_view and self.certify):
+        """The cells with proofs."""
+        if not self.exact_view:
             return []
-        return [certified_cell(self.seeds[0], self.recipe, variant, 0.0) for variant in poisoning_exact.VARIANTS]
+        kinds = [(variant, lam) for variant in poisoning_exact.VARIANTS for lam in self.lambdas]
+        return [certified_cell(seed, self.recipe, *kind) for seed in self.certify for kind in kinds]
 
 
 def quick_plan() -> Plan:
@@ -237,8 +246,15 @@ def _write_tables(outcome: Outcome, errors: Sequence[poisoning_tables.Errors], o
     if outcome.exact is not None:
         rows = [[row["what"], row["trained"], row["polished"]] for row in outcome.exact["rows"]]
         text = poisoning_tables.markdown(("median over the seeds", "as trained", "polished"), rows)
+        text += "\n\n" + poisoning_tables.markdown(
+            poisoning_exact.SEED_HEADER, poisoning_exact.seed_rows(outcome.exact)
+        )
         codec.write_atomically(output / "exact.md", (text + "\n").encode())
         yield output / "exact.md"
+    if outcome.exact is not None and outcome.exact.get("certified"):
+        text = poisoning_tables.markdown(CERTIFIED_HEADER, map(certified_texts, outcome.exact["certified"]))
+        codec.write_atomically(output / "certified.md", (text + "\n").encode())
+        yield output / "certified.md"
     everything = output / "errors.json"
     codec.write_atomically(everything, _errors_text(outcome.plan.seeds, errors).encode())
     yield everything
@@ -254,9 +270,7 @@ def _errors_text(seeds: Sequence[int], errors: Sequence[poisoning_tables.Errors]
         settings = [list(setting.values()) for setting in one.combinations]
         lines.append(json.dumps({**head, "settings": settings, "sup_error": values}, separators=(",", ":")))
     body = ",\n".join(lines)
-    return (
-        f'{{"schema":"exact-unlearn/data-poisoning-errors","version":1,"seeds":{list(seeds)},"grid":[\n{body}\n]}}\n'
-    )
+    return f'{{"schema":"exact-unlearn/data-poisoning-errors","version":1,"seeds":{list(seeds)},"grid":[\n{body}\n]}}\n'
 
 
 def _rounded(value: float) -> float | None:

@@ -61,3 +61,16 @@ def certified_row(cell: Cell, result: Result) -> dict[str, Any]:
     numbers = {name: float(result[name][0]) for name in ("gap", "drift", "disagreement")}
     about = {name: cell.parameters[name] for name in ("seed", "variant", "lam")}
     return {**about, "proof": str(result["proof"]), "lower": lower, "upper": upper, **numbers}
+
+
+CERTIFIED_HEADER = ("seed", "theta*", "λ", "proved value", "proof", "gap", "|D|", "our point, in |D|")
+
+
+def certified_texts(row: Mapping[str, Any]) -> list[str]:
+    """One line of the table: the proved interval in as many digits as its ends share, at most 12."""
+    shared = next(
+        (text for digits in range(12, 0, -1) if (text := f"{row['lower']:.{digits}g}") == f"{row['upper']:.{digits}g}"),
+        f"{row['lower']!r} to {row['upper']!r}",
+    )
+    numbers = f"{row['gap']:g}", f"{row['drift']:.4g}", f"{row['disagreement']:.1e}"
+    return [str(row["seed"]), row["variant"], f"{row['lam']:g}", shared, row["proof"], *numbers]

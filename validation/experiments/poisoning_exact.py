@@ -32,7 +32,7 @@ from exact_unlearn import sweep
 from exact_unlearn.sweep import Cell, Result
 
 from .poisoning_grid import Run, Walk
-from .poisoning_start import Recipe, grid, reproducible, samples, start_cell, sup_error
+from .poisoning_start import HALF_WIDTH, Recipe, grid, reproducible, samples, start_cell, sup_error
 from .stacked import predict
 from .stacked_projection import dense_jacobian, interpolate, project, surrogate_step
 
@@ -149,8 +149,9 @@ def walk_minnorm(parameters: Mapping[str, Any], start: Result) -> dict[str, Any]
 
 
 def summary(seeds: Sequence[int], recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Medians over the seeds as a table of texts, and the numbers behind it."""
+    """Medians over the seeds as a table of texts, and what differs from seed to seed as numbers."""
     results = [sweep.load(exact_cell(seed, recipe), folder) for seed in seeds]
+    starts = [sweep.load(start_cell(seed, recipe), folder) for seed in seeds]
     both = {name: [result[name] for result in results] for name in VARIANTS}
     rows: list[dict[str, str]] = []
 
@@ -182,7 +183,53 @@ def summary(seeds: Sequence[int], recipe: Recipe, folder: Path) -> dict[str, Any
         reached = [value for value in steps if value is not None]
         told[name] = f"{len(reached)} of {len(seeds)}" + (f", median {np.median(reached):g}" if reached else "")
     rows.append({"what": "restored steps: seeds that reach sup error 1, and after how many", **told})
-    return {"rows": rows}
+    return {
+        "rows": rows,
+        "seeds": [_one_seed(seed, recipe, *pair) for seed, *pair in zip(seeds, starts, results, strict=True)],
+    }
+
+
+SEED_HEADER = (
+    "seed",
+    "training MSE",
+    "residual at theta*: trained",
+    "polished",
+    "nearest retained to a poisoned sample",
+    "edge gap",
+    "sup error after restored steps, trained: " + ", ".join(f"λ = {1 / s - 1:.3g}" for s in STEP_STRENGTHS),
+    "MinNorm-OG",
+)
+
+
+def _one_seed(seed: int, recipe: Recipe, start: Result, result: Result) -> dict[str, Any]:
+    """What differs from seed to seed: where its samples lie, how well theta* fits them, where the steps end."""
+    x_retain, x_forget = (np.sort(np.array(start[name], dtype=float)) for name in ("x_retain", "x_forget"))
+    edges = x_retain[0] + HALF_WIDTH, HALF_WIDTH - x_retain[-1]
+    return {
+        "seed": seed,
+        "training_mse": float(start["mse"][0]),
+        "residual": {name: float(result[name]["residual"][0]) for name in VARIANTS},
+        "nearest": float(np.abs(x_retain[:, None] - x_forget).min()),
+        "edge_gap": float(max(edges)),
+        "restored": [float(value) for value in result["trained"]["restored"]["sup_error"][-1]],
+        "minnorm-og": float(result["minnorm-og"]["sup_error"][-1]),
+    }
+
+
+def seed_rows(exact: Mapping[str, Any]) -> list[list[str]]:
+    """The table of SEED_HEADER."""
+    return [
+        [
+            str(one["seed"]),
+            f"{one['training_mse']:.1e}",
+            *(f"{one['residual'][name]:.2g}" for name in VARIANTS),
+            f"{one['nearest']:.3f}",
+            f"{one['edge_gap']:.2f}",
+            ", ".join(f"{value:.2f}" for value in one["restored"]),
+            f"{one['minnorm-og']:.2f}",
+        ]
+        for one in exact["seeds"]
+    ]
 
 
 def _steps_to(errors: Any, level: float) -> int | None:
