@@ -103,12 +103,14 @@ def _audit(options: argparse.Namespace) -> ReportCard:
     }
     plan = make_plan(function, **settings)
     with progress(options.quiet) as say:
+        count = len(plan.trials)
 
         def tell(index: int) -> None:
-            say(f"{plan.trials[index].name} ({index + 1} of {len(plan.trials)})")
+            if index % max(1, count // 10) == 0:
+                say(f"{plan.trials[index].name} ({index + 1} of {count})")
 
         workers = Workers(_absolute(options.target), settings | {"seed": plan.seed}, options.timeout)
-        outcomes = workers.run(len(plan.trials), tell)
+        outcomes = workers.run(count, tell)
         say("grading")
         return make_card(plan, outcomes, options.regularizer, options.target)
 
