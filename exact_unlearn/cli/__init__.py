@@ -32,6 +32,7 @@ VERBS = {
     "program": "write the explicit QP, LP, SOCP, SDP or MILP of a problem",
     "theorems": "verify the results of the paper numerically, with proofs, figures and a report",
     "experiment": "the experiments of the paper, resumable; data-poisoning in full or --quick",
+    "fixtures": "golden cases with certified answers; generate, verify, list, export",
     "audit": "anybody's unlearning function against certified answers; a report card",
     "crosscheck": "closed form, CVXPY, torch and processes on one table of problems, judged by certificates",
     "bench": "side by side with peers, as ratios, each in a process of its own",
