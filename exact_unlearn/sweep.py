@@ -142,11 +142,15 @@ def run(
 
 
 def load(cell: Cell, folder: str | Path) -> Result:
-    """The result of `cell`; FileFormatError if its file is missing, damaged or of another cell."""
+    """The result of `cell`; FileFormatError, with the remedy, if its file is missing, damaged or of another cell."""
     path = cell.path(Path(folder))
-    tree = load_object(path, SCHEMA)
+    remedy = "; delete it, and the next run computes it again" if path.exists() else ""
+    try:
+        tree = load_object(path, SCHEMA)
+    except FileFormatError as error:
+        raise FileFormatError(f"{error}{remedy}") from None
     if tree.get("cell") != canonical(cell.description):
-        raise FileFormatError(f"{path}: holds the result of another cell than its name says")
+        raise FileFormatError(f"{path}: holds the result of another cell than its name says{remedy}")
     result: Result = tree["result"]
     return result
 

@@ -83,10 +83,10 @@ def test_files_of_other_cells_and_damaged_files_are_refused(tmp_path: Path) -> N
     one, two = (sweep.Cell("square", square, {"x": x}) for x in (1, 2))
     sweep.run([one, two], tmp_path)
     two.path(tmp_path).write_bytes(one.path(tmp_path).read_bytes())
-    with pytest.raises(FileFormatError, match="another cell"):
+    with pytest.raises(FileFormatError, match="another cell than its name says; delete it, and the next run"):
         sweep.load(two, tmp_path)
     one.path(tmp_path).write_bytes(one.path(tmp_path).read_bytes()[:-30])
-    with pytest.raises(FileFormatError):
+    with pytest.raises(FileFormatError, match="delete it"):
         sweep.load(one, tmp_path)
     with pytest.raises(FileFormatError):
         sweep.load(sweep.Cell("square", square, {"x": 3}), tmp_path)
