@@ -82,7 +82,7 @@ function feasible(P, drift, kept) {
 }
 
 // [R(theta) from below, from above]
-function regularizer(P, theta, factors) {
+export function regularizer(P, theta, factors) {
   const { R } = P;
   if (R.separable) { const v = sum(theta.map((x, j) => value(coordinate({ ...P, lam: ZERO, mu: ZERO }, ZERO, j), x))); return [v, v]; }
   if (R.name === "l2") return roots(sum(theta.map((x, j) => R.w[j].times(x.squared()))));
@@ -98,7 +98,7 @@ function regularizer(P, theta, factors) {
 }
 
 // A^T V, row-major (m, l)
-function predictor(R, theta) {
+export function predictor(R, theta) {
   const out = Array(R.m * R.l).fill(ZERO);
   for (let a = 0; a < R.h; a++) for (let c = 0; c < R.m; c++) for (let o = 0; o < R.l; o++) {
     out[c * R.l + o] = out[c * R.l + o].plus(theta[R.start + a * R.m + c].times(R.V[a * R.l + o]));
