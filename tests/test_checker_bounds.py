@@ -358,6 +358,51 @@ def is_unique(
     return bool(verdict.unique)
 
 
+def problem_of(regularizer: dict[str, Any], drift: list[dict[str, Any]], rows: list[Numbers]) -> dict[str, Any]:
+    """theta* = (1, 1), b = 0, everything free."""
+    entries = [entry for row in rows for entry in row]
+    return {
+        "schema": "exact-unlearn/problem",
+        "version": 1,
+        "theta_star": array([1, 1], 2),
+        "jacobian": {"kind": "dense", "matrix": array(entries, len(rows), 2)},
+        "rhs": array([0] * len(rows), len(rows)),
+        "free": array([1, 1], 2),
+        "regularizer": regularizer,
+        "drift_penalty": drift,
+    }
+
+
+def certificate_of(proof: str, **parts: Any) -> dict[str, Any]:
+    return {"schema": "exact-unlearn/certificate", "version": 1, "kind": "bounds", "claims": {"proof": proof}, **parts}
+
+
+def test_a_root_is_not_mixed_with_another_slack() -> None:
+    """theta* = (1, 1), |D|_inf <= 1/2, no rows: the optimum is (1/2)^(1/2), and the bound from theta* attains it.
+
+    Up to the rounding of roots: if only one of two slacks took them as exact, the bound would lie above the optimum.
+    """
+    box = {"name": "trust_region", "radius": "1/2", "norm": "inf"}
+    problem = problem_of({"name": "l2", "weights": None}, [box], [])
+    dual = {"nu": [], "g": vec({0: Q(1), 1: Q(1)})}
+    certificate = certificate_of("repaired", primal={"base": "theta_star", "parts": []}, dual=dual)
+    verdict = checker.check(problem, certificate)
+    assert verdict.proved
+    assert Q(1, 2) - TINY < verdict.lower**2 <= Q(1, 2)
+
+
+def test_a_count_says_nothing_about_rows_that_are_nearly_met() -> None:
+    """10^-9 theta_1 = 10^-9 needs theta_1; to within 10^-6 nothing is needed."""
+    rows, tau = [[Q(1, 10**9), Q(0)]] * 2, Q(1, 10**6)
+    problem = problem_of({"name": "l0", "labels": None}, [], rows)
+    primal = {"base": "zero", "parts": [{"indices": [0], "nums": ["1"], "den": "1"}]}
+    kept = {"kept": [0], "tau": text(tau)}
+    verdict = checker.check(problem, certificate_of("exact", rows=kept, count={"exhausted": 0}, primal=primal), tau)
+    assert verdict.proved
+    assert verdict.lower == 1
+    assert verdict.robust_lower == 0
+
+
 def test_uniqueness_by_hand() -> None:
     half, one, none = Q(1, 2), Q(1), Q(0)
     assert not is_unique("linf", [[1, 0, 0]], [2, 1, 0], [2, 1, 0], [one])  # the others may move within +-2

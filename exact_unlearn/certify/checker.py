@@ -163,6 +163,7 @@ def read_problem(source: Any) -> Any:
     arrays: dict[str, Any] = {}
     if not isinstance(source, (str, Path)):
         return resolve(source if isinstance(source, Mapping) else source.to_tree())
+    require(Path(source).is_file(), f"{source!s} is no file")
     if Path(source).suffix == ".json":
         return parse(Path(source).read_bytes())
     for name, kind, shape, raw in stored(Path(source)):
@@ -343,9 +344,9 @@ class Proof:
         self.sigma = self.s if free or not self.bounded else ONE
         h = [self.s * x + (self.sigma - self.s) * z for x, z in zip(rest, self.z, strict=True)]
         found = [slack(ZERO, ZERO, self.psi, x, D, y) for x, D, y in zip(self.x, self.D, h, strict=True)]
-        aligned = free and pairing > 0 and top and self.root is not None and pairing**2 == self.root * top
-        self.slack = sum((s for s, _ in found), ZERO if aligned else self.value - self.s * pairing)
-        self.pins = [pin for _, pin in found]
+        self.pins, others = [pin for _, pin in found], total(s for s, _ in found)
+        aligned = free and not others and pairing > 0 and top and self.root and pairing**2 == self.root * top
+        self.slack = others if aligned else others + self.value - self.s * pairing
 
     def count(self) -> Q:
         """What every feasible theta costs: groups that are forced, more than `exhausted` others, drift of the rest."""
@@ -459,7 +460,7 @@ def judge(proof: Proof, spec: Any, tau: Q | None) -> Verdict:  # Rejected, if it
         return found
     own = number(rows["tau"], 0)
     wide, fits = tau or own, tau is not None and max(own, proof.error) <= tau
-    robust = max(ZERO, lower - wide * proof.sigma * total(map(abs, proof.nu.values())))
+    robust = max(ZERO, lower - wide * proof.sigma * total(map(abs, proof.nu.values()))) * (proof.name not in COUNTS)
     more = f"for {len(proof.kept)} of {len(proof.rows)} rows; theta violates the others by at most {show(proof.error)}"
     more += f"; where |J D - b| <= {show(wide)} values are >= {show(robust)}" + "; --tau says no" * (not fits)
     return replace(found, proved=fits, sentences=(text, more), residual=proof.error, robust_lower=robust)
@@ -472,6 +473,7 @@ def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
         raise Rejected(f"the problem cannot be used: {type(error).__name__}: {error!s:.200}") from None
     try:
         if isinstance(certificate, (str, Path)):
+            require(Path(certificate).is_file(), f"{certificate!s:.200} is no file")
             require(Path(certificate).stat().st_size <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB")
             certificate = parse(Path(certificate).read_bytes())
         found = judge(proof or Proof(certificate["problem"]), certificate, tau and number(tau, 0))
@@ -482,7 +484,6 @@ def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
         return replace(found, proved=False, sentences=(*found.sentences, about))
     except Exception as error:
         return Verdict(False, (f"not proved: {error if isinstance(error, Rejected) else repr(error)!s:.200}",))
-
 def main(arguments: list[str]) -> int:  # 0 proved, 1 not, 2 unusable, 3 proved for the embedded problem or some rows
     try:
         tau = float(arguments.pop(arguments.index("--tau") + 1)) if "--tau" in arguments else None
