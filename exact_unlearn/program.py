@@ -88,8 +88,12 @@ class ExplicitProgram:
         return np.asarray(self.theta_offset + self.theta_map @ z)
 
     def nu(self, y: Array) -> Array:
-        """Multipliers (k,) of the caller's J from the multipliers y (m,) of A z + s = b."""
-        return np.asarray(self.nu_map @ y[: self.nu_map.shape[1]])
+        """Multipliers (k,) of the caller's J from the multipliers y (m,) of A z + s = b.
+
+        For a J of subnormal numbers they can lie beyond the range of floats; they are cut off there.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(np.nan_to_num(self.nu_map @ y[: self.nu_map.shape[1]]))
 
     def value(self, z: Array) -> float:
         """The objective at z, constant included: R + Rhat at theta(z) when the epigraphs are tight."""
@@ -310,16 +314,21 @@ def _elastic_net(R: Any, theta_star: Array, free: Array) -> Epigraph:
 
 
 def _linf(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    """t >= w_i |theta_i|; of the frozen coordinates only the largest can matter."""
+    """unit t >= w_i |theta_i|; of the frozen coordinates only the largest can matter.
+
+    unit: 1, or the largest weight where that is far from 1: t then has the size of theta, as solvers like it.
+    """
     d, w = theta_star.size, _weights(R, theta_star.size)
-    where = np.flatnonzero(free & (w > 0))
+    peak = float(np.max(w, initial=0.0)) or 1.0
+    unit = 1.0 if 2.0**-10 < peak < 2.0**10 else peak
+    w, where = w / unit, np.flatnonzero(free & (w > 0))
     frozen = np.where(free, 0.0, w * np.abs(theta_star))
     if frozen.any():
         where = np.append(where, int(np.argmax(frozen)))
     E, F = _pick(where, w[where], d), sp.csr_array(-np.ones((where.size, 1)))
     zero = np.zeros(where.size)
     floor = ("nonneg", sp.csr_array((1, d)), sp.csr_array([[-1.0]]), np.zeros(1))  # t >= 0 when nothing else bounds it
-    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), floor], np.ones(1))
+    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), floor], np.full(1, unit))
 
 
 def _cone(rows: sp.csr_array, aux: int, n_aux: int) -> tuple[str, sp.csr_array, sp.csr_array, Array]:

@@ -123,8 +123,10 @@ def row_space(J: Array) -> RowSpace:
 
 
 def _scaled(values: Array, exponents: Array) -> Array:
-    """values * 2^exponents, exact."""
-    return np.asarray(np.ldexp(values, exponents))
+    """values * 2^exponents, exact within the range of floats; what lies beyond (J of subnormal numbers) is cut off."""
+    limit = float(np.finfo(np.float64).max)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(np.ldexp(values, exponents), -limit, limit))
 
 
 def _refined_solve(A: Array, lu: tuple[Array, Array], B: Array, transposed: bool = False) -> Array:

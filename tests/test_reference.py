@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -69,6 +70,79 @@ def test_degenerate_instances(name: str, regularizer: str) -> None:
     # nu is rounded to floats: that alone leaves cond(J) * eps in J.T nu
     assert solution.rank is not None
     assert solution.dual_residual() <= max(TOLERANCES["residual"], 100 * solution.rank.condition * 2e-16)
+
+
+@pytest.mark.parametrize("radius", [1e3, 1e12, 1e200])
+@pytest.mark.parametrize("norm", [2, np.inf])
+@pytest.mark.parametrize("regularizer", regularizers())
+def test_a_region_that_nothing_touches_changes_nothing(regularizer: str, norm: float, radius: float) -> None:
+    """The radius must not become the scale to which a back end rounds everything else."""
+    drift = xu.SquaredDrift(0.3) + xu.TrustRegion(radius, norm) + xu.L1Drift(0.1)
+    problem = gaussian_problem(regularizers()[regularizer], drift)
+    without = xu.solve(gaussian_problem(regularizers()[regularizer], xu.SquaredDrift(0.3) + xu.L1Drift(0.1)))
+    solution = xu.solve(problem)
+    assert solution.status is Status.OPTIMAL, solution.message
+    assert solution.problem is problem
+    assert solution.value == pytest.approx(without.value, rel=TOLERANCES["value"])
+    assert solution.is_optimal(TOLERANCES["residual"])
+    assert [part.shape for part in solution.drift_subgradients or ()] == [(12,)] * 3
+
+
+@pytest.mark.parametrize("exponent", [-1050, -500, 500])
+@pytest.mark.parametrize("regularizer", sorted(regularizers().keys() - {"elastic net"}))  # a sum of two powers of u
+def test_parameters_of_any_size(regularizer: str, exponent: int) -> None:
+    """theta* and radius times u: the same answer times u."""
+    J, theta = instances()["gaussian"]
+    R = regularizers()[regularizer]
+    usual = xu.solve(UnlearningProblem(theta, J, R, xu.TrustRegion(0.7)))
+    problem = UnlearningProblem(np.ldexp(theta, exponent), J, R, xu.TrustRegion(math.ldexp(0.7, exponent)))
+    solution = xu.solve(problem)
+    assert solution.status is Status.OPTIMAL, solution.message
+    rounding = 2.0 ** max(-1074 - exponent, -1074)  # of subnormal numbers
+    close = TOLERANCES["theta of a SOCP"] * float(np.max(np.abs(usual.theta))) + 2 * rounding
+    assert np.max(np.abs(np.ldexp(solution.theta, -exponent) - usual.theta)) <= close
+
+
+@pytest.mark.parametrize("regularizer", ["weighted l1", "weighted linf", "weighted squared l2", "weighted group l2"])
+@pytest.mark.parametrize("factor", [1e-8, 1e8])
+@pytest.mark.parametrize("drift", [None, xu.SquaredDrift(0.3), xu.TrustRegion(0.2, np.inf)])
+def test_weights_of_any_size(regularizer: str, factor: float, drift: Any) -> None:
+    R = regularizers()[regularizer]
+    heavy = type(R)(R.labels, factor * R.weights) if regularizer == "weighted group l2" else type(R)(factor * R.weights)
+    problem = gaussian_problem(heavy, drift)
+    optimum = float(xu.certify(problem).upper or 0)
+    assert xu.solve(problem).value == pytest.approx(optimum, rel=TOLERANCES["value"])
+
+
+@pytest.mark.parametrize("regularizer", ["l1", "linf", "l1 with zero weights"])
+def test_a_small_curvature_decides(regularizer: str) -> None:
+    """Among the optima of a degenerate LP, the one nearest to theta*."""
+    J, theta = instances()["gaussian"]
+    problem = UnlearningProblem(theta, J[:, [0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7]], regularizers()[regularizer])
+    problem = replace(problem, drift_penalty=xu.SquaredDrift(1e-6))
+    certificate = xu.certify(problem)
+    assert certificate.theta is not None
+    assert np.max(np.abs(xu.solve(problem).theta - certificate.theta)) <= TOLERANCES["theta of a QP or LP"]
+
+
+def test_a_large_curvature_hardly_lets_anything_move() -> None:
+    """D loses its digits in theta* + D, and lam D with it; the multipliers know it better."""
+    for regularizer in ("squared l2", "l1", "elastic net"):
+        solution = xu.solve(gaussian_problem(regularizers()[regularizer], xu.SquaredDrift(1e8)))
+        assert solution.status is Status.OPTIMAL, solution.message
+
+
+def test_multipliers_beyond_floats_are_cut_off() -> None:
+    J, theta = instances()["gaussian"]
+    solution = xu.solve(UnlearningProblem(theta, J * 1e-310, xu.SquaredL2()))
+    assert solution.status is Status.OPTIMAL, solution.message
+    assert np.isfinite(solution.nu).all()
+
+
+def test_nothing_moves_where_r_is_zero_already() -> None:
+    solution = xu.solve(gaussian_problem(xu.ElasticNet(0.0, 0.0), xu.SquaredDrift(0.3) + xu.TrustRegion(1.0)))
+    assert solution.status is Status.OPTIMAL
+    assert not solution.drift.any()
 
 
 def mixed() -> list[tuple[str, str, str, str]]:

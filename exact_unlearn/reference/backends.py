@@ -96,7 +96,7 @@ def run(
     import cvxpy as cp
 
     began = time.perf_counter()
-    scaled, length, cost = _normalised(program, length)
+    scaled, length, cost = normalised(program, length)
     problem, z, constraints = _cvxpy_problem(scaled)
     options = _options(solver, accuracy, time_limit)
     try:
@@ -117,7 +117,7 @@ def run(
     return BackendAnswer(solver, claim, point, y, max(0.0, elapsed - solving), solving, detail)
 
 
-def _normalised(program: ExplicitProgram, length: float) -> tuple[ExplicitProgram, float, float]:
+def normalised(program: ExplicitProgram, length: float) -> tuple[ExplicitProgram, float, float]:
     """The program in units in which parameters and objective have size 1, by powers of two; cones do not notice."""
     length = _power_of_two(length)
     P, q = program.P * length**2, program.q * length

@@ -8,14 +8,19 @@ section 5, used after every back end).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from exact_unlearn.jacobian import Array
 from exact_unlearn.program import ExplicitProgram
+from exact_unlearn.reference.backends import normalised
 
-REGULARISATION = 1e-8
+REGULARISATIONS = (1e-8, 1e-13)
+"""The second is for curvatures near or below the first, with which refinement converges slowly or not at all."""
+
 ROUNDS = 4
 REFINEMENTS = 12
 
@@ -36,10 +41,18 @@ def kkt_error(program: ExplicitProgram, z: Array, y: Array) -> float:
     return max(float(np.max(np.abs(part), initial=0.0)) for part in parts)
 
 
-def polish(program: ExplicitProgram, z: Array, y: Array) -> tuple[Array, Array]:
-    """(z, y) improved on its active set; returned unchanged if nothing better is found.
+def polish(program: ExplicitProgram, z: Array, y: Array, length: float = 1.0) -> tuple[Array, Array]:
+    """(z, y) improved on its active set; returned unchanged if nothing better is found.  length: the size of theta.
 
-    Inequality i counts as active when y_i > s_i.  After a solve the set is read off again, a few times, and the best
+    It works in units in which parameters and slopes are near 1, for regularisation and errors are absolute.
+    """
+    scaled, length, cost = normalised(program, length)
+    z, y = _polished(scaled, z / length, y * (length / cost))
+    return z * length, y * (cost / length)
+
+
+def _polished(program: ExplicitProgram, z: Array, y: Array) -> tuple[Array, Array]:
+    """Inequality i counts as active when y_i > s_i.  After a solve the set is read off again, a few times, and the best
     point by `kkt_error` is kept: a wrong guess can cost time, never accuracy.
     """
     best, best_error = (z, y), kkt_error(program, z, y)
@@ -62,24 +75,36 @@ def polish(program: ExplicitProgram, z: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _newton(program: ExplicitProgram, z: Array, y: Array, active: Array) -> tuple[Array, Array] | None:
-    """The point nearest (z, y) with stationarity and A_active z = b_active, or None if the factorisation fails."""
+    """The point nearest (z, y) with stationarity and A_active z = b_active, or None if no factorisation succeeds."""
     rows = sp.csr_array(program.A)[np.flatnonzero(active)]
-    b, n, m = program.b[active], z.size, int(active.sum())
-    ridge = REGULARISATION * sp.block_diag([sp.eye_array(n), -sp.eye_array(m)])
+    n, m = z.size, int(active.sum())
     K = sp.block_array([[program.P, rows.T], [rows, None]], format="csc")
+    signs = sp.block_diag([sp.eye_array(n), -sp.eye_array(m)])
+    target = np.concatenate([-program.q, program.b[active]])
+    point, solved = np.concatenate([z, y[active]]), False
+    for size in REGULARISATIONS:
+        refined = _refined(K, sp.csc_matrix(K + size * signs), target, point)
+        if refined is not None:
+            (point, converged), solved = refined, True
+            if converged:
+                break
+    multipliers = np.zeros_like(y)
+    multipliers[active] = point[n:]
+    return (point[:n], multipliers) if solved else None
+
+
+def _refined(K: Any, regularised: Any, target: Array, start: Array) -> tuple[Array, bool] | None:
+    """`start` moved towards K x = target by iterative refinement, and whether it got there; None if it cannot start."""
     try:
-        factor = splu(sp.csc_matrix(K + ridge))
+        factor = splu(regularised)
     except RuntimeError:
         return None
-    point = np.concatenate([z, y[active]])
-    target = np.concatenate([-program.q, b])
+    point = start
     for _ in range(REFINEMENTS):
         correction = factor.solve(target - K @ point)
         if not np.isfinite(correction).all():
             return None
         point = point + correction
         if np.max(np.abs(correction), initial=0.0) <= 1e-16 * np.max(np.abs(point), initial=0.0):
-            break
-    multipliers = np.zeros_like(y)
-    multipliers[active] = point[n:]
-    return point[:n], multipliers
+            return point, True
+    return point, False

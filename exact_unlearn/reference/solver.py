@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -16,12 +18,16 @@ from exact_unlearn.reference import backends
 from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import solve_counting
 from exact_unlearn.reference.polish import polish
+from exact_unlearn.reference.units import rescaled
 from exact_unlearn.regularizers import PredictorNorm
 from exact_unlearn.rowspace import RowSpace
 from exact_unlearn.solution import Solution, Status
 
 ACCURACY = 1e-9
 """Default for the largest of primal residual, dual residual and relative gap of an answer called optimal."""
+
+WIDE = 16.0
+"""A trust region this many times wider than the parameters is left out at first."""
 
 INCONSISTENT = 1e-9
 """A dropped row contradicts the kept ones when it misses by more than this, relative to its terms."""
@@ -52,6 +58,9 @@ def solve(
         time_limit = _positive("time_limit", time_limit)
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    own = rescaled(problem)
+    if own is not None:
+        return own.back(solve(own.problem, solver, accuracy, time_limit))
     began = time.perf_counter()
     assembly = assemble(problem)
     compiling = time.perf_counter() - began
@@ -60,10 +69,13 @@ def solve(
     conflict = _conflict(problem, assembly.rows)
     if conflict is not None:
         return conflict
+    slack = _without_wide_regions(problem, assembly, solver, accuracy, time_limit)
+    if slack is not None:
+        return slack
     if problem.regularizer.integer:
         return solve_counting(problem, assembly, names[0], time_limit, compiling)
-    if not problem.theta_star.any() and not problem.rhs.any():
-        return _at_zero(problem, assembly, compiling)
+    if not problem.rhs.any() and not problem.regularizer.value(problem.theta_star):
+        return _at_rest(problem, assembly, compiling)
     best: Solution | None = None
     for name in names:
         candidate = _attempt(problem, assembly, name, accuracy, time_limit, compiling)
@@ -75,12 +87,39 @@ def solve(
     return best
 
 
-def _at_zero(problem: UnlearningProblem, assembly: Assembly, seconds: float) -> Solution:
-    """theta* = 0 and b = 0: every R and every drift penalty is smallest where theta stands."""
+def _without_wide_regions(
+    problem: UnlearningProblem, assembly: Assembly, solver: str | None, accuracy: float, time_limit: float | None
+) -> Solution | None:
+    """The optimum without the trust regions that are far wider than the parameters, if it lies within them.
+
+    A region that the optimum respects changes nothing, but its radius would set the scale to which a back end rounds
+    everything else.
+    """
+    lengths = {norm: float(np.linalg.norm(_start(problem, assembly), norm)) for norm in (2, np.inf)}
+    wide = [
+        term.name == "trust_region" and float(term.radius) > WIDE * lengths[term.norm] > 0 for term in problem.drifts
+    ]
+    if not any(wide):
+        return None
+    narrow = tuple(term for term, leave in zip(problem.drifts, wide, strict=True) if not leave)
+    relaxed = replace(problem, drift_penalty=DriftSum(narrow) if narrow else None)
+    found = solve(relaxed, solver, accuracy, time_limit)
+    if found.status not in (Status.OPTIMAL, Status.INTERVAL) or any(
+        term.value(found.drift) for term, leave in zip(problem.drifts, wide, strict=True) if leave
+    ):
+        return None
+    parts = iter(found.drift_subgradients or ())
+    still = np.zeros(problem.n_parameters)
+    forces = None if found.drift_subgradients is None else tuple(still if leave else next(parts) for leave in wide)
+    return replace(found, problem=problem, drift_subgradients=forces)
+
+
+def _at_rest(problem: UnlearningProblem, assembly: Assembly, seconds: float) -> Solution:
+    """R(theta*) = 0 and b = 0: every R and every drift penalty is smallest where theta stands."""
     zero = np.zeros(problem.n_parameters)
     return Solution(
         problem=problem,
-        theta=zero,
+        theta=problem.theta_star,
         nu=np.zeros(problem.n_constraints),
         status=Status.OPTIMAL,
         solver="closed form",
@@ -127,10 +166,10 @@ def _attempt(
     compiling: float,
 ) -> Solution:
     program = assembly.program
+    size = max(float(np.max(np.abs(to_float(a)), initial=0.0)) for a in (problem.theta_star, program.b))
     if program.q.size == 0:  # nothing may move and nothing has an epigraph
         answer = BackendAnswer("none", "optimal", np.zeros(0), np.zeros(program.b.size), 0.0, 0.0)
     else:
-        size = max(float(np.max(np.abs(to_float(a)), initial=0.0)) for a in (problem.theta_star, program.b))
         answer = backends.run(program, name, accuracy, time_limit, size)
     began = time.perf_counter()
     z, y = answer.z, answer.y
@@ -139,7 +178,7 @@ def _attempt(
         solution = _build(problem, assembly, z, None, answer, compiling)
         return solution.with_message(*_failure(answer, time_limit, solution))
     if program.kind in ("QP", "LP"):
-        z, y = polish(program, z, y)
+        z, y = polish(program, z, y, size)
     solution = _build(problem, assembly, z, y, answer, compiling + time.perf_counter() - began)
     if _error(solution, assembly.rows) <= accuracy:
         return solution
@@ -185,6 +224,7 @@ def _build(
         parts = assembly.subgradients(theta, y)
         terms = (problem.regularizer, *problem.drifts)
         parts = [_into_domain(term, part) for term, part in zip(terms, parts, strict=True)]
+        parts = _absorbed(problem, parts, program.A[: assembly.program.cones.zero].T @ -y[: program.cones.zero])
         subgradient, drift_subgradients, nu = parts[0], tuple(parts[1:]), program.nu(y)
     return Solution(
         problem=problem,
@@ -219,6 +259,22 @@ def _into_domain(term: Any, part: Array) -> Array:
     part = part - term.prox(part, math.inf)  # the nearest minimiser of a seminorm: the component in its null space
     excess = float(term.dual_norm(part))
     return part / (excess * (1 + 1e-15)) if 1.0 < excess < math.inf else part
+
+
+def _absorbed(problem: UnlearningProblem, parts: list[Array], pull: Array) -> list[Array]:
+    """Subgradients of which the largest lam D takes what is left of stationarity, J.T nu = g + sum h_k.
+
+    Only where D = theta - theta* has lost so many digits that lam D, as computed, is the least accurate of all parts;
+    the duality gap pays for the difference.
+    """
+    free, start = np.flatnonzero(problem.free), float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0))
+    curves = [float(term.lam) if term.name == "squared_drift" else 0.0 for term in problem.drifts]
+    size = max((float(np.max(np.abs(part), initial=0.0)) for part in parts), default=0.0)
+    if not curves or max(curves) * start <= size:
+        return parts
+    out = [part.copy() for part in parts]
+    out[1 + int(np.argmax(curves))][free] += pull[: free.size] - sum(part[free] for part in parts)
+    return out
 
 
 def _unique(problem: UnlearningProblem, assembly: Assembly) -> bool | None:
