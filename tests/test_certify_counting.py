@@ -127,6 +127,22 @@ def test_counts_with_a_drift_penalty_are_enclosed(drift: object) -> None:
     assert certificate.check().proved
 
 
+@pytest.mark.parametrize("radius", [1.3, 1e4, 1e200])
+@pytest.mark.parametrize("norm", [2, np.inf])
+def test_counts_in_a_region_meet_their_bound(radius: float, norm: float) -> None:
+    """A region that leaves room for the smallest supports costs nothing."""
+    rng = np.random.default_rng(4)
+    J, theta = rng.standard_normal((3, 8)), rng.uniform(-0.4, 0.4, 8)
+    problem = UnlearningProblem(theta, J, xu.L0(), xu.TrustRegion(radius, norm))
+    solution = xu.solve(problem)
+    certificate = xu.certify(problem, solution)
+    assert solution.status is xu.Status.OPTIMAL
+    assert certificate.proof == "exact"
+    assert certificate.upper == 3
+    assert certificate.check().proved
+    assert solution.primal_residual() <= 1e-9
+
+
 def test_conflicting_counts_are_infeasible() -> None:
     problem = UnlearningProblem(np.ones(4), np.ones((2, 4)), xu.L0(), rhs=[0.0, 1.0])
     certificate = xu.certify(problem)

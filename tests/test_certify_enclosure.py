@@ -48,6 +48,16 @@ def test_one_group_is_l2(free: str) -> None:
     assert_encloses(grouped, root(exact.square))
 
 
+@pytest.mark.parametrize("radius", [1e3, 1e12, 1e200])
+@pytest.mark.parametrize("norm", [2, math.inf])
+@pytest.mark.parametrize("regularizer", ["group l2", "nuclear norm", "nuclear norm of a block"])
+def test_a_region_that_nothing_touches_changes_nothing(regularizer: str, norm: float, radius: float) -> None:
+    alone = xu.certify(gaussian_problem(regularizers()[regularizer]))
+    certificate = xu.certify(gaussian_problem(regularizers()[regularizer], xu.TrustRegion(radius, norm)))
+    assert (certificate.lower, certificate.upper) == (alone.lower, alone.upper)
+    assert certificate.check().proved
+
+
 @pytest.mark.parametrize("shape", [(1, 12), (12, 1)])
 @pytest.mark.parametrize("drift", ["none", "squared", "ball", "box", "l1"])
 def test_the_nuclear_norm_of_a_vector_is_its_length(shape: tuple[int, int], drift: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -31,6 +32,8 @@ from exact_unlearn.certify.exactlin import (
 )
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatProgram, minimise
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.repair import dyadic, into_box, into_region, make_feasible
 from exact_unlearn.certify.terms import Drift, difference, everywhere
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array, to_float
@@ -83,7 +86,7 @@ def count(
     """The least number of groups, or an interval; `suggestion`: theta of anybody, whose support is tried."""
     groups = _groups(problem, image, drift)
     search = _Search(image, groups)
-    best = _least(search, groups, _orders(image, groups, suggestion, whitened)) if drift.absent else None
+    best = _least(search, groups, _orders(image, groups, suggestion, whitened)) if drift.cone else None
     n = len(groups.members)
     exhausted = -1
     for s in range(n if best is None else len(best)):
@@ -91,12 +94,21 @@ def count(
             break
         fitting = search.first_fit(s)
         if fitting is not None:
-            best = fitting if drift.absent else best
+            best = fitting if drift.cone else best
             break
         exhausted = s
-    theta = _point(image, groups, search, best)
-    upper = Fraction(_used(groups, theta, problem)) + drift.value(difference(theta, image.theta))
-    return Count(theta, exhausted, _lower(groups, exhausted), upper)
+    points = [_point(image, groups, search, best)]
+    if not drift.absent:
+        points += [_near_start(image), *_suggested(problem, image, whitened, drift, suggestion)]
+    costs = [
+        (Fraction(_used(theta, problem)) + drift.value(moved), k)
+        for k, theta in enumerate(points)
+        if drift.allows(moved := difference(theta, image.theta))
+    ]
+    if not costs:
+        raise FaceError("no point within the trust region was found")
+    upper, k = min(costs)
+    return Count(points[k], exhausted, _lower(groups, exhausted), upper)
 
 
 def _groups(problem: UnlearningProblem, image: Image, drift: Drift) -> _Groups:
@@ -128,7 +140,7 @@ def _lower(groups: _Groups, exhausted: int) -> Fraction:
     return groups.forced + min(options)
 
 
-def _used(groups: _Groups, theta: Rationals, problem: UnlearningProblem) -> int:
+def _used(theta: Rationals, problem: UnlearningProblem) -> int:
     charge = problem.regularizer.charge(problem.theta_star)  # type: ignore[attr-defined]
     return len({int(g) for g, value in zip(charge, theta.nums.tolist(), strict=True) if g >= 0 and value})
 
@@ -190,9 +202,20 @@ def _point(image: Image, groups: _Groups, search: _Search, best: list[int] | Non
     is chosen.
     """
     x = None if best is None else search.solution(search.columns(best))
-    if x is None:
-        x = _near_start(image)
-    return everywhere(image.theta, image.free, x)
+    return _near_start(image) if x is None else everywhere(image.theta, image.free, x)
+
+
+def _suggested(
+    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, suggestion: Array | None
+) -> Iterator[Rationals]:
+    """The suggested theta made feasible in its own support, within the trust regions."""
+    if suggestion is None:
+        return
+    x = to_float(np.asarray(suggestion))[image.free]
+    with suppress(FaceError):
+        point, held = into_box(dyadic(x), image.theta_free, drift)
+        point = make_feasible(image, whitened, point, np.where(held, 0.0, np.abs(x)))
+        yield everywhere(image.theta, image.free, into_region(point, image.theta_free, drift, not any(problem.rhs)))
 
 
 def _near_start(image: Image) -> Rationals:
@@ -200,14 +223,14 @@ def _near_start(image: Image) -> Rationals:
     start = Rationals.of(image.theta_free)
     shift = [-v for v in image.residuals(start, image.rows)]
     if not any(shift):
-        return start
+        return everywhere(image.theta, image.free, start)
     columns = row_basis(image.basis.T)
     right = Rationals.of(shift)
     step = solve(image.basis.columns(columns), right.nums)[0]
     values = start.fractions()
     for k, j in enumerate(columns):
         values[j] += Fraction(int(step.nums[k]), step.den * right.den)
-    return Rationals.of(values)
+    return everywhere(image.theta, image.free, Rationals.of(values))
 
 
 class _Search:

@@ -18,7 +18,7 @@ from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.nuclear import at_rest, float_solution
 from exact_unlearn.certify.predictor import lift, lifted_terms
-from exact_unlearn.certify.repair import dyadic, into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.repair import dyadic, into_box, into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
 from exact_unlearn.certify.terms import Drift, everywhere, seen
 from exact_unlearn.certify.whiten import Whitened, whiten
@@ -107,7 +107,7 @@ def repaired(
     problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, candidate: Candidate
 ) -> Repaired:
     """The candidate made feasible.  FaceError where that is impossible near it."""
-    point, held = _clipped(dyadic(candidate.x), image.theta_free, drift)
+    point, held = into_box(dyadic(candidate.x), image.theta_free, drift)
     freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
     x = make_feasible(image, whitened, point, np.asarray(freedom))
     x = into_region(x, image.theta_free, drift, not any(problem.rhs))
@@ -138,19 +138,6 @@ def _factors(problem: UnlearningProblem, theta: Rationals) -> list[Tree]:
 
 def _floats(values: Array) -> list[Tree]:
     return vector({k: Fraction(float(v)) for k, v in enumerate(values) if v})
-
-
-def _clipped(x: Rationals, theta: list[Fraction], drift: Drift) -> tuple[Rationals, Array]:
-    """x moved into the box, and which entries lie on its edge."""
-    if drift.box is None:
-        return x, np.zeros(len(x), dtype=bool)
-    near = drift.box * (1 - Fraction(1, 1 << 30))
-    values, held = [], []
-    for value, centre in zip(x.fractions(), theta, strict=True):
-        edge = abs(value - centre) >= near
-        held.append(edge)
-        values.append(centre + (drift.box if value > centre else -drift.box) if edge else value)
-    return Rationals.of(values), np.array(held, dtype=bool)
 
 
 def _admissible(

@@ -335,6 +335,8 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
                 before, it = it, _advance(method, it, res, count)
             except np.linalg.LinAlgError:
                 break
+    if not best:
+        raise np.linalg.LinAlgError("the numbers of the problem are beyond the range of floats")
     chosen: list[tuple[_Iterate, _Iterate]] = []
     for weight in BALANCES:
         _, it, before = best[weight]

@@ -122,9 +122,9 @@ class _Core:
         self.A, self.G, self.bend = A, G, bend
         self.y_guess, self.x_guess, self.bits = y, x, bits
         # columns with large guesses first: they become the determined ones, and the small rest keeps its guess
-        order = np.argsort([-abs(float(v)) for v in x], kind="stable") if len(x) else np.zeros(0, dtype=int)
+        order = sorted(range(len(x)), key=lambda i: -abs(x[i]))
         basis = row_basis(A.T.rows(order)) if len(x) else []
-        self.columns = [int(order[k]) for k in basis]
+        self.columns = [order[k] for k in basis]
         self.rows = self._choose_rows()
 
     def _choose_rows(self) -> list[int]:

@@ -33,9 +33,13 @@ from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import check_rows, numerical_rank
 from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
+from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
+
+WIDE = 16
+"""A trust region this many times wider than theta* is left out at first."""
 
 STEPS_DOWN = (NotExactError, FaceError, TooManyDigitsError, ZeroDivisionError, np.linalg.LinAlgError)
 """What makes the ladder take the next rung; everything else is an error in the program and is raised."""
@@ -61,7 +65,29 @@ def certify(
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
         raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
+    relaxed = _without_wide_regions(problem)
+    if relaxed is not None:
+        found = replace(_Attempt(relaxed, solution, rows, tau).run(), problem=problem)
+        if found.proof in ("exact", "enclosure", "infeasible") and found.check().proof == found.proof:
+            return found
     return _Attempt(problem, solution, rows, tau).run()
+
+
+def _without_wide_regions(problem: UnlearningProblem) -> UnlearningProblem | None:
+    """The problem without the trust regions that are far wider than theta*, or None if there are none.
+
+    What is proved without them is proved with them if the point lies within; their radius would only set the scale to
+    which the float solutions round everything else.  Exact forms do not care.
+    """
+    if problem.regularizer.name in EXACT:
+        return None
+    size = sum((Fraction(t) ** 2 for t in problem.theta_star.tolist()), Fraction(0))
+    narrow = tuple(
+        term for term in problem.drifts if term.name != "trust_region" or Fraction(term.radius) ** 2 <= WIDE**2 * size
+    )
+    if len(narrow) == len(problem.drifts) or not size:
+        return None
+    return replace(problem, drift_penalty=DriftSum(narrow) if narrow else None)
 
 
 class _Attempt:

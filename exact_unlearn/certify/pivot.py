@@ -112,8 +112,8 @@ class _Path:
     def _choose_basis(self, values: list[int]) -> None:
         """Free exactly as many coordinates as make the equations nonsingular."""
 
-        def freedom(i: int) -> float:
-            return -min((abs(float(values[i] - b)) for b in self.breaks[i]), default=float("inf"))
+        def freedom(i: int) -> tuple[bool, int]:  # the distance to the nearest kink, the farthest first
+            return bool(self.breaks[i]), -min((abs(values[i] - b) for b in self.breaks[i]), default=0)
 
         free = sorted(np.flatnonzero(~self.held).tolist(), key=freedom)
         flat = [i for i in free if not self.K[i]]

@@ -73,6 +73,19 @@ def _columns(image: Image, whitened: Whitened, freedom: Array) -> list[int]:
     return [order[k] for k in row_basis(image.basis.T.rows(order))]
 
 
+def into_box(x: Rationals, theta: list[Fraction], drift: Drift) -> tuple[Rationals, Array]:
+    """x moved into the box, and which entries lie on its edge."""
+    if drift.box is None:
+        return x, np.zeros(len(x), dtype=bool)
+    near = drift.box * (1 - Fraction(1, 1 << 30))
+    values, held = [], []
+    for value, centre in zip(x.fractions(), theta, strict=True):
+        edge = abs(value - centre) >= near
+        held.append(edge)
+        values.append(centre + (drift.box if value > centre else -drift.box) if edge else value)
+    return Rationals.of(values), np.array(held, dtype=bool)
+
+
 def into_region(x: Rationals, theta: list[Fraction], drift: Drift, homogeneous: bool) -> Rationals:
     """theta + s (x - theta) with s <= 1 so that both trust regions hold.  FaceError where rhs != 0 forbids
     shrinking.

@@ -41,6 +41,11 @@ class Drift:
         """No penalty and no region: every feasible point may be visited for nothing."""
         return self.cone and self.ball is None and self.box is None
 
+    def allows(self, drift: Rationals) -> bool:
+        """|D|_2 <= ball and |D|_inf <= box."""
+        within = self.box is None or all(abs(v) <= self.box * drift.den for v in drift.nums.tolist())
+        return within and (self.ball is None or sum_squares(drift) <= self.ball**2)
+
     def value(self, drift: Rationals) -> Fraction:
         """lam/2 |D|^2 + mu |D|_1."""
         total = Fraction(0)
