@@ -238,9 +238,10 @@ def as_text(choices: Sequence[Choice]) -> str:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table for docs/."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    """A table for docs/; bars inside an entry (norms) are escaped, since they would end it."""
+    lines = [[entry.replace("|", r"\|") for entry in line] for line in (header, *rows)]
+    texts = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([texts[0], "|" + "---|" * len(header), *texts[1:]])
 
 
 def best_of_all(choices: Sequence[Choice], epochs: int) -> str:
