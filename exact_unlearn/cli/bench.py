@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--full", action="store_true", help="all cases; the large ones keep slow peers busy for an hour"
     )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds over all sides (default: 3)")
+    parser.add_argument("--side", action="append", metavar="WORD", help="only ours and sides whose names contain WORD")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="processor time after which a side is stopped")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where torch computes (default: cpu); see --list"
+    )
     parser.add_argument("--list", action="store_true", help="show tables, cases, sides and missing peers, and stop")
     parser.add_argument("-o", "--output", metavar="DIR", help="folder for figures (needs matplotlib)")
     add_report_arguments(parser)
@@ -35,11 +41,15 @@ def run(options: argparse.Namespace) -> int:
         raise ProblemError("bench needs torch; pip install 'exact-unlearn[solve,torch,benchmarks]'")
     if options.repeats < 1:
         raise ProblemError(f"--repeats: expected a number >= 1, got {options.repeats}")
+    if options.limit is not None and not 0 < options.limit < math.inf:
+        raise ProblemError(f"--limit: expected a number of seconds > 0, got {options.limit}")
     registry, harness = import_module(f"{PACKAGE}.registry"), import_module(f"{PACKAGE}.harness")
     benches = registry.select(options.names)
     if options.list:
         print("\n\n".join(registry.described(bench) for bench in benches))
         return DONE
+    benches = [registry.narrowed(bench, options.side, options.limit) for bench in benches]
+    benches = registry.on_device(benches, options.device, chosen=bool(options.names))
     require_report(options)
     folder = None if options.output is None else require_folder("--output", Path(options.output))
     tables: list[Any] = []
@@ -47,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         for bench in benches:
             cases = registry.cases(bench, options.case, options.full)
             if cases:
-                tables.append(harness.measure(bench, cases, options.repeats, say))
+                tables.append(harness.measure(bench, cases, options.repeats, say, options.device))
     if not tables:
         raise ProblemError(f"--case: no case contains one of {options.case}")
     if folder is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .harness import Bench, Side, Timed, timed
+from .harness import Bench, Side, Timed, synchronise, timed
 from .worker import peak_memory
 
 BENCH = Bench(
@@ -27,6 +27,7 @@ BENCH = Bench(
     },
     reached=1e-4,
     quick=("MLP 10-300-300-1", "convolutions, width 32"),
+    cuda=True,
 )
 
 SAMPLES = 50
@@ -56,11 +57,12 @@ def run(side: str, case: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    module, inputs = network(case)
+    device = case.get("device", "cpu")
+    module, inputs = (part.to(device) for part in network(case))
     call = {"layers": _layers, "vmap, Gram": _vmap, "reference": _reference}[side]
     call(module, inputs[:2])
     before = peak_memory()
-    done: Timed = timed(lambda: call(module, inputs))
+    done: Timed = timed(lambda: call(module, inputs), lambda: synchronise(device))
     memory = peak_memory() - before
     rows = _rows(module, inputs).double()
     theta = torch.nn.utils.parameters_to_vector(module.parameters()).detach().double()
@@ -85,7 +87,7 @@ def _rows(module: Any, inputs: Any) -> Any:
     import torch
 
     parameters = list(module.parameters())
-    rows = torch.empty(len(inputs), sum(p.numel() for p in parameters))
+    rows = torch.empty(len(inputs), sum(p.numel() for p in parameters), device=inputs.device)
     for i in range(len(inputs)):
         grads = torch.autograd.grad(module(inputs[i : i + 1]).sum(), parameters)
         rows[i] = torch.cat([g.reshape(-1) for g in grads])

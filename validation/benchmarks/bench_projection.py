@@ -40,6 +40,7 @@ BENCH = Bench(
     },
     reached=1e-5,
     quick=("50 x 1e5", "50 x 1e6"),
+    cuda=True,
 )
 
 BARS = {"50 x 1e5": (7.0, 12.0), "50 x 1e6": (13.0, 20.0)}
@@ -52,7 +53,8 @@ def run(side: str, case: Mapping[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    J, theta = torch.randn(case["m"], case["d"]), torch.randn(case["d"])
+    device = torch.device(case.get("device", "cpu"))
+    J, theta = torch.randn(case["m"], case["d"]).to(device), torch.randn(case["d"]).to(device)
     answer: list[Tensor] = []
     call = {
         "project": lambda: answer.append(_ours(J, theta)),
@@ -243,6 +245,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", help="also write the tables here")
     options = parser.parse_args()
+    if torch.device(options.device).type == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: torch finds no CUDA device on this machine")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device = torch.device(options.device)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .harness import Bench, Side
+from .harness import Bench, Side, synchronise, timed
 from .worker import peak_memory
 
 BENCH = Bench(
@@ -31,6 +31,7 @@ BENCH = Bench(
     },
     reached=1e-4,
     quick=("MLP 1-300-300-1", "ResNet-18, width 16"),
+    cuda=True,
 )
 
 SAMPLES, BATCH, SHRINK = 50, 256, 0.1
@@ -78,18 +79,19 @@ def network(case: Mapping[str, Any]) -> tuple[Any, Any, Callable[[Any], Any], st
     from torch.nn import functional as F
 
     torch.manual_seed(0)
+    device = torch.device(case.get("device", "cpu"))
     if case["kind"] == "mlp":
         w = case["width"]
         module = nn.Sequential(nn.Linear(1, w), nn.SiLU(), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, 1))
-        x = torch.rand(SAMPLES, 1) * 30 - 15
-        return module, x, lambda out: F.mse_loss(out, torch.sin(x)), "all"
+        x = (torch.rand(SAMPLES, 1) * 30 - 15).to(device)
+        return module.to(device), x, lambda out: F.mse_loss(out, torch.sin(x)), "all"
     x, classes, colours = (
-        torch.randn(BATCH, 3, 32, 32),
-        torch.randint(0, 10, (BATCH,)),
-        torch.randint(0, 3, (BATCH,)),
+        torch.randn(BATCH, 3, 32, 32).to(device),
+        torch.randint(0, 10, (BATCH,)).to(device),
+        torch.randint(0, 3, (BATCH,)).to(device),
     )
     return (
-        resnet(case["width"]),
+        resnet(case["width"]).to(device),
         x,
         lambda out: F.cross_entropy(out[0], classes) + F.cross_entropy(out[1], colours),
         "argmax",
@@ -134,9 +136,8 @@ def run(side: str, case: Mapping[str, Any]) -> dict[str, Any]:
     both[side]()
     times = []
     for _ in range(int(case["repeats"])):
-        wall, cpu = time.perf_counter(), time.process_time()
-        both[side]()
-        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+        done = timed(both[side], lambda: synchronise(case.get("device", "cpu")))
+        times.append((done.seconds, done.cpu))
     middle = sorted(times)[len(times) // 2]
     note = "" if not made else f"rank {made[0][1]}, {made[0][2]}"
     error = 0.0 if not made else made[0][0]

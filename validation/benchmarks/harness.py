@@ -12,6 +12,7 @@ import importlib.util
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,13 +23,16 @@ from typing import Any
 
 PACKAGE = "exact_unlearn._validation.benchmarks"
 
+WALL = 20.0
+"""Seconds on the clock, per second of processor time allowed, after which a measurement is given up."""
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One competitor.  needs: modules without which it is listed as missing; limit: seconds after which it is
-    stopped; once: too slow to be measured more than one time.
+    """One competitor.  needs: modules without which it is listed as missing; limit: seconds of processor time after
+    which it is stopped, so that a busy machine stops nobody early; once: too slow to be measured more than one time.
     """
 
     name: str
@@ -47,7 +51,7 @@ class Bench:
 
     name: its module is bench_<name>.py, which has `run(side, case) -> dict` with "seconds" and "error".  ours:
     the side that ratios refer to.  cases: labels with the parameters that make them.  reached: an error above
-    this does not count as an answer.
+    this does not count as an answer.  cuda: the sides run on a GPU, too.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Bench:
     cases: Mapping[str, Mapping[str, Any]]
     reached: float = 1e-6
     quick: tuple[str, ...] = ()
+    cuda: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,10 +158,12 @@ class Timed:
     result: Any
 
 
-def timed(call: Callable[[], Any]) -> Timed:
-    """Run `call` once."""
+def timed(call: Callable[[], Any], wait: Callable[[], None] = lambda: None) -> Timed:
+    """Run `call` once; `wait` returns when what it started is done."""
+    wait()
     wall, cpu = time.perf_counter(), time.process_time()
     result = call()
+    wait()
     return Timed(time.perf_counter() - wall, time.process_time() - cpu, result)
 
 
@@ -165,7 +172,15 @@ def load(name: str) -> Any:
     return importlib.import_module(f"{PACKAGE}.bench_{name}")
 
 
-def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say) -> Table:
+def synchronise(device: str) -> None:
+    """Wait for a GPU; nothing on a CPU."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say, device: str = "cpu") -> Table:
     """Run every side on every case, `repeats` times in turn; the first round warms nothing up, for processes
     are new.
     """
@@ -179,7 +194,7 @@ def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say) -> Table
                     notes[side.name] = f"not installed: {', '.join(side.missing)}"
                 elif side.name not in notes and not (side.once and turn):
                     say(f"{bench.name}: {case}, {side.name}, round {turn + 1} of {1 if side.once else repeats}")
-                    answer = one(bench.name, side, bench.cases[case])
+                    answer = one(bench.name, side, {**bench.cases[case], "device": device})
                     if "failed" in answer:
                         notes[side.name] = str(answer["failed"])
                     else:
@@ -209,10 +224,12 @@ def _cell(bench: str, case: str, side: str, answers: Sequence[dict[str, Any]], n
 def one(bench: str, side: Side, case: Mapping[str, Any]) -> dict[str, Any]:
     """One measurement in a process of its own."""
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = [sys.executable, "-m", f"{PACKAGE}.worker", bench, side.name, json.dumps(dict(case))]
+    command = [sys.executable, "-m", f"{PACKAGE}.worker", bench, side.name, json.dumps(dict(case)), str(side.limit)]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=side.limit)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WALL * side.limit)
     except subprocess.TimeoutExpired:
+        return {"failed": f"stopped after {WALL * side.limit:g} s on the clock"}
+    if done.returncode == -signal.SIGXCPU:
         return {"failed": f"stopped after {side.limit:g} s"}
     if done.returncode:
         return {"failed": f"failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:100]}"}

@@ -1,10 +1,11 @@
-"""One measurement: python -m exact_unlearn._validation.benchmarks.worker BENCH SIDE CASE_AS_JSON, result as
-JSON on stdout.
+"""One measurement: python -m exact_unlearn._validation.benchmarks.worker BENCH SIDE CASE_AS_JSON LIMIT, result as
+JSON on stdout; ended by SIGXCPU after LIMIT seconds of processor time.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
 
@@ -18,6 +19,8 @@ def main() -> None:
     from exact_unlearn._validation.benchmarks import harness
 
     bench, side, case = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    limit = math.ceil(float(sys.argv[4]))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
     answer = harness.load(bench).run(side, case)
     print(json.dumps({"memory": peak_memory()} | answer))
 
