@@ -16,12 +16,12 @@ import exact_unlearn as xu
 from exact_unlearn import sweep
 from exact_unlearn.algorithms import unlearn
 from exact_unlearn.errors import ProblemError
-from validation.experiments import data_poisoning, stacked
+from validation.experiments import data_poisoning, poisoning_retrain, stacked
 from validation.experiments.data_poisoning import Outcome, Plan
 from validation.experiments.poisoning_certified import certified, certified_row, certified_texts
 from validation.experiments.poisoning_exact import PUBLISHED_BEST, exact_cell, view
 from validation.experiments.poisoning_grid import METHODS, Run, hyper_parameters, settings, stacks
-from validation.experiments.poisoning_start import Recipe, generator, samples, sup_error, train
+from validation.experiments.poisoning_start import Recipe, generator, grid, samples, sup_error, train
 from validation.experiments.poisoning_tables import PUBLISHED, Choice, Errors, edge_gaps, rank_correlation
 from validation.experiments.stacked_projection import (
     dense_jacobian,
@@ -369,3 +369,38 @@ def test_only_seeds_of_the_run_and_weights_that_are_weights_are_proved() -> None
         Plan((0, 1), certify=(7,))
     with pytest.raises(ProblemError, match="lambdas: expected finite numbers >= 0, got -1"):
         Plan((0, 1), certify=(0,), lambdas=(-1.0,))
+
+
+# --- Retrain on other seeds -----------------------------------------------------------------------------------------
+
+
+def test_retraining_on_other_seeds_is_the_run_of_the_grid() -> None:
+    recipe = Recipe(width=8, n_retain=7, n_forget=2)
+    cell = poisoning_retrain.retrain_cell(5, recipe)
+    found = poisoning_retrain.retrain(cell.parameters, {})
+    data = samples(5, recipe)
+    like = torch.zeros(8 * 8 + 4 * 8 + 1)
+    for epochs in (10, 100):
+        run = Run("retrain", epochs, 5, like, data.x_retain, data.x_forget)
+        rates = sorted(hyper_parameters("retrain", epochs)["learning_rate"])
+        for rate, error in zip(rates, found[str(epochs)], strict=True):
+            curve = stacked.predict(run.unlearn([{"learning_rate": rate}]), grid())
+            assert float(sup_error(curve, grid())[0]) == pytest.approx(float(error), rel=1e-5)
+    assert found["initialisations"].shape == (len(poisoning_retrain.INITIALISATIONS), 3)
+    np.testing.assert_allclose(found["initialisations"][0], found["10"], rtol=1e-6)
+
+
+def test_initialisations_have_the_bounds_that_they_are_named_for() -> None:
+    theta = stacked.initial_theta(40, torch.Generator().manual_seed(0))
+    for name, bound in (("Glorot, biases 0", (6 / 41) ** 0.5), ("He, biases 0", 6**0.5)):
+        moved = poisoning_retrain._scaled(theta, *poisoning_retrain.INITIALISATIONS[name])
+        layers = stacked.Layers.of(moved[None])
+        assert 0.8 * bound < float(layers.w1.abs().max()) <= bound * (1 + 1e-6)
+        assert float(layers.b1.abs().max()) == float(layers.b2.abs().max()) == float(layers.b3.abs().max()) == 0
+
+
+def test_groups_of_ten_choose_their_own_rate() -> None:
+    errors = np.array([[1.0, 5.0]] * 10 + [[9.0, 2.0]] * 10 + [[0.0, 0.0]] * 3)
+    assert poisoning_retrain.group_medians(errors).tolist() == [1.0, 2.0]
+    line = poisoning_retrain.rows_of("some", 10, np.full((20, 1), 1.5))
+    assert line == ["10", "some", "1.50 (1.50, 1.50)", "1.50 to 1.50", "2 of 2", "1.34 to 1.85"]
