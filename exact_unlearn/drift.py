@@ -88,6 +88,8 @@ class SquaredDrift:
     def __add__(self, other: Any) -> Any:
         return _add(self, other)
 
+    __radd__ = __add__
+
     @property
     def strictly_convex(self) -> bool:
         return self.lam > 0
@@ -133,6 +135,8 @@ class L1Drift:
 
     def __add__(self, other: Any) -> Any:
         return _add(self, other)
+
+    __radd__ = __add__
 
     def value(self, drift: Any) -> Value:
         x = as_real(drift)
@@ -190,6 +194,8 @@ class TrustRegion:
 
     def __add__(self, other: Any) -> Any:
         return _add(self, other)
+
+    __radd__ = __add__
 
     def value(self, drift: Any, tol: float = 0.0) -> Value:
         """0 inside, inf outside; inside means |drift| <= radius (1 + tol)."""
@@ -259,6 +265,8 @@ class DriftSum:
 
     def __add__(self, other: Any) -> Any:
         return _add(self, other)
+
+    __radd__ = __add__
 
     @property
     def strictly_convex(self) -> bool:
@@ -343,7 +351,7 @@ def from_spec(spec: Mapping[str, Any]) -> Term | DriftSum:
 
 
 def _add(left: Any, right: Any) -> Any:
-    if right is None:
+    if right is None or (isinstance(right, int) and right == 0):  # where sum() starts
         return left
     if not isinstance(right, Term | DriftSum):
         return NotImplemented

@@ -141,6 +141,8 @@ def real_array(name: str, values: Any, ndim: int) -> Array:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise ProblemError(f"{name}: expected an array of {ndim} dimensions, got something ragged ({error})") from None
+    if np.ma.is_masked(values):
+        raise ProblemError(f"{name}: expected every entry, got a masked array of which some are hidden")
     if array.ndim != ndim:
         raise ProblemError(f"{name}: expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}")
     if array.dtype == object:

@@ -103,6 +103,18 @@ class Solution:
             if array.size != size:
                 raise ProblemError(f"{name}: expected {size} entries for this problem, got {array.size}")
             object.__setattr__(self, name, array)
+        parts = () if self.subgradient is None else (self.subgradient,)
+        forces = self.drift_subgradients
+        if forces is not None and len(forces) != len(self.problem.drifts):
+            raise ProblemError(
+                f"drift_subgradients: expected {len(self.problem.drifts)}, one per summand of the drift penalty, got "
+                f"{len(forces)}"
+            )
+        for part in (*parts, *(forces or ())):
+            if np.shape(part) != (self.problem.n_parameters,) or np.asarray(part).dtype.kind not in "biufO":
+                raise ProblemError(
+                    f"subgradient: expected vectors of {self.problem.n_parameters} real numbers, got {part!r:.60}"
+                )
 
     @property
     def drift(self) -> Array:

@@ -13,7 +13,7 @@ import pytest
 import exact_unlearn as xu
 from exact_unlearn.certify import Certificate, checker
 from exact_unlearn.errors import FileFormatError, ProblemError
-from tests.cases import gaussian_problem
+from tests.cases import drifts, gaussian_problem, regularizers
 
 
 def test_claims_are_sentences() -> None:
@@ -38,6 +38,26 @@ def test_certificates_survive_their_files(tmp_path: Path, regularizer: Any) -> N
     assert loaded.check().proved
     problem.save(tmp_path / "p.npz")
     assert checker.main([str(tmp_path / "p.npz"), str(tmp_path / "c.json")]) == 0
+
+
+@pytest.mark.parametrize("name", ["l2", "l1", "group l2", "nuclear norm", "squared l2"])
+@pytest.mark.parametrize("drift", ["none", "ball", "all"])
+def test_what_is_proved_never_depends_on_the_solution(name: str, drift: str) -> None:
+    """Neither a random point, nor huge multipliers, nor subgradients of nothing do any harm."""
+    problem = gaussian_problem(regularizers()[name], drifts()[drift])
+    alone, rng = xu.certify(problem), np.random.default_rng(0)
+    d, k = problem.n_parameters, problem.n_constraints
+    for theta, nu, g in (
+        (rng.standard_normal(d), rng.standard_normal(k), rng.standard_normal(d)),
+        (1e300 * rng.standard_normal(d), 1e300 * rng.standard_normal(k), np.full(d, np.nan)),
+        (problem.theta_star, np.zeros(k), np.full(d, 1e308)),
+        (np.zeros(d), np.zeros(k), None),
+    ):
+        certificate = xu.certify(problem, xu.Solution(problem, theta, nu, xu.Status.INACCURATE, subgradient=g))
+        assert certificate.proof == alone.proof
+        assert certificate.lower <= alone.upper
+        assert alone.lower <= certificate.upper
+        assert certificate.check().proved
 
 
 def test_a_certificate_proves_nothing_about_another_problem(tmp_path: Path) -> None:

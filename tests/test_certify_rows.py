@@ -131,6 +131,8 @@ def test_regions_that_exclude_every_solution(regularizer: Any, norm: float) -> N
         ({"tau": -1.0}, "tau: expected"),
         ({"tau": float("inf")}, "tau: expected"),
         ({"tau": 1e-9, "rows": "literal"}, "tau: expected"),
+        ({"tau": "1e-9"}, "tau: expected"),
+        ({"solution": xu.solve(UnlearningProblem([1.0, 2.0], [[1.0, 1.0]], xu.L1()))}, "about another problem"),
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], complaint: str) -> None:

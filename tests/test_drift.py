@@ -272,7 +272,8 @@ def test_sums_are_flat():
     assert drift_terms(a + b) == (a, b)
     assert drift_terms(a) == (a,)
     assert drift_terms(None) == ()
-    assert a + None == a
+    assert a + None == a == None + a
+    assert sum([a, b, c]) == a + b + c
     assert (a + b).strictly_convex
     assert not (b + c).strictly_convex
     assert not SquaredDrift(0).strictly_convex

@@ -26,6 +26,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"theta_star": np.ones((4, 1))}, "theta_star: expected 1 dimension, got shape"),
     ({"theta_star": np.ones(4) * 1j}, "theta_star: expected real numbers"),
     ({"theta_star": ["a", "b", "c", "d"]}, "theta_star: expected real numbers"),
+    ({"theta_star": np.ma.masked_less(THETA, 0)}, "theta_star: expected every entry, got a masked array"),
     ({"theta_star": np.ones(3)}, "jacobian: expected 3 columns"),
     ({"jacobian": np.ones((2, 5))}, "jacobian: expected 4 columns"),
     ({"jacobian": np.ones(4)}, "jacobian: expected 2 dimensions"),

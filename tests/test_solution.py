@@ -36,6 +36,16 @@ def test_residuals_are_their_formulas(solution: Solution) -> None:
     assert solution.duality_gap() == pytest.approx(solution.value - dual, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [{"subgradient": np.zeros(2)}, {"subgradient": "none"}, {"drift_subgradients": (np.zeros(12),)}],
+    ids=["too short", "text", "one of two"],
+)
+def test_subgradients_fit_the_problem(solution: Solution, claim: dict[str, object]) -> None:
+    with pytest.raises(ProblemError, match=r"subgradients?: expected"):
+        replace(solution, **claim)
+
+
 def test_weak_duality_holds_at_any_feasible_point(solution: Solution, rng: np.random.Generator) -> None:
     problem = solution.problem
     J = problem.free_matrix()

@@ -152,7 +152,8 @@ def _orders(image: Image, groups: _Groups, suggestion: Array | None, whitened: W
     """Groups by decreasing size in the suggested theta, in theta*, and in some reweighted l1 optima."""
 
     def order(moving: Array) -> list[int]:
-        sizes = [float(np.linalg.norm(moving[index])) for index in groups.members]
+        unit = moving / (float(np.max(np.abs(moving), initial=0.0)) or 1.0)
+        sizes = [float(np.linalg.norm(unit[index])) for index in groups.members]
         return sorted(range(len(sizes)), key=lambda g: -sizes[g])
 
     for theta in (suggestion, image.theta):

@@ -58,6 +58,7 @@ def candidates(
     if solution is not None:
         nu = solution.nu if kept is None else solution.nu[kept]
         g = None if solution.subgradient is None else to_float(solution.subgradient)
+        g = g if g is not None and np.isfinite(g).all() else None
         yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0), g)
     name = problem.regularizer.name
     if name == "nuclear_norm":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,12 @@ def certify(
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
         raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
+    shape = problem.n_parameters, problem.n_constraints
+    if solution is not None and (solution.theta.size, solution.nu.size) != shape:
+        raise ProblemError(
+            f"solution: it has {solution.theta.size} parameters and {solution.nu.size} multipliers, the problem "
+            f"{shape[0]} and {shape[1]}, so it is about another problem"
+        )
     relaxed = _without_wide_regions(problem)
     if relaxed is not None:
         found = replace(_Attempt(relaxed, solution, rows, tau).run(), problem=problem)
@@ -101,8 +107,9 @@ class _Attempt:
         self.kept: list[int] | None = None
         self.image = full
         if tau is not None:
-            self._keep(Fraction(tau))
+            self._keep(Fraction(tau if isinstance(tau, int | Fraction) else float(tau)))
         self.reasons: list[str] = []
+        self.better: Certificate | None = None
 
     def _keep(self, tau: Fraction) -> None:
         """Prove the optimum of a well-conditioned subset of the rows."""
@@ -164,7 +171,9 @@ class _Attempt:
         if name in ("l0", "active_neurons"):
             return [self._count]
         if name == "nuclear_norm":
-            return [self._nuclear, self._repaired if self.image.free.size else self._frozen]
+            starts = [self.solution, None] if self.solution is not None else [None]
+            tries = [partial(self._nuclear, start) for start in starts]
+            return [*tries, self._repaired] if self.image.free.size else [*tries, self._frozen]
         if not self.image.free.size:
             return [self._frozen]
         first = [self._predictor] if name == "predictor_norm" else [self._exact] if name in EXACT else []
@@ -185,7 +194,7 @@ class _Attempt:
 
     def _repaired(self) -> Certificate:
         """The best of the float points at hand."""
-        best: Certificate | None = None
+        best = self.better
         source = candidates(self.problem, self.solution, self.image, self.whitened, self.drift, self.kept)
         while True:
             try:
@@ -217,13 +226,18 @@ class _Attempt:
         report = replace(self.report, residual=verdict.residual, robust_lower=verdict.robust_lower)
         return replace(certificate, rows=report)
 
-    def _nuclear(self) -> Certificate:
+    def _nuclear(self, solution: Solution | None) -> Certificate:
         if self.image.free.size:
-            start = float_solution(self.problem, self.image, self.drift, self.solution)
+            start = float_solution(self.problem, self.image, self.drift, solution)
         else:
             start = at_rest(self.problem)
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start)
-        return self._judged({"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}, found.theta)
+        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
+        certificate = self._judged(tree, found.theta)
+        if certificate.proof == "repaired":
+            self.better = min(certificate, self.better or certificate, key=lambda c: c.gap or 0)
+            raise FaceError("Newton's method ends far from the optimum")
+        return certificate
 
     def _judged(self, tree: Tree, theta: Rationals) -> Certificate:
         """A certificate that claims what the checker finds proved."""

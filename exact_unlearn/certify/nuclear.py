@@ -342,6 +342,8 @@ def float_solution(problem: UnlearningProblem, image: Image, drift: Drift, solut
     which typical parameters are near 1.
     """
     if solution is not None and solution.subgradient is not None:
+        if not np.isfinite(to_float(solution.subgradient)).all():
+            raise FaceError("the solution's subgradient is not finite")
         return FloatSolution(solution.theta, solution.nu, solution.subgradient)
     scaled, size = _normalised(problem, image, drift)
     found = _clarabel(scaled)

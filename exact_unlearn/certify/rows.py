@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,12 @@ class RowReport:
 
 
 def check_rows(
-    problem: UnlearningProblem, rows: str | None, tau: float | None, rational_rank: int, pinned: bool = False
+    problem: UnlearningProblem, rows: str | None, tau: Any, rational_rank: int, pinned: bool = False
 ) -> RowReport:
     """Compare the ranks; RankAmbiguityError, one sentence, where they differ and the caller has not decided."""
     if rows not in (None, "literal"):
         raise ProblemError(f"rows: expected 'literal' or None, got {rows!r}")
-    if tau is not None and (rows is not None or not 0 <= tau < float("inf")):
+    if tau is not None and (rows is not None or not _is_tolerance(tau)):
         raise ProblemError(f"tau: expected a finite number >= 0, and not together with rows, got {tau!r}")
     if problem.is_rational or pinned:
         report = RowReport(rational_rank, rational_rank, 0.0)
@@ -63,6 +64,13 @@ def check_rows(
             "subset of rows"
         )
     return report
+
+
+def _is_tolerance(tau: Any) -> bool:
+    try:
+        return bool(0 <= tau < float("inf"))
+    except (TypeError, ValueError):
+        return False
 
 
 def numerical_rank(problem: UnlearningProblem) -> tuple[int, float, list[int]]:
