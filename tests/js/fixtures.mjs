@@ -66,6 +66,7 @@ export function readFixtures(folder) {
   const cases = new Map();
   for (const entry of manifest.cases) {
     need(entry.file === `cases/${entry.id}.safetensors` && !cases.has(entry.id), `${entry.id}: another name, or twice`);
+    need(["valid", "acceptable", "invalid", "trajectory"].includes(entry.kind), `${entry.id}: an unknown kind`);
     need(entry.flags.every((flag) => flag in manifest.flags), `${entry.id}: an unknown flag`);
     const content = bytes(entry.file);
     need(sha256(content) === entry.sha256, `${entry.file}: another content than the manifest says`);
@@ -134,10 +135,11 @@ class Region {
     if (this.proof.proof === "infeasible") return ["there is no answer"];
     const drift = minus(theta, P.start);
     if (drift.some((x, j) => this.mask[j].n === 0n && x.n !== 0n)) found.push("frozen coordinates moved");
+    const reach = length(theta).plus(length(P.start)).plus(unit);
     P.rows.forEach((row, i) => {
       const error = dot(P.free.map((j) => row[j]), P.free.map((j) => drift[j])).minus(P.rhs[i]).abs();
-      const reach = sum(P.free.map((j) => row[j].abs().times(theta[j].abs().plus(P.start[j].abs()).plus(unit))));
-      if (error.above(tolerance.feasibility.times(reach.plus(P.rhs[i].abs())))) found.push(`row ${i} does not hold`);
+      const scale = length(P.free.map((j) => row[j])).times(reach).plus(P.rhs[i].abs());
+      if (error.above(tolerance.feasibility.times(scale))) found.push(`row ${i} does not hold`);
     });
     const outside = (extent, radius, start) => extent.minus(radius).above(tolerance.feasibility.times(radius.plus(start)));
     if (P.rho && outside(length(drift), P.rho, length(P.start))) found.push("outside the ball");
@@ -145,7 +147,8 @@ class Region {
     const penalty = HALF.times(P.lam).times(dot(drift, drift)).plus(P.mu.times(sum(absolute(drift))));
     const value = this.R(theta).plus(penalty), allowed = tolerance.value.times(this.size);
     if (value.minus(this.proof.upper).above(allowed)) found.push("above the optimum");
-    if (this.proof.lower.minus(value).above(allowed)) found.push("below the optimum");
+    const below = (tolerance.below ?? tolerance.value).times(this.size);
+    if (this.proof.lower.minus(value).above(below)) found.push("below the optimum");
     if (this.unique === "theta") {
       const scale = largest([length(this.expected.theta), length(P.start), unit]);
       if (length(minus(theta, this.expected.theta)).above(tolerance.theta.times(scale.n === 0n ? ONE : scale))) found.push("another point");
