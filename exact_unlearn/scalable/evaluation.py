@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import UninitializedParameter
 
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ExactUnlearnError, ProblemError
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 """One tensor, positional tensors or named tensors; the first dimension of each counts the samples."""
@@ -52,9 +53,16 @@ class Layout:
 
 
 def layout_of(module: nn.Module) -> Layout:
-    """The layout of the parameters of `module` that require a gradient; a shared parameter is listed once."""
+    """The layout of the parameters of `module` that require a gradient; a shared parameter is listed once.
+
+    Raises ProblemError on parameters without numbers: lazy ones, and those on the meta device.
+    """
     names, shapes, slices, start = [], [], [], 0
     for name, parameter in module.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise ProblemError(f"module: {name} has no shape yet; run the module on a sample once")
+        if parameter.is_meta:
+            raise ProblemError(f"module: {name} is on the meta device, which holds no numbers; see Module.to_empty")
         if parameter.requires_grad:
             names.append(name)
             shapes.append(parameter.shape)
@@ -125,7 +133,7 @@ def evaluate_at(
     logit of each head.
     """
     seed = begin(module, layout, theta, inputs)
-    with still(module, quiet=False), torch.no_grad():
+    with explained(), still(module, quiet=False), torch.no_grad():
         return chosen(seed, seed.heads(layout.split(theta)), outputs)
 
 
@@ -141,11 +149,22 @@ def run(module: nn.Module, state: Mapping[str, Tensor], inputs: Inputs) -> Any:
     """module(inputs) with parameters and buffers replaced by `state`; the module gets its own back, also on
     exceptions.
     """
-    if isinstance(inputs, dict):
-        return functional_call(module, dict(state), (), inputs, tie_weights=True)
+    positional = () if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
     return functional_call(
-        module, dict(state), inputs if isinstance(inputs, tuple) else (inputs,), tie_weights=True
+        module, dict(state), positional, inputs if isinstance(inputs, dict) else None, tie_weights=True
     )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A forward pass that cannot take its inputs ends in a ProblemError; for the first run, outside all transforms."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
+        if isinstance(error, ExactUnlearnError | torch.OutOfMemoryError):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ProblemError(f"module: its forward pass on x fails: {reason}") from error
 
 
 @contextmanager

@@ -326,6 +326,9 @@ def as_tensor(name: str, values: Any, device: torch.device | None = None) -> Ten
             tensor = torch.from_numpy(array)
     if tensor.is_complex():
         raise ProblemError(f"{name}: expected real numbers, got dtype {tensor.dtype}")
+    if tensor.is_meta or tensor.layout != torch.strided:
+        what = "a tensor on the meta device" if tensor.is_meta else f"layout {tensor.layout}"
+        raise ProblemError(f"{name}: expected a dense tensor with numbers in it, got {what}")
     return tensor if device is None else tensor.to(device)
 
 

@@ -21,7 +21,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.evaluation import Evaluation, chosen, each_output, still
+from exact_unlearn.scalable.evaluation import Evaluation, chosen, each_output, explained, still
 from exact_unlearn.scalable.jacobian_blocks import Block, DenseBlock, LinearGeometry, Use
 from exact_unlearn.scalable.jacobian_core import Rows, numpy_door
 from exact_unlearn.scalable.jacobian_rules import Call, blocks_of, eligible, is_linear, record, signature
@@ -175,7 +175,7 @@ def layer_jacobian(
     hook = record(calls, seed.n)
     handles = [layer.register_forward_hook(hook) for layer in seed.module.modules() if eligible(layer)]
     try:
-        with still(seed.module, quiet=False), torch.enable_grad():
+        with explained(), still(seed.module, quiet=False), torch.enable_grad():
             heads = seed.heads(leaves)
     finally:
         for handle in handles:

@@ -199,6 +199,8 @@ class ModuleModel:
         """
         if evaluation.n in self.verified or evaluation.n < 2:
             return
+        if not bool(torch.isfinite(values).all()):
+            raise ProblemError("module: its outputs on x have NaN or infinity, so there is no Jacobian")
         first = take(evaluation.inputs, slice(0, 1))
         choice = None if evaluation.choice is None else evaluation.choice[:1]
         with evaluation.still(), torch.no_grad():
@@ -221,6 +223,8 @@ def write_back(module: nn.Module, theta: Any) -> nn.Module:
     values = as_tensor("theta", theta.theta if isinstance(theta, Projection) else theta)
     if values.shape != (layout.size,):
         raise ProblemError(f"theta: expected {layout.size} parameters, got shape {tuple(values.shape)}")
+    if not isinstance(theta, Projection) and not bool(torch.isfinite(values).all()):
+        raise ProblemError("theta: expected finite numbers, got NaN or infinity")
     known = dict(module.named_parameters())
     with torch.no_grad():
         for name, part in layout.split(values).items():

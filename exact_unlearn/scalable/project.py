@@ -205,7 +205,7 @@ def _first_equations(task: Task, plan: Plan) -> First:
     squares, (low, high) = gram.diagonal(), _SQUARES[dtype]
     if bool(((squares >= low) & (squares <= high)).all()) and bool(torch.isfinite(right_side).all()):
         return First(gram, dtype, right_side)
-    if isinstance(J, DenseTorchJacobian):
+    if isinstance(J, DenseTorchJacobian) and J.shape[1]:
         peaks = J.matrix.abs().amax(1)
         _require_finite(peaks)
         exponents = [math.frexp(peak)[1] for peak in peaks.tolist()]

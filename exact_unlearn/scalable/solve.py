@@ -253,6 +253,7 @@ def _operator(problem: UnlearningProblem, device: Any, dtype: torch.dtype | None
         raise ProblemError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
     if route == "products" or (route == "auto" and k * d > DENSE_ENTRIES and not isinstance(J, DenseTorchJacobian)):
         return Products(J)
+    device = _device(device)
     matrix = J.dense()
     stored = matrix.to(device=device or J.device, dtype=dtype or J.dtype)
     if stored.dtype != matrix.dtype and k * d:
@@ -260,6 +261,20 @@ def _operator(problem: UnlearningProblem, device: Any, dtype: torch.dtype | None
         if not bool(torch.isfinite(after).all()) or bool((before.to(after.device).gt(0) & (after < 1e-30)).any()):
             raise ProblemError("dtype: a row of the jacobian leaves the range of float32; use torch.float64")
     return DenseTorchJacobian(stored)
+
+
+def _device(device: Any) -> torch.device | None:
+    """The device asked for (None: where the Jacobian is); ProblemError where torch finds none."""
+    if device is None:
+        return None
+    try:
+        known = torch.device(device)
+        torch.zeros((), device=known)
+    except (RuntimeError, TypeError, AssertionError):
+        raise ProblemError(f"device: torch finds no device {str(device)!r} on this machine") from None
+    if known.type == "meta":
+        raise ProblemError("device: expected one that computes, got the meta device")
+    return known
 
 
 def _at_rest(problem: UnlearningProblem, radius: float) -> bool:
