@@ -25,6 +25,10 @@ Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 """One tensor, positional tensors or named tensors; the first dimension of each counts the samples."""
 
 
+class ForwardError(ProblemError, RuntimeError):
+    """The module's forward pass failed on what it was given; `__cause__` is what it raised."""
+
+
 class FrozenStatisticsWarning(UserWarning):
     """BatchNorm was in train mode, where samples are coupled; its running statistics were used instead."""
 
@@ -157,14 +161,14 @@ def run(module: nn.Module, state: Mapping[str, Tensor], inputs: Inputs) -> Any:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """A forward pass that cannot take its inputs ends in a ProblemError; for the first run, outside all transforms."""
+    """A forward pass that cannot take its inputs ends in a ForwardError; for the first run, outside all transforms."""
     try:
         yield
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
         if isinstance(error, ExactUnlearnError | torch.OutOfMemoryError):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ProblemError(f"module: its forward pass on x fails: {reason}") from error
+        raise ForwardError(f"module: its forward pass on x fails: {reason}") from error
 
 
 @contextmanager
