@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -24,8 +25,8 @@ import numpy as np
 
 from exact_unlearn.errors import FileFormatError
 
-MAX_BYTES = 4 << 30
-"""Larger files are refused before anything is read."""
+MAX_BYTES = 2 << 30
+"""Larger files are refused before anything is read, and archives that promise more before anything is unpacked."""
 
 SUFFIXES = (".npz", ".safetensors", ".json")
 
@@ -115,9 +116,8 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]
     suffix, content = _suffix(path), _read(path)
     try:
         if suffix == ".safetensors":
-            from safetensors.numpy import load
-
-            return dict(load(content))
+            return _tensors(content)
+        _require_archive(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
@@ -126,6 +126,37 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]
         if type(error).__name__ != "SafetensorError":
             raise
         raise FileFormatError(f"{path}: not a readable {suffix} file ({_first_line(error)})") from None
+
+
+def _tensors(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a .safetensors file; bfloat16, which NumPy does not have, is widened to float32, exactly."""
+    from safetensors import deserialize
+
+    arrays = {}
+    for name, entry in deserialize(content):  # type: ignore[no-untyped-call]
+        kind = entry["dtype"]
+        if kind not in _TENSOR_TYPES:
+            raise ValueError(f"the array {name[:40]!r} has the type {kind}")
+        array = np.frombuffer(entry["data"], dtype=_TENSOR_TYPES[kind])
+        if kind == "BF16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        arrays[str(name)] = array.reshape(entry["shape"])
+    return arrays
+
+
+_TENSOR_TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+}  # fmt: skip
+
+
+def _require_archive(content: bytes) -> None:
+    """ValueError for what is none: NumPy would take other files for pickles, and unpack however much an archive promises."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("it is no zip archive")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_BYTES >> 30} GiB")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -161,6 +192,8 @@ def _suffix(path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
+            raise FileFormatError(f"{path}: not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise FileFormatError(f"{path}: larger than {MAX_BYTES >> 30} GiB")
         return path.read_bytes()

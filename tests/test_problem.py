@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -245,6 +246,43 @@ def test_foreign_files_are_one_sentence(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(FileFormatError, match=sentence):
             UnlearningProblem.load(tmp_path / name)
+
+
+def test_arrays_in_any_narrow_type(tmp_path: Path) -> None:
+    """bfloat16, which NumPy does not have, is the upper half of a float32."""
+    values = np.array([1.5, -2.0, 2.0**-130, 3e38], dtype=np.float32)
+    upper = (values.view(np.uint32) >> 16).astype(np.uint16)
+    header = {"theta": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}}
+    text = json.dumps(header).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + upper.tobytes())
+    expected = (upper.astype(np.uint32) << 16).view(np.float32).reshape(2, 2)
+    assert (codec.load_arrays(tmp_path / "a.safetensors")["theta"] == expected).all()
+    for kind in ("f2", "f4", "f8", "i1", "i4", "u8", "?"):
+        array = np.arange(6).reshape(2, 3).astype(kind)
+        codec.save_arrays(tmp_path / "b.safetensors", {"a": array})
+        loaded = codec.load_arrays(tmp_path / "b.safetensors")["a"]
+        assert loaded.dtype == array.dtype
+        assert (loaded == array).all()
+    text = text.replace(b"BF16", b"F8_E5M2")
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + upper.tobytes())
+    with pytest.raises(FileFormatError, match="not a readable"):
+        codec.load_arrays(tmp_path / "a.safetensors")
+
+
+def test_what_is_no_archive_or_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy takes text for a pickle and a lone array for an archive; a pipe may never end; zeros pack well."""
+    with (tmp_path / "lone.npz").open("wb") as file:
+        np.save(file, THETA)
+    (tmp_path / "text.npz").write_text("hello")
+    os.mkfifo(tmp_path / "pipe.npz")
+    np.savez_compressed(tmp_path / "bomb.npz", theta=np.zeros(1 << 17))
+    monkeypatch.setattr(codec, "MAX_BYTES", 1 << 19)
+    for name, sentence in {
+        "lone": "it is no zip archive", "text": "it is no zip archive", "pipe": "not a regular file",
+        "bomb": "unpacks to more",
+    }.items():  # fmt: skip
+        with pytest.raises(FileFormatError, match=sentence):
+            codec.load_arrays(tmp_path / f"{name}.npz")
 
 
 def test_a_file_with_bad_content_names_the_file_and_the_fault(tmp_path: Path) -> None:
