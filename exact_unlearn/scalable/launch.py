@@ -66,31 +66,42 @@ def solve_with_processes(
         folder = Path(name)
         for i, problem in enumerate(problems):
             problem.save(folder / f"problem{i}.npz")
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
         arguments = [name, str(len(problems)), str(size), repr(gap)]
         command = [sys.executable, "-m", "exact_unlearn.scalable.launch", *arguments]
+        run_together([[*command, str(rank)] for rank in range(size)], timeout)
+        return [_read(folder / f"answer{i}.npz") for i in range(len(problems))]
+
+
+def run_together(commands: Sequence[Sequence[str]], timeout: float) -> None:
+    """Run processes that wait for one another, one thread each, until all have ended well.
+
+    Raises SolverError with the last words of the first that has not, or after `timeout` seconds; the others, who
+    would wait for it, are ended.
+    """
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # names of machines need not resolve
+    environment = loopback | os.environ | {"OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="exact-unlearn-") as name:
+        logs = [Path(name) / f"stderr{rank}.txt" for rank in range(len(commands))]
         started = []
         try:
-            for rank in range(size):
-                with _log(folder, rank).open("w", encoding="utf-8") as log:
-                    started.append(subprocess.Popen([*command, str(rank)], env=environment, stderr=log))
+            for command, log in zip(commands, logs, strict=True):
+                with log.open("wb") as file:
+                    started.append(subprocess.Popen(command, env=environment, stderr=file))
             failed = _first_failure(started, timeout)
         finally:
             for process in started:
                 process.kill()
                 process.wait()
         if failed is not None:
-            words = _log(folder, failed).read_text(encoding="utf-8", errors="replace").split()
-            raise SolverError(f"process {failed} of {size} failed: {' '.join(words)[-400:]}")
-        return [_read(folder / f"answer{i}.npz") for i in range(len(problems))]
-
-
-def _log(folder: Path, rank: int) -> Path:
-    return folder / f"stderr{rank}.txt"
+            words = logs[failed].read_text(encoding="utf-8", errors="replace").split()
+            status = started[failed].returncode
+            raise SolverError(
+                f"process {failed} of {len(commands)} failed with status {status}: {' '.join(words)[-400:]}"
+            )
 
 
 def _first_failure(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> int | None:
-    """Wait until all have ended well (None) or one has not: the others would wait for it."""
+    """Wait until all have ended well (None) or one has not."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         statuses = [process.poll() for process in started]

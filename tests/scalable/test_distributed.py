@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import exact_unlearn as xu
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.scalable import project, solve
 from exact_unlearn.scalable.distributed import column_range, shard_rows
+from exact_unlearn.scalable.launch import run_together
 from tests.scalable import shard_worker
 
 WORKER = Path(shard_worker.__file__)
@@ -23,23 +22,8 @@ WORKER = Path(shard_worker.__file__)
 
 def run(size: int, folder: Path) -> dict[str, Any]:
     """Start `size` processes, wait for all of them, read what the first one wrote."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, str(WORKER)]
-    started = [
-        subprocess.Popen(
-            [*command, str(rank), str(size), str(folder / "store"), str(folder / "found.npz")],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    try:
-        errors = [process.communicate(timeout=240)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert all(process.returncode == 0 for process in started), "\n".join(errors)[-3000:]
+    arguments = [str(size), str(folder / "store"), str(folder / "found.npz")]
+    run_together([[sys.executable, str(WORKER), str(rank), *arguments] for rank in range(size)], timeout=240.0)
     with np.load(folder / "found.npz") as file:
         return dict(file)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 import exact_unlearn as xu
 from exact_unlearn.errors import ProblemError, SolverError
 from exact_unlearn.scalable import solve
-from exact_unlearn.scalable.launch import solve_with_processes
+from exact_unlearn.scalable.launch import run_together, solve_with_processes
 
 
 class Products:
@@ -37,10 +39,19 @@ def test_answers_come_back_whole(rng: np.random.Generator) -> None:
 def test_a_process_that_fails_is_quoted_and_the_others_are_not_waited_for(rng: np.random.Generator) -> None:
     R = xu.NuclearNorm(slice(0, 6), (2, 3))
     problem = xu.UnlearningProblem(rng.standard_normal(6), rng.standard_normal((2, 6)), R)
-    with pytest.raises(SolverError, match=r"process [01] of 2 failed: .*ProblemError"):
+    with pytest.raises(SolverError, match=r"process [01] of 2 failed with status 1: .*ProblemError"):
         solve_with_processes([problem], timeout=120.0)
 
 
 def test_products_are_not_handed_over() -> None:
     with pytest.raises(ProblemError, match="only dense"):
         solve_with_processes([xu.UnlearningProblem(np.ones(3), Products(), xu.L1())])
+
+
+def test_one_that_fails_ends_the_others() -> None:
+    waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
+    broken = [sys.executable, "-c", "import sys; sys.exit('no such shard')"]
+    with pytest.raises(SolverError, match="process 1 of 2 failed with status 1: no such shard"):
+        run_together([waiting, broken], timeout=120.0)
+    with pytest.raises(SolverError, match="did not finish within"):
+        run_together([waiting], timeout=0.1)
