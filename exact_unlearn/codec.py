@@ -151,7 +151,10 @@ _TENSOR_TYPES = {
 
 
 def _require_archive(content: bytes) -> None:
-    """ValueError for what is none: NumPy would take other files for pickles, and unpack however much an archive promises."""
+    """ValueError for what is none.
+
+    NumPy would take other files for pickles, and unpack however much an archive promises.
+    """
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ValueError("it is no zip archive")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:

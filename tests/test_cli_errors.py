@@ -301,6 +301,16 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
     assert said == b""
 
 
+def test_a_closed_standard_output_is_no_error(folder: Path) -> None:
+    np.savez(folder / "in.npz", **GOOD)
+    environment = os.environ | {"PYTHONPATH": str(Path(xu.__file__).parent.parent)}
+    words = [*COMMAND, "solve", "in.npz", "-r", "squared-l2", "--no-certify", "--quiet"]
+    shell = ["/bin/sh", "-c", 'exec "$@" >&-', "sh"]
+    result = subprocess.run([*shell, *words], stderr=subprocess.PIPE, env=environment, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (folder / "in.solution.npz").exists()
+
+
 def test_an_interrupt_is_one_line_and_leaves_nothing(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(xu.__file__).parent.parent)}
     words = [*COMMAND, "demo"]

@@ -491,7 +491,7 @@ def main(arguments: list[str]) -> int:  # 0 proved, 1 not, 2 unusable, 3 proved 
         require(len(paths) in (1, 2), "usage: checker.py [PROBLEM] CERTIFICATE [--tau T]")
         found = check(paths[0] if len(paths) == 2 else None, paths[-1], tau)
     except (ValueError, IndexError) as error:
-        print(error)
+        print(error if isinstance(error, ValueError) else "--tau needs a number")
         return 2
     print(*found.sentences, sep="\n")
     return 0 if found.proved else 1 if found.proof == "none" else 3

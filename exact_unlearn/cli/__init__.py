@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tolerate_narrow_terminals()
     try:
         status = _run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
         return status
     except ExactUnlearnError as error:
         return _complain(str(error), USAGE)
