@@ -15,6 +15,7 @@ Multipliers come back through the same factorisation: J_B.T nu = z_B, refined in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,9 +81,11 @@ class RowSpace:
         """
         nu = np.zeros((self.report.shape[0], *z.shape[1:]))
         if self._lu is not None:
-            basis, target = np.ascontiguousarray(self._basis().T), z[self._columns].reshape(self._columns.size, -1)
-            solved = _refined_solve(basis, self._lu, target, transposed=True)
-            nu[list(self.report.rows)] = _scaled(solved, self._scale[:, None]).reshape(-1, *z.shape[1:])
+            rank = self._columns.size
+            # c may be 0 (a predictor norm with V = 0), and then -1 stands for nothing
+            target = z[self._columns].reshape(rank, math.prod(z.shape[1:]))
+            solved = _refined_solve(np.ascontiguousarray(self._basis().T), self._lu, target, transposed=True)
+            nu[list(self.report.rows)] = _scaled(solved, self._scale[:, None]).reshape(rank, *z.shape[1:])
         return nu
 
     def dependence(self, row: Array) -> Array:
