@@ -11,10 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -75,8 +76,8 @@ def solve_with_processes(
 def run_together(commands: Sequence[Sequence[str]], timeout: float) -> None:
     """Run processes that wait for one another, one thread each, until all have ended well.
 
-    Raises SolverError with the last words of the first that has not, or after `timeout` seconds; the others, who
-    would wait for it, are ended.
+    Raises SolverError with the last words of those that have not, or after `timeout` seconds; the others, who
+    would wait for them, are ended.
     """
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # names of machines need not resolve
     environment = loopback | os.environ | {"OMP_NUM_THREADS": "1"}
@@ -87,29 +88,28 @@ def run_together(commands: Sequence[Sequence[str]], timeout: float) -> None:
             for command, log in zip(commands, logs, strict=True):
                 with log.open("wb") as file:
                     started.append(subprocess.Popen(command, env=environment, stderr=file))
-            failed = _first_failure(started, timeout)
+            failed = _failures(started, timeout)
         finally:
             for process in started:
                 process.kill()
                 process.wait()
-        if failed is not None:
-            words = logs[failed].read_text(encoding="utf-8", errors="replace").split()
-            status = started[failed].returncode
-            raise SolverError(
-                f"process {failed} of {len(commands)} failed with status {status}: {' '.join(words)[-400:]}"
-            )
+        if failed:
+            raise SolverError("; ".join(_last_words(rank, started[rank], logs[rank]) for rank in failed))
 
 
-def _first_failure(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> int | None:
-    """Wait until all have ended well (None) or one has not."""
+def _last_words(rank: int, process: subprocess.Popen[bytes], log: Path) -> str:
+    words = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
+    return f"process {rank} failed with status {process.returncode}: {words[-400:]}"
+
+
+def _failures(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> list[int]:
+    """Wait until all have ended well, or some have not: the first, and who fell with it before we looked."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         statuses = [process.poll() for process in started]
-        for rank, status in enumerate(statuses):
-            if status:
-                return rank
-        if all(status == 0 for status in statuses):
-            return None
+        failed = [rank for rank, status in enumerate(statuses) if status]
+        if failed or all(status == 0 for status in statuses):
+            return failed
         time.sleep(0.02)
     raise SolverError(f"{len(started)} processes did not finish within {timeout:g} s")
 
@@ -153,8 +153,19 @@ def _columns(problem: UnlearningProblem, index: Array) -> Array:
     return np.ascontiguousarray(to_float(problem.jacobian.matrix)[:, index])
 
 
-if __name__ == "__main__":
-    work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Do the work of one process and leave; a failure is told and ends the process at once, unfinalised as `leave`."""
     from exact_unlearn.scalable.distributed import leave
 
+    folder, count, size, gap, rank = arguments
+    try:
+        work(Path(folder), int(count), int(size), float(gap), int(rank))
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     leave()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -39,7 +39,7 @@ def test_answers_come_back_whole(rng: np.random.Generator) -> None:
 def test_a_process_that_fails_is_quoted_and_the_others_are_not_waited_for(rng: np.random.Generator) -> None:
     R = xu.NuclearNorm(slice(0, 6), (2, 3))
     problem = xu.UnlearningProblem(rng.standard_normal(6), rng.standard_normal((2, 6)), R)
-    with pytest.raises(SolverError, match=r"process [01] of 2 failed with status 1: .*ProblemError"):
+    with pytest.raises(SolverError, match=r"process [01] failed with status 1: .*ProblemError"):
         solve_with_processes([problem], timeout=120.0)
 
 
@@ -51,7 +51,7 @@ def test_products_are_not_handed_over() -> None:
 def test_one_that_fails_ends_the_others() -> None:
     waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
     broken = [sys.executable, "-c", "import sys; sys.exit('no such shard')"]
-    with pytest.raises(SolverError, match="process 1 of 2 failed with status 1: no such shard"):
+    with pytest.raises(SolverError, match="process 1 failed with status 1: no such shard"):
         run_together([waiting, broken], timeout=120.0)
     with pytest.raises(SolverError, match="did not finish within"):
         run_together([waiting], timeout=0.1)
