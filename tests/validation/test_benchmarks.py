@@ -41,6 +41,20 @@ def test_missing_peers_are_listed() -> None:
     assert "peer, 10.0 times ours" in table().text()
 
 
+def test_peers_that_were_stopped_took_at_least_so_long() -> None:
+    late = Cell("norms", "a", "peer", note="stopped after 30 s", stopped=30.0)
+    found = Table(BENCH, (table().cells[0], late))
+    assert found.verdict("a") == "best peer that reached 1e-06: none; stopped at 15 times ours or later: 1"
+    assert table().verdict("a") == "best peer that reached 1e-06: peer, 10.0 times ours (15.0 in processor time)"
+
+
+def test_sides_limits_and_devices_are_chosen() -> None:
+    some = registry.narrowed(BENCH, ["peer"], 5.0)
+    assert [(side.name, side.limit) for side in some.sides] == [("ours", 5.0), ("peer", 5.0)]
+    assert registry.narrowed(BENCH, None, None) == BENCH
+    assert registry.on_device([BENCH], "cpu", chosen=True) == [BENCH]
+
+
 def test_no_peer_at_all() -> None:
     alone = Table(BENCH, table().cells[:1] + table().cells[3:])
     assert alone.best_peer("a")[0] == "none"

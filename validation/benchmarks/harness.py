@@ -12,19 +12,24 @@ import importlib.util
 import json
 import math
 import os
+import resource
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 PACKAGE = "exact_unlearn._validation.benchmarks"
 
 WALL = 20.0
 """Seconds on the clock, per second of processor time allowed, after which a measurement is given up."""
+
+LIMIT = "EXACT_UNLEARN_BENCH_LIMIT"
+"""The environment variable that holds the processor time allowed, in seconds."""
 
 Say = Callable[[str], None]
 
@@ -77,6 +82,7 @@ class Cell:
     memory: float = math.nan
     floor: float = math.nan
     note: str = ""
+    stopped: float = math.nan
 
     @property
     def median(self) -> float:
@@ -114,6 +120,17 @@ class Table:
         known = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}
         return min(known.items(), key=lambda item: item[1]) if known else ("none", math.nan)
 
+    def verdict(self, case: str) -> str:
+        """The best peer that reached the accuracy, and how long those that were stopped took at least."""
+        name, ratio = self.best_peer(case)
+        cpu = self.cell(case, self.bench.ours).cpu
+        words = f"best peer that reached {self.bench.reached:.0e}: {name}"
+        if math.isfinite(ratio):
+            theirs = self.cell(case, name).cpu
+            words += f", {ratio:.1f} times ours ({theirs / cpu:.1f} in processor time)"
+        halted = [cell.stopped for cell in self.cells if cell.case == case and math.isfinite(cell.stopped)]
+        return f"{words}; stopped at {min(halted) / cpu:.0f} times ours or later: {len(halted)}" if halted else words
+
     def text(self) -> str:
         """One line per case and side."""
         words = ("ms", "ratio", "cpu", "x floor", "error", "MiB", "spread")
@@ -124,10 +141,7 @@ class Table:
                 mine = [cell for cell in self.cells if cell.case == case and cell.side == side.name]
                 lines += [self._line(cell) for cell in mine]
             if any(cell.case == case for cell in self.cells):
-                name, ratio = self.best_peer(case)
-                lines.append(
-                    f"{case:28} best peer that reached {self.bench.reached:.0e}: {name}, {ratio:.1f} times ours"
-                )
+                lines.append(f"{case:28} {self.verdict(case)}")
         return "\n".join(lines)
 
     def _line(self, cell: Cell) -> str:
@@ -159,12 +173,26 @@ class Timed:
 
 
 def timed(call: Callable[[], Any], wait: Callable[[], None] = lambda: None) -> Timed:
-    """Run `call` once; `wait` returns when what it started is done."""
+    """Run `call` once, within the processor time allowed; `wait` returns when what it started is done."""
     wait()
     wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    wait()
+    limit = os.environ.get(LIMIT)
+    with _allowed(None if limit is None else math.ceil(cpu + float(limit))):
+        result = call()
+        wait()
     return Timed(time.perf_counter() - wall, time.process_time() - cpu, result)
+
+
+@contextmanager
+def _allowed(seconds: int | None) -> Iterator[None]:
+    """SIGXCPU when this process has used so many seconds of processor time since it began."""
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    if seconds is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, before)
 
 
 def load(name: str) -> Any:
@@ -188,6 +216,7 @@ def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say, device: 
     for case in cases:
         found: dict[str, list[dict[str, Any]]] = {side.name: [] for side in bench.sides}
         notes: dict[str, str] = {}
+        stopped: dict[str, float] = {}
         for turn in range(repeats):
             for side in bench.sides:
                 if side.missing:
@@ -197,10 +226,15 @@ def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say, device: 
                     answer = one(bench.name, side, {**bench.cases[case], "device": device})
                     if "failed" in answer:
                         notes[side.name] = str(answer["failed"])
+                        stopped[side.name] = float(answer.get("stopped", math.nan))
                     else:
                         found[side.name].append(answer)
         cells += [
-            _cell(bench.name, case, side.name, found[side.name], notes.get(side.name, "")) for side in bench.sides
+            replace(
+                _cell(bench.name, case, side.name, found[side.name], notes.get(side.name, "")),
+                stopped=stopped.get(side.name, math.nan),
+            )
+            for side in bench.sides
         ]
     return Table(bench, tuple(cells))
 
@@ -230,7 +264,7 @@ def one(bench: str, side: Side, case: Mapping[str, Any]) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"failed": f"stopped after {WALL * side.limit:g} s on the clock"}
     if done.returncode == -signal.SIGXCPU:
-        return {"failed": f"stopped after {side.limit:g} s"}
+        return {"failed": f"stopped after {side.limit:g} s", "stopped": side.limit}
     if done.returncode:
         return {"failed": f"failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:100]}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
