@@ -145,10 +145,11 @@ function subgradient(P, dual, theta, drift, z, kappa) {
     for (let a = 0; a < h; a++) for (let c = 0; c < m; c++) g[R.start + a * m + c] = sum(Array.from({ length: l }, (_, o) => R.V[a * l + o].times(B[c * l + o])));
     return { g, B };
   }
-  const seen = P.start.flatMap((_, j) => (R.seen[j] ? [j] : [])), listed = vec(dual.g ?? [], dual.g?.some((p) => !p.indices) ? P.start.map((_, j) => j) : seen);
+  const listed = vec(dual.g ?? [], P.start.map((_, j) => j));
   const g = P.start.map((_, j) => {
-    if (listed.has(j)) { need(R.seen[j] || listed.get(j).n === 0n, "g is listed where R is blind"); return listed.get(j); }
-    return R.seen[j] && P.isFree.has(j) ? z[j].minus(Lambda.times(drift[j])).minus(P.mu.times(int(drift[j].sign()))) : ZERO;
+    if (!R.seen[j]) return ZERO; // whatever is listed
+    if (listed.has(j)) return listed.get(j);
+    return P.isFree.has(j) ? z[j].minus(Lambda.times(drift[j])).minus(P.mu.times(int(drift[j].sign()))) : ZERO;
   });
   return { g, B: null };
 }
