@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +120,8 @@ def run(
     """Execute every cell that has no result in `folder` yet, needs first; return how many were computed here.
 
     jobs, backend: as for joblib.Parallel (jobs=-1: all cores; backend None: what the caller's
-    joblib.parallel_config says, loky by default).  jobs=1 without a backend stays in this process.
+    joblib.parallel_config says, loky by default).  jobs=1 without a backend stays in this process.  Workers on other
+    machines need the same folder.
     Raises what the first failing cell raises; finished cells keep their files.
     """
     folder = Path(folder)
@@ -223,15 +226,47 @@ def _execute(
         for cell in cells:
             yield cell, execute(cell, folder, block)
         return
+    with _engine(jobs, backend) as joblib:
+        # One task at a time: cells are long, and a killed parent then leaves nothing queued behind it.
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
+        yield from parallel(joblib.delayed(_execute_one)(cell, folder, block) for cell in cells)
+
+
+@contextlib.contextmanager
+def _engine(jobs: int, backend: str | None) -> Iterator[Any]:
+    """joblib, told to use this back end; for "dask" with a client, and for "ray" registered first.
+
+    The client is that of DASK_SCHEDULER_ADDRESS, else `jobs` processes of this machine; Ray starts or finds its own.
+    """
     try:
         import joblib  # type: ignore[import-untyped]
     except ImportError:
         raise ExactUnlearnError("running cells in several processes needs joblib: pip install joblib") from None
-    # One task at a time: cells are long, and a killed parent then leaves nothing queued behind it.
-    parallel = joblib.Parallel(
-        n_jobs=jobs, backend=backend, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
-    )
-    yield from parallel(joblib.delayed(_execute_one)(cell, folder, block) for cell in cells)
+    if backend is None:
+        yield joblib
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            if backend == "dask":
+                stack.enter_context(_dask_client(jobs))
+            elif backend == "ray":
+                importlib.import_module("ray.util.joblib").register_ray()
+            stack.enter_context(joblib.parallel_config(backend=backend))
+        except (ImportError, ValueError) as error:
+            raise ProblemError(f"backend: {backend!r} cannot be used here ({error})") from None
+        yield joblib
+
+
+def _dask_client(jobs: int) -> Any:
+    distributed = importlib.import_module("distributed")
+    try:
+        return distributed.get_client()
+    except ValueError:  # nobody has made one
+        workers = None if jobs < 0 else jobs
+        elsewhere = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        return (
+            distributed.Client(elsewhere) if elsewhere else distributed.Client(n_workers=workers, threads_per_worker=1)
+        )
 
 
 def _execute_one(cell: Cell, folder: Path, block: bool) -> tuple[Cell, Outcome]:

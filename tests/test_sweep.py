@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -10,8 +11,10 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import joblib  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
@@ -197,3 +200,42 @@ def test_other_back_ends_run_the_same_cells(tmp_path: Path) -> None:
     assert sweep.run(cells(3), tmp_path / "threads", jobs=2, backend="threading") == 6
     for path in (tmp_path / "here").glob("*.npz"):
         assert path.read_bytes() == (tmp_path / "threads" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("nonsense", None), ("dask", "distributed"), ("ray", "ray")], ids=["unknown", "dask", "ray"]
+)
+def test_a_back_end_that_is_not_there_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str | None
+) -> None:
+    if module is not None:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ProblemError, match=f"backend: '{name}' cannot be used here"):
+        sweep.run(cells(2), tmp_path, jobs=2, backend=name)
+
+
+def test_dask_gets_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib takes part only if a client exists; the one in use, that of the environment, or a local one."""
+    made: list[tuple[object, ...]] = []
+
+    class Client:
+        def __init__(self, address: str | None = None, **options: int) -> None:
+            made.append((address, options))
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            made.append(("closed",))
+
+    def nobody() -> None:
+        raise ValueError("No global client found")
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client, get_client=nobody))
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    monkeypatch.setattr(joblib, "parallel_config", lambda backend: contextlib.nullcontext())
+    assert sweep.run([sweep.Cell("square", square, {"x": 2})], tmp_path, jobs=2, backend="dask") == 1
+    assert made == [(None, {"n_workers": 2, "threads_per_worker": 1}), ("closed",)]
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://somewhere:8786")
+    assert sweep.run([sweep.Cell("square", square, {"x": 3})], tmp_path, jobs=2, backend="dask") == 1
+    assert made[2] == ("tcp://somewhere:8786", {})

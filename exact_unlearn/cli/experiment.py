@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     folder = require_folder("--folder", Path(options.folder))
     output = require_folder("--output", Path(options.output or options.folder))
     require_report(options)
+    if options.jobs == 0 or options.jobs < -1:
+        raise ProblemError(f"--jobs: expected a number of processes >= 1, or -1 for one per core, got {options.jobs}")
     plan = _plan(options, data_poisoning)
 
     def say(message: str) -> None:

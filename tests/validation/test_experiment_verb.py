@@ -62,6 +62,7 @@ def test_seeds_and_budgets_are_chosen(tmp_path: Path, capsys: Any) -> None:
         (["data-poisoning", "--seeds", "1,1"], "--seeds: expected different numbers"),
         (["data-poisoning", "--budgets", "7"], "budgets: expected some of 10, 100, 1000, got 7"),
         (["data-poisoning", "--folder", __file__], "--folder"),
+        (["data-poisoning", "--jobs", "0"], "--jobs: expected a number of processes >= 1, or -1"),
         (["data-poisoning", "--certify", "11"], "certify: expected some of the seeds 0, 1, 2, "),
         (["data-poisoning", "--certify", "--lambdas", "many"], "--lambdas: expected numbers such as 0,9, got 'many'"),
         (["data-poisoning", "--certify", "--lambdas=-1"], "lambdas: expected finite numbers >= 0, got -1.0"),
