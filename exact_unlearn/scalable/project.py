@@ -155,6 +155,8 @@ def solve_quadratic(jacobian: TorchJacobian, data: Quadratic, plan: Plan) -> Pro
     chosen: RowFactor | None = None
     steps = []
     for factor in _ladder(task, plan, first):
+        if not factor.route.startswith("gram32"):
+            dtype = torch.float64  # rows that a float32 Gram matrix cannot tell apart amplify float32 products as much
         found, dtype = refine(task, factor, first.right_side, dtype, plan.goal)
         steps.append(f"{factor.route}/{str(found.pull.dtype).removeprefix('torch.')}")
         if best is None or found.error < best.error:

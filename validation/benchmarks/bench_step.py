@@ -25,6 +25,7 @@ BENCH = Bench(
     sides=(Side("gradient step", ("torch",)), Side("MinNorm-OG step", ("torch",))),
     cases={
         "MLP 1-300-300-1": {"kind": "mlp", "width": 300, "repeats": 200},
+        "MLP 1-1000-1000-1": {"kind": "mlp", "width": 1000, "repeats": 30},
         "ResNet-18, width 16": {"kind": "resnet", "width": 16, "repeats": 3},
         "ResNet-18, width 32": {"kind": "resnet", "width": 32, "repeats": 3},
         "ResNet-18, width 64": {"kind": "resnet", "width": 64, "repeats": 2},
