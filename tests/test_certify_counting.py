@@ -143,6 +143,18 @@ def test_counts_in_a_region_meet_their_bound(radius: float, norm: float) -> None
     assert solution.primal_residual() <= 1e-9
 
 
+@pytest.mark.parametrize("norm", [2, np.inf])
+@pytest.mark.parametrize("labels", [None, np.arange(8) // 3])
+def test_a_region_of_radius_zero_leaves_theta_star(norm: float, labels: np.ndarray | None) -> None:
+    rng = np.random.default_rng(4)
+    theta = np.where(np.arange(8) < 5, rng.standard_normal(8), 0.0)
+    problem = UnlearningProblem(theta, rng.standard_normal((3, 8)), xu.L0(labels), xu.TrustRegion(0.0, norm))
+    certificate = xu.certify(problem)
+    assert certificate.proof == "exact"
+    assert certificate.upper == problem.regularizer.value(theta)
+    assert certificate.check().proved
+
+
 def test_conflicting_counts_are_infeasible() -> None:
     problem = UnlearningProblem(np.ones(4), np.ones((2, 4)), xu.L0(), rhs=[0.0, 1.0])
     certificate = xu.certify(problem)

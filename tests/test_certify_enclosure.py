@@ -58,6 +58,19 @@ def test_a_region_that_nothing_touches_changes_nothing(regularizer: str, norm: f
     assert certificate.check().proved
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("drift", [xu.L1Drift(0.5), xu.SquaredDrift(0.1) + xu.L1Drift(0.3)], ids=["l1", "both"])
+def test_ties_of_an_l1_drift(seed: int, drift: Any) -> None:
+    """Transport constraints and integers: many coordinates stay at theta* although nothing holds them there."""
+    rng = np.random.default_rng(seed)
+    J = np.vstack([np.kron(np.eye(6), np.ones(8)), np.kron(np.ones(6), np.eye(8))])
+    theta = np.where(rng.random(48) < 0.4, rng.integers(1, 6, 48), 0).astype(float)
+    for groups in (np.arange(48) // 4, np.arange(48) // 8):
+        certificate = xu.certify(UnlearningProblem(theta, J, xu.GroupL2(groups), drift))
+        assert certificate.gap <= TO_SIXTY_DIGITS
+        assert certificate.check().proved
+
+
 @pytest.mark.parametrize("shape", [(1, 12), (12, 1)])
 @pytest.mark.parametrize("drift", ["none", "squared", "ball", "box", "l1"])
 def test_the_nuclear_norm_of_a_vector_is_its_length(shape: tuple[int, int], drift: str) -> None:

@@ -114,7 +114,8 @@ def count(
 def _groups(problem: UnlearningProblem, image: Image, drift: Drift) -> _Groups:
     regularizer: Any = problem.regularizer
     charge = regularizer.charge(problem.theta_star)
-    stuck = {int(g) for g, free, t in zip(charge, problem.free, image.theta, strict=True) if g >= 0 and not free and t}
+    still = np.setdiff1d(np.arange(charge.size), image.free)  # a region of radius 0 freezes everything
+    stuck = {int(charge[j]) for j in still if charge[j] >= 0 and image.theta[j]}
     labels = np.array([-1 if int(g) in stuck else int(g) for g in charge[image.free]], dtype=np.int64)
     names = sorted({int(g) for g in labels if g >= 0})
     members = [np.flatnonzero(labels == g) for g in names]
@@ -349,8 +350,7 @@ def _spans(columns: Array, target: Array) -> Array:
     return np.asarray(~goals.any(axis=1))
 
 
-def primal(problem: UnlearningProblem, found: Count) -> Tree:
+def primal(image: Image, found: Count) -> Tree:
     """Every free coordinate that is not zero."""
-    free = np.flatnonzero(problem.free)
-    entries = {int(j): found.theta[int(j)] for j in free if found.theta.nums[j]}
+    entries = {int(j): found.theta[int(j)] for j in image.free if found.theta.nums[j]}
     return {"base": "zero", "parts": vector(entries)}

@@ -24,6 +24,9 @@ from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
 
+TIE = 1 << 200
+"""A drift this many times smaller than its group is none."""
+
 CUT = 450
 """Bits of subgradients and of the left inverse that bounds distances."""
 
@@ -108,7 +111,7 @@ class _Plain:
         square = sum((v * x[i] ** 2 for i, v in zip(norm.index.tolist(), norm.inner, strict=True)), norm.frozen)
         length = roots(square)[1]
         for i, v in zip(norm.index.tolist(), norm.inner, strict=True):
-            if where[i] == HELD:
+            if where[i] == HELD or self._at_rest(i, x[i], length):
                 out[int(image.free[i])] = norm.weight * v * x[i] / length
         if norm.frozen:
             inner = weights_of(problem.regularizer, problem.n_parameters) if problem.regularizer.name == "l2" else None
@@ -116,6 +119,12 @@ class _Plain:
                 v = Fraction(1) if inner is None else inner[j]
                 out[j] = norm.weight * v * image.theta[j] / length
         return out
+
+    def _at_rest(self, i: int, value: Fraction, length: Fraction) -> bool:
+        """Whether a free coordinate stays at theta* all the same: the sign of what rounding leaves of its drift says
+        nothing about the pull of an l1 drift.
+        """
+        return bool(self.drift.mu) and abs(value - self.image.theta[self.image.free[i]]) < length / TIE
 
     def _frozen_partners(self, norm: Norm) -> list[int]:
         """Frozen coordinates with a share in the same norm."""

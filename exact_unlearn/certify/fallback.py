@@ -59,7 +59,9 @@ def candidates(
         nu = solution.nu if kept is None else solution.nu[kept]
         g = None if solution.subgradient is None else to_float(solution.subgradient)
         g = g if g is not None and np.isfinite(g).all() else None
-        yield Candidate(to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()], Fraction(0), g)
+        x, multipliers = to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()]
+        for own in (None,) if g is None else (g, None):
+            yield Candidate(x, multipliers, Fraction(0), own)
     name = problem.regularizer.name
     if name == "nuclear_norm":
         yield from _of_matrix(problem, image, drift, kept)
@@ -183,6 +185,8 @@ def _subgradient(
     if problem.regularizer.name not in ("l2", "linf", "group_l2") or (not drift.mu and drift.box is None):
         return {}
     z, visible = _pullback(image, nu), seen(problem)
+    if given is not None:
+        return {int(j): Fraction(float(given[j])) for j in np.flatnonzero(visible)}
     out: dict[int, Fraction] = {}
     for i, j in enumerate(image.free.tolist()):
         step = x[i] - image.theta[j]

@@ -189,8 +189,15 @@ class _Attempt:
         tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
         if found.distance is not None:
             with suppress(FaceError):  # the bounds stand without it
-                return self._judged({**tree, "distance": found.distance}, found.theta)
-        return self._judged(tree, found.theta)
+                return self._near(self._judged({**tree, "distance": found.distance}, found.theta))
+        return self._near(self._judged(tree, found.theta))
+
+    def _near(self, certificate: Certificate) -> Certificate:
+        """The certificate of Newton's method, if it is an enclosure; else it competes with what follows."""
+        if certificate.proof != "repaired":
+            return certificate
+        self.better = min(certificate, self.better or certificate, key=lambda c: c.gap or 0)
+        raise FaceError("Newton's method ends on multipliers that prove too little")
 
     def _repaired(self) -> Certificate:
         """The best of the float points at hand."""
@@ -233,11 +240,7 @@ class _Attempt:
             start = at_rest(self.problem)
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start)
         tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
-        certificate = self._judged(tree, found.theta)
-        if certificate.proof == "repaired":
-            self.better = min(certificate, self.better or certificate, key=lambda c: c.gap or 0)
-            raise FaceError("Newton's method ends far from the optimum")
-        return certificate
+        return self._near(self._judged(tree, found.theta))
 
     def _judged(self, tree: Tree, theta: Rationals) -> Certificate:
         """A certificate that claims what the checker finds proved."""
@@ -272,7 +275,7 @@ class _Attempt:
             "proof": level,
             **{name: rational_text(v) for name, v in _numbers(found.lower, found.upper, gap).items()},
         }
-        tree: Tree = {"kind": "bounds", "primal": primal(self.problem, found), "claims": claims}
+        tree: Tree = {"kind": "bounds", "primal": primal(self.image, found), "claims": claims}
         if found.exhausted >= 0:
             tree["count"] = found.tree
         return self._certificate(
