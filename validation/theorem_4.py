@@ -322,7 +322,8 @@ RESULT = Result(
         r"Networks of 1 to 6 layers. With $\rho$ a rational $L$-th power everything is rational and exact. Lower "
         "bounds that do not know the formula: a semidefinite program with a rational dual certificate for two "
         "layers, a geometric program for every depth, and the two inequalities behind it in rational arithmetic. "
-        "And an attack: non-convex descent from random starts."
+        "And an attack: non-convex descent from random starts. Several outputs with rational singular values: random "
+        "other factors of the same predictor, and of others that fit, in rational arithmetic."
     ),
     claims=(
         Claim(
