@@ -20,7 +20,7 @@ from exact_unlearn.cli.terminal import (
 from exact_unlearn.errors import ProblemError
 
 if TYPE_CHECKING:
-    from exact_unlearn.fixtures.report_card import ReportCard
+    from exact_unlearn.fixtures.audit.card import ReportCard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +89,8 @@ def _seed(options: argparse.Namespace) -> int | None:
 
 
 def _audit(options: argparse.Namespace) -> ReportCard:
-    from exact_unlearn.fixtures.audit import make_card, make_plan
-    from exact_unlearn.fixtures.worker import Workers, load_function
+    from exact_unlearn.fixtures.audit.check import make_card, make_plan
+    from exact_unlearn.fixtures.audit.worker import Workers, load_function
 
     function = load_function(options.target)
     settings: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _absolute(target: str) -> str:
 def _ours(options: argparse.Namespace) -> int:
     from exact_unlearn import report
     from exact_unlearn.cli import DONE
-    from exact_unlearn.fixtures import ours
+    from exact_unlearn.fixtures.audit import ours
 
     if options.html is not None or options.adapter is not None or options.regularizer is not None:
         raise ProblemError("--methods ours takes no --html, --adapter and --regularizer")
@@ -141,6 +141,6 @@ def _ours(options: argparse.Namespace) -> int:
 
 
 def _cards(options: argparse.Namespace, say: Say) -> list[Any]:
-    from exact_unlearn.fixtures import ours
+    from exact_unlearn.fixtures.audit import ours
 
     return ours.audit_methods(_seed(options), options.quick, options.live_only, say)
