@@ -219,3 +219,12 @@ def test_polynomial_models_end_to_end_in_fractions() -> None:
         moved[i] = listed.get(i, Fraction(0) if base == "zero" else theta[i])
     assert (model.predict(moved, x) == y).all()  # the model is affine in c
     assert problem.objective(moved) == certificate.upper
+
+
+@pytest.mark.parametrize("name", ["l1", "linf", "squared l2", "l2", "elastic net", "l1 with zero weights"])
+def test_the_value_zero_belongs_to_one_point_if_all_is_seen(name: str) -> None:
+    R = regularizers()[name]
+    certificate = xu.certify(UnlearningProblem(np.ones(12), np.zeros((0, 12)), R))
+    assert certificate.upper == 0
+    assert certificate.unique is (None if name == "l1 with zero weights" else True)
+    assert certificate.check().proved

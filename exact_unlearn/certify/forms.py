@@ -30,6 +30,7 @@ from exact_unlearn.certify.terms import (
     heaviest,
     roots,
     scaled,
+    seen,
     sum_squares,
     value_of,
     weights_of,
@@ -114,6 +115,7 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
         lower, upper = roots(value_square)
     else:
         lower = upper = value_of(problem.regularizer, theta) + drift.value(moved)
+    unique = _unique(problem.regularizer.name, program, found, drift)
     return Proof(
         theta=theta,
         primal=_primal(program, image, found, drift, problem.regularizer.name),
@@ -121,7 +123,7 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
         lower=lower,
         upper=upper,
         square=value_square,
-        unique=_unique(problem.regularizer.name, program, found, upper, drift),
+        unique=unique or (not upper and _pinned_at_zero(problem, image, drift)),
     )
 
 
@@ -205,11 +207,16 @@ def _ceiling_subgradient(
     return g
 
 
-def _unique(name: str, program: Pieces, found: ExactOptimum, value: Fraction, drift: Drift) -> bool:
+def _pinned_at_zero(problem: UnlearningProblem, image: Image, drift: Drift) -> bool:
+    """Whether the value 0 belongs to one point only: everything that moves is penalised."""
+    return not drift.cone or bool(seen(problem)[image.free].all())
+
+
+def _unique(name: str, program: Pieces, found: ExactOptimum, drift: Drift) -> bool:
     """Whether coordinates that could move without cost cannot move together: full column rank of A on them."""
     face = found.face
     curved = np.array([bool(k) for k in program.curvature], dtype=bool)
-    if curved.all() or (value == 0 and not drift.cone):
+    if curved.all():
         return True
     if name == "l2":
         return False  # a seminorm: its ray would have to be excluded as well

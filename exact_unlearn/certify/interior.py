@@ -307,34 +307,35 @@ def _solve(M: Array, right: Array) -> Array:
     return np.asarray(x + np.linalg.solve(lifted, right - M @ x))
 
 
+@np.errstate(all="ignore")
 def minimise(program: FloatProgram) -> list[FloatPoint]:
     """Solve to the accuracy that floats allow; the best iterates under several measures, most trustworthy first.
 
     A small gap makes the zero of each pair stand out; a small residual keeps the positive one in place.  Near the
-    limit of floats one is bought with the other, so more than one balance is offered.  Never raises.
+    limit of floats one is bought with the other, so more than one balance is offered.  LinAlgError where
+    the numbers are beyond the range of floats; otherwise it always returns something.
     """
     method = _Method(program)
     it = method.start()
     before, stalled = it, 0
     best: dict[float, tuple[float, _Iterate, _Iterate]] = {}
     count = max(1, sum(pair.s.size for pair in it.pairs) + (method.cones.count if method.cones is not None else 0))
-    with np.errstate(all="ignore"):
-        for _ in range(ITERATIONS):
-            res = method.residuals(it)
-            residual, relative = _errors(program, it, res)
-            if not np.isfinite(residual + relative):
-                break
-            stalled += 1
-            for weight in BALANCES:
-                error = max(weight * residual, relative)
-                if weight not in best or error < best[weight][0]:
-                    best[weight], stalled = (error, it, before), 0
-            if best[1.0][0] < 1e-15 or stalled > 4:
-                break
-            try:
-                before, it = it, _advance(method, it, res, count)
-            except np.linalg.LinAlgError:
-                break
+    for _ in range(ITERATIONS):
+        res = method.residuals(it)
+        residual, relative = _errors(program, it, res)
+        if not np.isfinite(residual + relative):
+            break
+        stalled += 1
+        for weight in BALANCES:
+            error = max(weight * residual, relative)
+            if weight not in best or error < best[weight][0]:
+                best[weight], stalled = (error, it, before), 0
+        if best[1.0][0] < 1e-15 or stalled > 4:
+            break
+        try:
+            before, it = it, _advance(method, it, res, count)
+        except np.linalg.LinAlgError:
+            break
     if not best:
         raise np.linalg.LinAlgError("the numbers of the problem are beyond the range of floats")
     chosen: list[tuple[_Iterate, _Iterate]] = []
