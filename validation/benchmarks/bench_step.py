@@ -10,6 +10,7 @@ than the numerical directions.  Memory is what the side added to its process.
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -139,10 +140,10 @@ def run(side: str, case: Mapping[str, Any]) -> dict[str, Any]:
     for _ in range(int(case["repeats"])):
         done = timed(both[side], lambda: synchronise(case.get("device", "cpu")))
         times.append((done.seconds, done.cpu))
-    middle = sorted(times)[len(times) // 2]
+    seconds, cpu = (statistics.median(values) for values in zip(*times, strict=True))
     note = "" if not made else f"rank {made[0][1]}, {made[0][2]}"
     error = 0.0 if not made else made[0][0]
-    return {"seconds": middle[0], "cpu": middle[1], "error": error, "memory": peak_memory() - before, "note": note}
+    return {"seconds": seconds, "cpu": cpu, "error": error, "memory": peak_memory() - before, "note": note}
 
 
 def main() -> None:

@@ -34,6 +34,11 @@ LIMIT = "EXACT_UNLEARN_BENCH_LIMIT"
 Say = Callable[[str], None]
 
 
+def _over(a: float, b: float) -> float:
+    """a / b, nan where the clock was too coarse for b."""
+    return a / b if b else math.nan
+
+
 @dataclass(frozen=True)
 class Side:
     """One competitor.  needs: modules without which it is listed as missing; limit: seconds of processor time after
@@ -91,7 +96,7 @@ class Cell:
     @property
     def spread(self) -> float:
         """Slowest over fastest: how much the machine was doing besides."""
-        return max(self.seconds) / min(self.seconds) if self.seconds else math.nan
+        return _over(max(self.seconds), min(self.seconds)) if self.seconds else math.nan
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Table:
     def ratio(self, case: str, side: str) -> float:
         """How many times longer than ours; nan where one of them has no answer."""
         cell = self.cell(case, side)
-        return cell.median / self.cell(case, self.bench.ours).median if self.counts(cell) else math.nan
+        return _over(cell.median, self.cell(case, self.bench.ours).median) if self.counts(cell) else math.nan
 
     def counts(self, cell: Cell) -> bool:
         return bool(cell.seconds) and cell.error <= self.bench.reached
@@ -127,9 +132,9 @@ class Table:
         words = f"best peer that reached {self.bench.reached:.0e}: {name}"
         if math.isfinite(ratio):
             theirs = self.cell(case, name).cpu
-            words += f", {ratio:.1f} times ours ({theirs / cpu:.1f} in processor time)"
+            words += f", {ratio:.1f} times ours ({_over(theirs, cpu):.1f} in processor time)"
         halted = [cell.stopped for cell in self.cells if cell.case == case and math.isfinite(cell.stopped)]
-        return f"{words}; stopped at {min(halted) / cpu:.0f} times ours or later: {len(halted)}" if halted else words
+        return f"{words}; stopped at {_over(min(halted), cpu):.0f} times ours or later: {len(halted)}" if halted else words
 
     def text(self) -> str:
         """One line per case and side."""
@@ -146,10 +151,10 @@ class Table:
 
     def _line(self, cell: Cell) -> str:
         ours = self.cell(cell.case, self.bench.ours)
-        floors = cell.median / cell.floor if cell.floor else math.nan
+        floors = _over(cell.median, cell.floor)
         return (
-            f"{cell.case:26} {cell.side:20} {1e3 * cell.median:8.1f} {cell.median / ours.median:8.2f} "
-            f"{cell.cpu / ours.cpu:8.2f} {floors:8.1f} {cell.error:8.0e} {cell.memory:8.0f} "
+            f"{cell.case:26} {cell.side:20} {1e3 * cell.median:8.1f} {_over(cell.median, ours.median):8.2f} "
+            f"{_over(cell.cpu, ours.cpu):8.2f} {floors:8.1f} {cell.error:8.0e} {cell.memory:8.0f} "
             f"{cell.spread:8.2f}  {cell.note}"
         )
 
