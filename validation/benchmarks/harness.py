@@ -134,7 +134,9 @@ class Table:
             theirs = self.cell(case, name).cpu
             words += f", {ratio:.1f} times ours ({_over(theirs, cpu):.1f} in processor time)"
         halted = [cell.stopped for cell in self.cells if cell.case == case and math.isfinite(cell.stopped)]
-        return f"{words}; stopped at {_over(min(halted), cpu):.0f} times ours or later: {len(halted)}" if halted else words
+        if not halted:
+            return words
+        return f"{words}; stopped at {_over(min(halted), cpu):.0f} times ours or later: {len(halted)}"
 
     def text(self) -> str:
         """One line per case and side."""
