@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from exact_unlearn.errors import ExactUnlearnError
@@ -37,7 +38,8 @@ def measure(
         def work(cells: Sequence[runner.Cell]) -> Iterator[runner.CellResult]:
             place = None if folder is None else str(folder)
             # not pool.map, which cancels what it leaves behind: a pool whose workers are gone stumbles over that
-            futures = [pool.submit(_measure_cell, cell, place) for cell in cells]
+            with _interrupts_held():  # the first submission starts the workers
+                futures = [pool.submit(_measure_cell, cell, place) for cell in cells]
             return (future.result() for future in futures)
 
         try:
@@ -53,6 +55,21 @@ def measure(
                 if worker not in others:
                     worker.kill()
             raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits meanwhile, and never reaches the processes started here, which inherit that: one that is still
+    importing would answer with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _follow_parent() -> None:

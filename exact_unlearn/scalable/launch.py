@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -106,11 +107,12 @@ def _failures(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> lis
     """Wait until all have ended well, or some have not: the first, and who fell with it before we looked."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        statuses = [process.poll() for process in started]
-        failed = [rank for rank, status in enumerate(statuses) if status]
-        if failed or all(status == 0 for status in statuses):
+        failed = [rank for rank, process in enumerate(started) if process.poll()]
+        running = [process for process in started if process.poll() is None]
+        if failed or not running:
             return failed
-        time.sleep(0.02)
+        with suppress(subprocess.TimeoutExpired):
+            running[0].wait(0.05)
     raise SolverError(f"{len(started)} processes did not finish within {timeout:g} s")
 
 
