@@ -63,8 +63,8 @@ _ADVICE = {
         "The time limit ended the solve; theta is feasible only as far as primal_residual() says; allow more time."
     ),
     Status.INFEASIBLE: (
-        "No parameters fit the retained data; nu is a Farkas vector (J.T nu = 0 on free coordinates, nu.b > 0) "
-        "that names the conflicting rows."
+        "No parameters fit the retained data; nu is a Farkas vector that names the conflicting rows (nu.b > 0 = J.T nu "
+        "on free coordinates, or nu.b is more than <J.T nu, D> reaches within the trust regions)."
     ),
     Status.BACKEND_FAILED: (
         "The back end failed or contradicted itself (theta* is feasible for every surrogate); try another solver "

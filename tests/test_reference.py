@@ -139,6 +139,29 @@ def test_multipliers_beyond_floats_are_cut_off() -> None:
     assert np.isfinite(solution.nu).all()
 
 
+@pytest.mark.parametrize("regularizer", [*regularizers(), "l0"])
+@pytest.mark.parametrize("region", [xu.TrustRegion(1.0), xu.TrustRegion(1.0, np.inf), xu.TrustRegion(0.0)])
+def test_regions_that_no_solution_reaches_come_with_a_farkas_vector(regularizer: str, region: Any) -> None:
+    J, theta = instances()["gaussian"]
+    R = xu.L0() if regularizer == "l0" else regularizers()[regularizer]
+    problem = UnlearningProblem(theta, J, R, region, rhs=np.full(5, 50.0))
+    solution = xu.solve(problem)
+    assert solution.status is Status.INFEASIBLE
+    pull, radius = J.T @ solution.nu, region.radius
+    reach = radius * (np.abs(pull).sum() if region.norm == np.inf else np.linalg.norm(pull))
+    assert solution.nu @ problem.rhs > reach
+
+
+@pytest.mark.parametrize("norm", [2, np.inf])
+@pytest.mark.parametrize("regularizer", [*regularizers(), "l0"])
+def test_a_region_of_radius_zero_is_theta_star(regularizer: str, norm: float) -> None:
+    R = xu.L0() if regularizer == "l0" else regularizers()[regularizer]
+    solution = xu.solve(gaussian_problem(R, xu.L1Drift(0.1) + xu.TrustRegion(0.0, norm)))
+    assert solution.status is Status.OPTIMAL
+    assert not solution.drift.any()
+    assert solution.is_optimal(TOLERANCES["residual"])
+
+
 def test_nothing_moves_where_r_is_zero_already() -> None:
     solution = xu.solve(gaussian_problem(xu.ElasticNet(0.0, 0.0), xu.SquaredDrift(0.3) + xu.TrustRegion(1.0)))
     assert solution.status is Status.OPTIMAL

@@ -17,6 +17,9 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
+from exact_unlearn import codec
+from exact_unlearn.certify.certificate import Certificate
+from exact_unlearn.certify.ladder import certify
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -52,7 +55,10 @@ def solve_counting(
     candidates = [theta for groups in suggestions if (theta := support.pruned(groups)) is not None]
     theta = min(candidates, key=support.cost) if candidates else to_float(problem.theta_star)
     claim = Solution(problem, theta, np.zeros(problem.n_constraints), Status.INTERVAL, solver)
-    lower, upper, theta = _proved(claim)
+    certificate = certify(problem, claim, rows="literal")
+    if certificate.proof == "infeasible" and claim.primal_residual() > FITTED:
+        return infeasible(claim, certificate)
+    lower, upper, theta = _proved(claim, certificate)
     status = Status.OPTIMAL if lower >= upper else Status.INTERVAL
     return replace(
         claim,
@@ -126,7 +132,7 @@ class _Support:
 
     def _least_drift(self, kept: Array) -> Array | None:
         """The least drift penalty on the support: a convex program, with further equations theta_j = 0 off it."""
-        from exact_unlearn.reference.solver import solve  # the convex case of the function that called us
+        from exact_unlearn.reference.solver import claimed  # the convex case of the function that called us
 
         problem, d = self.problem, self.problem.n_parameters
         off = self.free[~kept]
@@ -135,7 +141,7 @@ class _Support:
         matrix[np.arange(self.Q.shape[0], len(matrix)), off] = 1.0
         rhs = np.concatenate([self.c - self.Q @ start[self.free], -start[off]])
         nothing = SquaredL2(np.zeros(d))
-        solution = solve(
+        solution = claimed(
             UnlearningProblem(start, DenseJacobian(matrix), nothing, problem.drift_penalty, problem.free, rhs)
         )
         if solution.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
@@ -177,14 +183,20 @@ def _relaxation(program: ExplicitProgram, support: _Support) -> ExplicitProgram:
     )
 
 
-def _proved(claim: Solution) -> tuple[float, float, Array]:
+def infeasible(claim: Solution, certificate: Certificate) -> Solution:
+    """The claim that no parameters fit, with the Farkas vector of the certificate that proves it."""
+    nu = np.zeros(claim.problem.n_constraints)
+    for part in certificate.tree["dual"]["nu"]:
+        for i, numerator in zip(part["indices"], part["nums"], strict=True):
+            nu[i] = float(codec.parse_rational(f"{numerator}/{part['den']}"))
+    return replace(claim, nu=nu, status=Status.INFEASIBLE, message=f"Proved: {certificate.message}.")
+
+
+def _proved(claim: Solution, certificate: Certificate) -> tuple[float, float, Array]:
     """Lower and upper bound, and the point that attains the upper one.
 
     With a drift penalty the claim may be better than the feasible point that certify() finds; it is kept then.
     """
-    from exact_unlearn.certify import certify  # lazily: only integer programs need a proof to be called solved
-
-    certificate = certify(claim.problem, claim, rows="literal")
     lower = 0.0 if certificate.lower is None else float(certificate.lower)
     unproved = certificate.upper is None or certificate.theta is None
     if unproved or (claim.problem.drifts and claim.value < float(certificate.upper or 0)):

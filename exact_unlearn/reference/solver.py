@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_unlearn.certify.ladder import certify
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
@@ -16,7 +17,7 @@ from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.program import Assembly, assemble
 from exact_unlearn.reference import backends
 from exact_unlearn.reference.backends import BackendAnswer
-from exact_unlearn.reference.counting import solve_counting
+from exact_unlearn.reference.counting import infeasible, solve_counting
 from exact_unlearn.reference.polish import polish
 from exact_unlearn.reference.units import rescaled
 from exact_unlearn.regularizers import PredictorNorm
@@ -58,9 +59,21 @@ def solve(
         time_limit = _positive("time_limit", time_limit)
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    found = claimed(problem, solver, accuracy, time_limit)
+    if found.status is Status.INFEASIBLE and not found.nu.any():  # a back end's word for it
+        certificate = certify(problem, rows="literal")
+        if certificate.proof == "infeasible":
+            return infeasible(found, certificate)
+    return found
+
+
+def claimed(
+    problem: UnlearningProblem, solver: str | None = None, accuracy: float = ACCURACY, time_limit: float | None = None
+) -> Solution:
+    """`solve` for checked arguments, but without a proof where a back end finds no point in the trust regions."""
     own = rescaled(problem)
     if own is not None:
-        return own.back(solve(own.problem, solver, accuracy, time_limit))
+        return own.back(claimed(own.problem, solver, accuracy, time_limit))
     began = time.perf_counter()
     assembly = assemble(problem)
     compiling = time.perf_counter() - began
@@ -69,6 +82,8 @@ def solve(
     conflict = _conflict(problem, assembly.rows)
     if conflict is not None:
         return conflict
+    if any(term.name == "trust_region" and not term.radius for term in problem.drifts):
+        return _pinned(problem, solver, accuracy, time_limit)
     slack = _without_wide_regions(problem, assembly, solver, accuracy, time_limit)
     if slack is not None:
         return slack
@@ -87,6 +102,18 @@ def solve(
     return best
 
 
+def _pinned(problem: UnlearningProblem, solver: str | None, accuracy: float, time_limit: float | None) -> Solution:
+    """A region of radius 0 freezes everything; its own multiplier, whatever it is, costs nothing."""
+    nothing = np.zeros(problem.n_parameters, dtype=bool)
+    found = claimed(replace(problem, drift_penalty=None, free=nothing), solver, accuracy, time_limit)
+    forces: tuple[Array, ...] | None = None
+    if found.subgradient is not None:
+        at = next(i for i, term in enumerate(problem.drifts) if term.name == "trust_region" and not term.radius)
+        forces = tuple(found.subgradient * (-1.0 if i == at else 0.0) for i in range(len(problem.drifts)))
+        found = replace(found, nu=np.zeros(problem.n_constraints))
+    return replace(found, problem=problem, drift_subgradients=forces)
+
+
 def _without_wide_regions(
     problem: UnlearningProblem, assembly: Assembly, solver: str | None, accuracy: float, time_limit: float | None
 ) -> Solution | None:
@@ -103,7 +130,7 @@ def _without_wide_regions(
         return None
     narrow = tuple(term for term, leave in zip(problem.drifts, wide, strict=True) if not leave)
     relaxed = replace(problem, drift_penalty=DriftSum(narrow) if narrow else None)
-    found = solve(relaxed, solver, accuracy, time_limit)
+    found = claimed(relaxed, solver, accuracy, time_limit)
     if found.status not in (Status.OPTIMAL, Status.INTERVAL) or any(
         term.value(found.drift) for term, leave in zip(problem.drifts, wide, strict=True) if leave
     ):
@@ -195,10 +222,10 @@ def _start(problem: UnlearningProblem, assembly: Assembly) -> Array:
 
 
 def _timed_out(answer: BackendAnswer, time_limit: float | None) -> bool:
-    """Whether the limit that ended the back end was the caller's; some end on a limit of iterations, and say
-    the same.
+    """Whether the limit that ended the back end was the caller's: its word for that may be "user_limit", which is also
+    that of a limit of iterations, or "optimal_inaccurate".
     """
-    return time_limit is not None and "limit" in answer.claim and answer.solve_seconds >= 0.8 * time_limit
+    return time_limit is not None and answer.claim != "optimal" and answer.solve_seconds >= 0.8 * time_limit
 
 
 def _failure(answer: BackendAnswer, time_limit: float | None, solution: Solution) -> tuple[Status, str]:
