@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+import torch
 from exact_unlearn._validation.benchmarks import harness, peers, registry
 from exact_unlearn._validation.benchmarks.harness import Bench, Cell, Side, Table
 
@@ -53,6 +55,18 @@ def test_sides_limits_and_devices_are_chosen() -> None:
     assert [(side.name, side.limit) for side in some.sides] == [("ours", 5.0), ("peer", 5.0)]
     assert registry.narrowed(BENCH, None, None) == BENCH
     assert registry.on_device([BENCH], "cpu", chosen=True) == [BENCH]
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    able = dataclasses.replace(BENCH, cuda=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ProblemError, match="finds no CUDA device"):
+        registry.on_device([able], "cuda", chosen=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert registry.on_device([able, BENCH], "cuda", chosen=False) == [able]
+    with pytest.raises(ProblemError, match="norms compares on the CPU only"):
+        registry.on_device([able, BENCH], "cuda", chosen=True)
 
 
 def test_no_peer_at_all() -> None:
