@@ -58,7 +58,6 @@ def test_sides_limits_and_devices_are_chosen() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
     able = dataclasses.replace(BENCH, cuda=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ProblemError, match="finds no CUDA device"):
