@@ -184,7 +184,10 @@ class Assembly:
 
 
 def explicit_program(problem: UnlearningProblem) -> ExplicitProgram:
-    """The program that `solve` hands to a back end.  Raises ProblemError if J is too large to be written out."""
+    """The program of the problem as it is stated.  Raises ProblemError if J is too large to be written out.
+
+    `solve` hands it to a back end, in the problem's own unit, and first without regions that nothing is near.
+    """
     return assemble(problem).program
 
 
