@@ -132,6 +132,14 @@ def test_a_large_curvature_hardly_lets_anything_move() -> None:
         assert solution.status is Status.OPTIMAL, solution.message
 
 
+@pytest.mark.parametrize("freezing", freezings())
+def test_a_region_far_wider_than_what_does_not_move(freezing: str) -> None:
+    J, theta = instances()["gaussian"]
+    drift = xu.SquaredDrift(0.1) + xu.TrustRegion(1e-12) + xu.TrustRegion(1e-12, np.inf)
+    problem = UnlearningProblem(np.ldexp(theta, -1030), J, xu.LInf(), drift, freezings()[freezing])
+    assert xu.solve(problem).status is Status.OPTIMAL
+
+
 def test_multipliers_beyond_floats_are_cut_off() -> None:
     J, theta = instances()["gaussian"]
     solution = xu.solve(UnlearningProblem(theta, J * 1e-310, xu.SquaredL2()))

@@ -122,7 +122,8 @@ def _without_wide_regions(
     A region that the optimum respects changes nothing, but its radius would set the scale to which a back end rounds
     everything else.
     """
-    lengths = {norm: float(np.linalg.norm(_start(problem, assembly), norm)) for norm in (2, np.inf)}
+    start = np.concatenate([_start(problem, assembly), to_float(problem.theta_star)[~problem.free]])
+    lengths = {norm: float(np.linalg.norm(start, norm)) for norm in (2, np.inf)}
     wide = [
         term.name == "trust_region" and float(term.radius) > WIDE * lengths[term.norm] > 0 for term in problem.drifts
     ]
