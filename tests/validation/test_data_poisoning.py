@@ -16,7 +16,7 @@ import exact_unlearn as xu
 from exact_unlearn import sweep
 from exact_unlearn.algorithms import unlearn
 from exact_unlearn.errors import ProblemError
-from validation.experiments import data_poisoning, poisoning_retrain, stacked
+from validation.experiments import data_poisoning, poisoning_certified, poisoning_retrain, stacked
 from validation.experiments.data_poisoning import Outcome, Plan
 from validation.experiments.poisoning_certified import certified, certified_row, certified_texts
 from validation.experiments.poisoning_exact import PUBLISHED_BEST, exact_cell, view
@@ -355,6 +355,24 @@ def test_exact_view_and_proofs_reach_tables_and_json(tmp_path: Path) -> None:
     lines = (tmp_path / "out" / "certified.md").read_text().splitlines()
     assert len(lines) == 2 + 4
     assert "certified, seed 1, polished, lam = 9" in outcome.text()
+
+
+def test_entries_that_the_experiment_flushes_are_no_part_of_what_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(width=5, n_retain=6, n_forget=2, epochs=30)
+    exact = exact_cell(0, recipe, steps=1, polishing=20)
+    seen = view(exact.parameters, {"start": train(exact.needs["start"].parameters, {})})
+    cell = Plan((0,), (10,), recipe, certify=(0,)).certified()[0]
+    bounds = []
+    for entry in (0.0, 1e-200):
+
+        def jacobian(theta: Tensor, x: Tensor, entry: float = entry) -> Tensor:
+            found = dense_jacobian(theta, x)
+            found[0, 0] = entry
+            return found
+
+        monkeypatch.setattr(poisoning_certified, "dense_jacobian", jacobian)
+        bounds.append(certified(cell.parameters, {"exact": seen})["bounds"])
+    np.testing.assert_array_equal(bounds[0], bounds[1])
 
 
 def test_a_proved_value_is_shown_in_the_digits_that_its_bounds_share() -> None:
