@@ -57,6 +57,16 @@ def test_right_hand_sides(name: str, drift: str, rng: np.random.Generator) -> No
     agrees(solve(problem), problem)
 
 
+@pytest.mark.parametrize("name", ["l2", "weighted l2", *NORMS])
+@pytest.mark.parametrize("lam", [0.01, 3.0])
+def test_right_hand_sides_that_lengthen_theta(name: str, lam: float, rng: np.random.Generator) -> None:
+    """Where theta* is not feasible the answer may be longer than it."""
+    J, theta = instances()["gaussian"]
+    far = 20.0 * rng.standard_normal(5)
+    problem = xu.UnlearningProblem(theta, J, REGULARIZERS[name], xu.SquaredDrift(lam), rhs=far)
+    agrees(solve(problem), problem)
+
+
 def test_contradicting_rows_are_infeasible() -> None:
     J, theta = instances()["duplicated rows"]
     found = solve(xu.UnlearningProblem(theta, J, xu.L1(), rhs=np.arange(5.0)))
