@@ -31,7 +31,7 @@ def certified_cell(seed: int, recipe: Recipe, variant: str, lam: float) -> Cell:
     parameters = {"seed": seed, "recipe": asdict(recipe), "variant": variant, "lam": lam}
     needs = {"exact": exact_cell(seed, recipe)}
     weight = (recipe.width / 300) ** 2 * 1000
-    return Cell("data-poisoning/certified/2", certified, parameters, needs, weight=weight)
+    return Cell("data-poisoning/certified/3", certified, parameters, needs, weight=weight)
 
 
 def certified(parameters: Mapping[str, Any], inputs: Mapping[str, Result]) -> Result:
@@ -42,7 +42,7 @@ def certified(parameters: Mapping[str, Any], inputs: Mapping[str, Result]) -> Re
     with reproducible():
         jacobian = dense_jacobian(theta_star, data.x_retain).numpy()
         jacobian[np.abs(jacobian) < torch.finfo(torch.float32).tiny] = 0.0
-        strength = torch.tensor([1 / (1 + lam)]).double()
+        strength = torch.tensor([1 / (1 + lam)], dtype=torch.float64)
         point = surrogate_step(theta_star.unsqueeze(0), data.x_retain, strength, None)[0].numpy()
     drift = xu.SquaredDrift(lam) if lam else None
     problem = xu.UnlearningProblem(theta_star.numpy(), jacobian, xu.SquaredL2(), drift)
