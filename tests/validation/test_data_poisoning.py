@@ -352,7 +352,8 @@ def test_exact_view_and_proofs_reach_tables_and_json(tmp_path: Path) -> None:
     assert exact["seeds"][1]["edge_gap"] == pytest.approx(float(edge_gaps([1], recipe)[0]))
     proved = [(row["seed"], row["variant"], row["lam"], row["proof"], row["gap"]) for row in exact["certified"]]
     assert proved == [(1, name, lam, "exact", 0.0) for name in ("trained", "polished") for lam in (0.0, 9.0)]
-    assert all(row["disagreement"] < 1e-10 for row in exact["certified"])  # 1/(1 + lam) is no number of single precision
+    # 1/(1 + lam) is no number of single precision
+    assert all(row["disagreement"] < 1e-10 for row in exact["certified"])
     lines = (tmp_path / "out" / "certified.md").read_text().splitlines()
     assert len(lines) == 2 + 4
     assert "certified, seed 1, polished, lam = 9" in outcome.text()
