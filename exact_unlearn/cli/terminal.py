@@ -17,6 +17,9 @@ from exact_unlearn.errors import ProblemError
 
 Say = Callable[[str], None]
 
+PAUSE = 0.5
+"""Seconds between two messages, at least: a reader sees where the work is, not every case of four hundred."""
+
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """--json and --quiet."""
@@ -28,19 +31,23 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 def progress(quiet: bool, patience: float = 2.0) -> Iterator[Say]:
     """A function that tells on stderr what happens next, with the seconds since now.
 
-    What is over before `patience` seconds have passed is not worth a word; after them every message appears at once.
+    What is over before `patience` seconds have passed is not worth a word; after them every message appears at once,
+    unless another follows within a fraction of a second.
     """
     began = time.perf_counter()
+    spoke = began + patience - PAUSE
     pending: threading.Timer | None = None
 
     def show(message: str) -> None:
-        print(f"[{time.perf_counter() - began:5.1f} s] {message}", file=sys.stderr, flush=True)
+        nonlocal spoke
+        spoke = time.perf_counter()
+        print(f"[{spoke - began:5.1f} s] {message}", file=sys.stderr, flush=True)
 
     def say(message: str) -> None:
         nonlocal pending
         if pending is not None:
             pending.cancel()
-        wait = patience - (time.perf_counter() - began)
+        wait = spoke + PAUSE - time.perf_counter()
         if quiet or wait <= 0:
             pending = None
             if not quiet:
