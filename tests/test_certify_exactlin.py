@@ -142,6 +142,19 @@ def test_whitened_rows_are_orthonormal_and_span_the_same(condition: float) -> No
     assert pytest.approx(scaled, abs=1e-14) == white.W
 
 
+@pytest.mark.parametrize("exponent", [-100, -500, -1060])
+def test_an_entry_near_the_smallest_float_costs_no_digits(exponent: int, rng: Generator) -> None:
+    """It makes the integers of its row longer than those of the others by as many bits."""
+    matrix = rng.standard_normal((3, 8))
+    matrix[1:] = matrix[0] + 1e-4 * matrix[1:]
+    matrix[0, 0] = 2.0**exponent
+    A, _ = integer_rows(matrix)
+    white = whiten(A)
+    scaled = [[float(v * s) for v in row] for row, s in zip(product(white.T, A).ints, white.scales, strict=True)]
+    assert pytest.approx(np.array(scaled), abs=1e-14) == white.W
+    assert pytest.approx(np.eye(3), abs=1e-14) == white.W @ white.W.T
+
+
 def test_multipliers_of_whitened_rows_pull_back_exactly(rng: Generator) -> None:
     A, _ = integer_rows(conditioned(4, 9, 1e10))
     white, nu = whiten(A), rng.standard_normal(4)

@@ -57,7 +57,8 @@ def _rounded(factor: Fraction, value: int) -> float:
 def whiten(A: IntMatrix) -> Whitened:
     """Whiten independent integer rows, (r, n) with r <= n and rank r."""
     r = A.shape[0]
-    scales = [Fraction(1, 1 << max((abs(v).bit_length() for v in row), default=0)) for row in A.ints.tolist()]
+    heights = [max((abs(v).bit_length() for v in row), default=0) for row in A.ints.tolist()]
+    scales = [Fraction(1, 1 << height) for height in heights]
     T = IntMatrix(np.where(np.eye(r, dtype=bool), 1, zeros((r, r))))
     if r == 0:
         return Whitened(np.zeros(A.shape), T, scales)
@@ -66,7 +67,7 @@ def whiten(A: IntMatrix) -> Whitened:
         Q, R = np.linalg.qr(W.T)
         condition = np.linalg.cond(R)
         inverse = _inverse(R)
-        T, scales = _multiply(inverse.T, T, scales)
+        T, scales = _multiply(inverse.T, T, scales, heights)
         if condition < GOOD:
             return Whitened(np.ascontiguousarray(Q.T), T, scales)
         image = product(T, A)
@@ -85,8 +86,14 @@ def _inverse(R: Array) -> Array:
     return np.asarray(np.linalg.inv(lifted))
 
 
-def _multiply(left: Array, T: IntMatrix, scales: list[Fraction]) -> tuple[IntMatrix, list[Fraction]]:
-    """left @ diag(scales) T, exactly, cut back to 200 bits per row."""
+def _multiply(
+    left: Array, T: IntMatrix, scales: list[Fraction], heights: list[int]
+) -> tuple[IntMatrix, list[Fraction]]:
+    """left @ diag(scales) T, exactly, then cut back to 400 bits per row.
+
+    heights: bits of the rows that T multiplies.  Rows of A differ by hundreds of bits where entries do, and what counts
+    of T[i, j] is its product with row j: so each entry loses what is 400 bits below the largest such product.
+    """
     r = T.shape[0]
     exponents = [s.denominator.bit_length() - 1 if s.numerator == 1 else 1 - s.numerator.bit_length() for s in scales]
     low = max(exponents)
@@ -95,9 +102,12 @@ def _multiply(left: Array, T: IntMatrix, scales: list[Fraction]) -> tuple[IntMat
     result = product(ints, IntMatrix(shifted))
     out, new_scales = zeros((r, r)), []
     for i, row in enumerate(result.ints.tolist()):
-        excess = max(0, max(abs(v).bit_length() for v in row) - 400)
-        out[i] = [v >> excess for v in row]
-        new_scales.append(units[i] / Fraction(2) ** low * Fraction(2) ** excess)
+        sizes = [abs(v).bit_length() + height for v, height in zip(row, heights, strict=True) if v]
+        floor = max(sizes, default=0) - 400
+        cuts = [max(0, floor - height) for height in heights]
+        common = min(cuts)
+        out[i] = [v >> cut << (cut - common) for v, cut in zip(row, cuts, strict=True)]
+        new_scales.append(units[i] / Fraction(2) ** low * Fraction(2) ** common)
     return IntMatrix(out), new_scales
 
 
