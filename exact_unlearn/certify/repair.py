@@ -19,7 +19,6 @@ from exact_unlearn.certify.terms import Drift
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
 
-FLOAT_BITS = 60
 SHRINK_BITS = 300
 
 
