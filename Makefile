@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs clean
+.PHONY: help demo test attack lint types docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ demo: $(VENV)/demo.stamp  ## Forget mislabelled digits and see the numbers, in a
 
 test: $(VENV)/dev.stamp  ## Run the tests on two processes
 	$(BIN)/python -m pytest -q -n 2
+
+ATTACK ?=
+
+attack: $(VENV)/dev.stamp  ## Attack our own claims for some hours; ATTACK='NAME... --scale 0.1 --seed 1' for less
+	$(BIN)/python -m validation.attack $(ATTACK)
 
 lint: $(VENV)/dev.stamp  ## Check style and common mistakes
 	$(BIN)/ruff check .
