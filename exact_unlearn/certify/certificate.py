@@ -67,19 +67,24 @@ class Certificate:
         text = json.dumps(codec.to_json(self.problem.to_tree()), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def check(self, problem: UnlearningProblem | None = None) -> Any:
+    def check(self, problem: UnlearningProblem | None = None, tau: Any = None) -> Any:
         """The independent checker's verdict about `problem` (default: the one it was made for).
 
-        Raises ProblemError when there is no problem at hand.  The verdict has `proved` and `sentences`.
+        tau: the standard, which only the caller can set.  None: only a proof about all rows as written is one.  A
+        number: rows may be dropped, and labels moved, as long as theta keeps |J D - b| <= tau in every row.
+
+        The verdict has `proved` and `sentences`.  Raises ProblemError when there is no problem at hand, or if tau is no
+        finite number >= 0.
         """
         from exact_unlearn.certify import checker
 
-        about = problem or self.problem
+        about = self.problem if problem is None else problem
         if about is None:
             raise ProblemError("problem: this certificate was loaded alone; pass the problem that it is about")
-        rows = self.tree.get("rows")
-        tau = codec.parse_rational(rows["tau"]) if isinstance(rows, Mapping) else None
-        return checker.check(about, dict(self.tree), tau)
+        try:
+            return checker.check(about, dict(self.tree), tau)
+        except checker.Rejected as error:
+            raise ProblemError(str(error)) from None
 
     # ------------------------------------------------------------ files
 

@@ -52,7 +52,8 @@ class Rejected(ValueError):
 @dataclass(frozen=True)
 class Verdict:
     """lower <= optimum <= upper; gap: relative; square: of an exact root; distance: from theta to every minimiser;
-    residual: max |J_i D - b_i| of dropped rows (None: all are kept); robust_lower: a bound under |J D - b| <= tau."""
+    residual: max |J_i D - b_i| over all rows as written (None: it is 0; infeasible: every D has at least this);
+    robust_lower: a bound under |J D - b| <= tau."""
 
     proved: bool
     sentences: tuple[str, ...]
@@ -190,6 +191,12 @@ def entries(parts: Any, allowed: Sequence[int]) -> dict[int, Q]:  # what a VEC l
     require(found.keys() <= set(allowed), "something is listed that has no place there")
     return found
 
+def indices(listed: Any, below: int) -> list[int]:
+    """Distinct integers from 0 to below - 1, in increasing order."""
+    fits = type(listed) is list and all(type(i) is int and 0 <= i < below for i in listed)
+    require(fits and len(set(listed)) == len(listed), f"expected distinct indices from 0 to {below - 1}")
+    return sorted(listed)
+
 class Proof:
     """A problem, then a certificate about it.  z, x, D, pins run over free coordinates; start, theta, g over all."""
 
@@ -245,9 +252,12 @@ class Proof:
             require(d == h * (l + m) and not any(mask[h * l :]), "the regularizer does not fit, or more than C is free")
             self.pays = [i if any(self.start[h * l + i * m :][:m]) else -1 for i in range(h)] * l + [-1] * (h * m)
 
-    def read(self, spec: Any) -> None:  # rows and multipliers, z = J^T nu
+    def read(self, spec: Any) -> None:  # rows, moved labels b-hat, and multipliers, z = J^T nu
         self.spec, self.dual, rows = spec, spec.get("dual", {"nu": []}), spec.get("rows", "literal")
-        self.kept = range(len(self.rows)) if rows == "literal" else sorted(set(rows["kept"]))
+        every = range(len(self.rows))
+        self.kept = every if rows == "literal" else indices(rows["kept"], len(every))
+        moved = {} if rows == "literal" else entries(rows.get("rhs", []), every)
+        self.labels = [moved.get(i, b) for i, b in enumerate(self.rhs)]
         self.nu, self.kappa = entries(self.dual["nu"], self.kept), number(self.dual.get("ball", 0), 0)
         require(not self.kappa or self.rho is not None, "a multiplier for a trust region that is not there")
         self.psi, self.sigma = (self.mu, self.lam + self.kappa, self.box), ONE
@@ -269,11 +279,12 @@ class Proof:
                 self.theta[j] = sign(y) * max(abs(y) - self.alpha[j], ZERO) / (self.beta[j] + curve)
         self.x, self.D = [self.theta[j] for j in self.free], [self.theta[j] - self.start[j] for j in self.free]
         moved, (steps, den), self.error = [at for at, D in enumerate(self.D) if D], common(D for D in self.D if D), ZERO
-        for i, ((row, unit), b) in enumerate(zip(self.rows, self.rhs, strict=True)):
+        kept = set(self.kept)
+        for i, ((row, unit), b, label) in enumerate(zip(self.rows, self.rhs, self.labels, strict=True)):
             got = sum(map(mul, map(row.__getitem__, moved), steps))
-            if got * b.denominator != b.numerator * unit * den:
-                require(i not in self.kept, f"J D = b fails in row {i}")
-                self.error = max(self.error, abs(Q(got, unit * den) - b))
+            fits = got * label.denominator == label.numerator * unit * den
+            require(fits or i not in kept, f"J D = b fails in row {i}")
+            self.error = max(self.error, ZERO if fits and b == label else abs(Q(got, unit * den) - b), abs(label - b))
         self.square = Q(sum(map(mul, steps, steps)), den * den)
         inside = self.box is None or all(abs(D) <= self.box for D in self.D)
         require(inside and (self.rho is None or self.square <= self.rho**2), "theta lies outside the trust region")
@@ -354,7 +365,8 @@ class Proof:
         size = self.spec.get("count", {"exhausted": -1})["exhausted"]
         forced = {self.pays[j] for j in range(self.d) if j not in self.at and self.start[j]} - {-1}
         starts, den = common(self.start[j] for j in self.free)
-        q = common(Q(sum(map(mul, self.rows[i][0], starts)), den) + self.rhs[i] * self.rows[i][1] for i in self.kept)[0]
+        q = [Q(sum(map(mul, self.rows[i][0], starts)), den) + self.labels[i] * self.rows[i][1] for i in self.kept]
+        q = common(q)[0]
         for at, j in enumerate(self.free):  # of each payer: how far its coordinates are from 0, and independent columns
             moves, columns = blocks.setdefault(-1 if self.pays[j] in forced else self.pays[j], ([], []))
             more = [*columns, [self.rows[i][0][at] for i in self.kept]]
@@ -389,7 +401,15 @@ class Proof:
             self.slack += self.kappa / 2 * ((self.rho or 0) ** 2 - self.square)
         self.slack = self.slack if self.free or self.name == "nuclear_norm" else ZERO  # theta* is the only point
         self.upper, low = self.value + self.drift, self.value if self.slack else self.least
-        self.lower = max(low + self.drift - self.slack, ZERO)
+        self.least_sure = low + self.drift - self.slack
+        self.lower = max(self.least_sure, ZERO)
+
+    def robust(self, tau: Q) -> Q:
+        """A bound of R + Rhat wherever |J D - b| <= tau: there <nu, J D> >= <nu, b> - tau |nu|_1, b as written."""
+        if not self.free or self.name in COUNTS:
+            return ZERO if self.name in COUNTS else self.lower
+        moved = total(x * (self.labels[i] - self.rhs[i]) for i, x in self.nu.items())
+        return max(ZERO, self.least_sure - self.sigma * (moved + tau * total(map(abs, self.nu.values()))))
 
     def nearness(self) -> list[tuple[Q, bool]]:
         """Bounds of the distance to every minimiser, and whether there is only one."""
@@ -434,13 +454,17 @@ class Proof:
 def judge(proof: Proof, spec: Any, tau: Q | None) -> Verdict:  # Rejected, if it proves less than it claims
     require((spec["schema"], spec["version"]) == ("exact-unlearn/certificate", 1), "no certificate of version 1")
     proof.read(spec)
-    claims, kind, rows = spec["claims"], spec["kind"], spec.get("rows", "literal")
+    claims, kind = spec["claims"], spec["kind"]
     if kind == "infeasible":
         reach = [ZERO] * (not any(proof.z)) + [r * total(map(abs, proof.z)) for r in (proof.box,) if r is not None]
         reach += [r * length(proof.z) for r in (proof.rho,) if r is not None]  # how far the regions let J^T nu go
-        refuted = reach and total(x * proof.rhs[i] for i, x in proof.nu.items()) > min(reach)
-        require(refuted and claims["proof"] == kind, "nu is no Farkas vector, or something else is claimed")
-        return Verdict(True, ("proved: no parameters satisfy the constraints",), kind)
+        excess = total(x * proof.rhs[i] for i, x in proof.nu.items()) - min(reach) if reach else ZERO
+        require(excess > 0 and claims["proof"] == kind, "nu is no Farkas vector, or something else is claimed")
+        require(proof.labels == proof.rhs, "a refutation is about b as written")
+        missed = excess / total(map(abs, proof.nu.values()))  # excess <= <nu, b - J D> <= |nu|_1 max |b - J D|
+        text = f"proved: no parameters satisfy the constraints; every drift misses some row by at least {show(missed)}"
+        fits = tau is None or tau < missed
+        return Verdict(fits, (text + "; --tau is not less" * (not fits),), kind, residual=missed)
     require(kind == "bounds", f"unknown kind {kind!s:.40}")
     proof.bounds()
     near, lower, upper, exact = proof.nearness(), proof.lower, proof.upper, not proof.slack or not proof.upper
@@ -456,14 +480,17 @@ def judge(proof: Proof, spec: Any, tau: Q | None) -> Verdict:  # Rejected, if it
     text = f"proved ({level}): {show(lower)} <= optimum <= {show(upper)}, relative gap {show(gap)}"
     text += "; the minimiser is unique" * unique + f"; distance <= {show(distance or ZERO)}" * (distance is not None)
     found = Verdict(True, (text,), level, lower, upper, gap, square, unique, distance)
-    if rows == "literal":
+    if len(proof.kept) == len(proof.rows) and proof.labels == proof.rhs:
         return found
-    own = number(rows["tau"], 0)
-    wide, fits = tau or own, tau is not None and max(own, proof.error) <= tau
-    robust = max(ZERO, lower - wide * proof.sigma * total(map(abs, proof.nu.values()))) * (proof.name not in COUNTS)
-    more = f"for {len(proof.kept)} of {len(proof.rows)} rows; theta violates the others by at most {show(proof.error)}"
-    more += f"; where |J D - b| <= {show(wide)} values are >= {show(robust)}" + "; --tau says no" * (not fits)
-    return replace(found, proved=fits, sentences=(text, more), residual=proof.error, robust_lower=robust)
+    own = max(number(spec["rows"]["tau"], 0), proof.error)
+    fits, robust = tau is not None and own <= tau, proof.robust(own if tau is None else tau)
+    dropped = sorted({*range(len(proof.rows))} - {*proof.kept})
+    moved = sum(a != b for a, b in zip(proof.labels, proof.rhs, strict=True))
+    more = f"for {len(proof.kept)} of {len(proof.rows)} rows, without {dropped!s:.200}, and {moved} labels moved"
+    more += f"; theta misses rows as written by at most {show(proof.error)}"
+    more += f"; where |J D - b| <= {show(own if tau is None else tau)} values are >= {show(robust)}"
+    said_no = () if fits else (f"proved for tau = {show(own)}: give it to accept",)
+    return replace(found, proved=fits, sentences=(text, more, *said_no), residual=proof.error, robust_lower=robust)
 
 def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
     """About a problem (None: the embedded one), each a path or an object; Rejected if the problem cannot be read."""
@@ -472,11 +499,15 @@ def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
     except Exception as error:
         raise Rejected(f"the problem cannot be used: {type(error).__name__}: {error!s:.200}") from None
     try:
+        tau = None if tau is None else number(tau, 0)
+    except Exception:
+        raise Rejected(f"tau: expected a finite number that is at least 0, got {tau!r:.60}") from None
+    try:
         if isinstance(certificate, (str, Path)):
             require(Path(certificate).is_file(), f"{certificate!s:.200} is no file")
             require(Path(certificate).stat().st_size <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB")
             certificate = parse(Path(certificate).read_bytes())
-        found = judge(proof or Proof(certificate["problem"]), certificate, tau and number(tau, 0))
+        found = judge(proof or Proof(certificate["problem"]), certificate, tau)
         if proof:
             return found
         text = json.dumps(certificate["problem"], sort_keys=True, separators=(",", ":"))

@@ -229,7 +229,7 @@ class _Attempt:
 
     def _for_rows(self, certificate: Certificate) -> Certificate:
         """With the residual on the dropped rows, and the bound that holds for every theta within tau."""
-        verdict = certificate.check()
+        verdict = certificate.check(tau=self.report.tau)
         report = replace(self.report, residual=verdict.residual, robust_lower=verdict.robust_lower)
         return replace(certificate, rows=report)
 
