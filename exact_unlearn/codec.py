@@ -15,7 +15,7 @@ import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +27,9 @@ from exact_unlearn.errors import FileFormatError
 
 MAX_BYTES = 2 << 30
 """Larger files are refused before anything is read, and archives that promise more before anything is unpacked."""
+
+MAX_DEPTH = 64
+"""Objects and lists within each other in a JSON text; readers go down by recursion."""
 
 SUFFIXES = (".npz", ".safetensors", ".json")
 
@@ -41,9 +44,9 @@ def rational_text(number: Any) -> str:
 def parse_rational(text: Any) -> Fraction:
     """The inverse of `rational_text`; FileFormatError on anything else."""
     try:
-        numerator, _, denominator = text.partition("/")
+        numerator, _, denominator = (text if isinstance(text, str) else "").partition("/")
         return Fraction(int(numerator, 16), int(denominator, 16) if denominator else 1)
-    except (AttributeError, ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError):
         raise FileFormatError(f"expected a rational number such as '-1f/8', got {str(text)[:60]!r}") from None
 
 
@@ -91,23 +94,29 @@ def load_object(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     """Read a tree whose "schema" is `schema`; FileFormatError (one sentence) on anything else."""
     path = Path(path)
     if _suffix(path) == ".json":
-        tree = from_json(_parse_json(path, _read(path)))
+        tree, arrays = read_json(path), None
     else:
         arrays = load_arrays(path)
         if "spec" not in arrays:
             raise FileFormatError(f"{path}: holds no 'spec', so it is not a file that this package wrote")
-        spec = _parse_json(path, arrays["spec"].tobytes())
-        tree = _insert_arrays(path, spec, arrays)
+        tree = parse_json(path, arrays["spec"].tobytes())
+    require_schema(path, tree, schema)
+    loaded = from_json(tree, path) if arrays is None else _insert_arrays(path, tree, arrays)
+    if not isinstance(loaded, dict):
+        raise FileFormatError(f"{path}: expected a JSON object with fields, got an array")
+    return loaded
+
+
+def require_schema(path: Path, tree: Any, schema: str) -> None:
+    """FileFormatError unless `tree` is an object of this schema, version 1."""
     if not isinstance(tree, dict):
         raise FileFormatError(f"{path}: expected a JSON object")
-    found = tree.get("schema")
+    found, version = tree.get("schema"), tree.get("version")
     if found != schema:
         raise FileFormatError(f"{path}: expected schema {schema!r}, found {str(found)[:60]!r}")
-    if tree.get("version") != 1:
-        raise FileFormatError(
-            f"{path}: version {tree.get('version')!r} of {schema} is not known to this release (it knows 1)"
-        )
-    return tree
+    if type(version) is not int or version != 1:
+        named = f"version {str(version)[:60]} of {schema}"
+        raise FileFormatError(f"{path}: {named} is not known to this release (it knows 1)")
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
@@ -204,11 +213,27 @@ def _read(path: Path) -> bytes:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _parse_json(path: Path, content: bytes) -> Any:
+def read_json(path: Path) -> Any:
+    """The JSON of a regular file; FileFormatError on anything else."""
+    return parse_json(path, _read(path))
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """The JSON of a file, at most `MAX_DEPTH` levels of it; FileFormatError on anything else."""
     try:
-        return json.loads(content)
+        tree = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not valid JSON ({_first_line(error)})") from None
+    level, depth = [tree], 0
+    while level := [part for whole in level for part in _parts(whole)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise FileFormatError(f"{path}: nested more than {MAX_DEPTH} levels deep, which no file of ours is")
+    return tree
+
+
+def _parts(tree: Any) -> Iterable[Any]:
+    return tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
 
 
 def _first_line(error: BaseException) -> str:
@@ -232,14 +257,21 @@ def to_json(tree: Any) -> Any:
     return _map(tree, leaf)
 
 
-def from_json(tree: Any) -> Any:
+def from_json(tree: Any, source: str | os.PathLike[str] = "") -> Any:
+    """The inverse of `to_json`; FileFormatError, which names `source`, on an array that is none."""
     if isinstance(tree, dict) and set(tree) == {"shape", "data"}:
-        return _json_array(tree)
+        try:
+            return _json_array(tree)
+        except FileFormatError as error:
+            raise FileFormatError(f"{source}: {error}" if str(source) else str(error)) from None
     if isinstance(tree, dict):
-        return {key: from_json(value) for key, value in tree.items()}
+        return {key: from_json(value, source) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [from_json(value) for value in tree]
+        return [from_json(value, source) for value in tree]
     return tree
+
+
+_MAX_DIMENSIONS = 32
 
 
 def _json_array(tree: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -247,7 +279,8 @@ def _json_array(tree: dict[str, Any]) -> np.ndarray[Any, Any]:
     shape, data = tree["shape"], tree["data"]
     if (
         not isinstance(shape, list)
-        or not all(isinstance(n, int) and n >= 0 for n in shape)
+        or not all(type(n) is int and 0 <= n < 2**63 for n in shape)
+        or len(shape) > _MAX_DIMENSIONS
         or not isinstance(data, list)
     ):
         raise FileFormatError("an array needs a 'shape' of non-negative integers and a list 'data'")
@@ -275,7 +308,7 @@ def _extract_arrays(tree: Any, name: str, arrays: dict[str, np.ndarray[Any, Any]
 
 def _insert_arrays(path: Path, tree: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     if isinstance(tree, dict) and set(tree) == {"array"}:
-        if tree["array"] not in arrays:
+        if not isinstance(tree["array"], str) or tree["array"] not in arrays:
             raise FileFormatError(f"{path}: the array {str(tree['array'])[:60]!r} is missing")
         return arrays[tree["array"]]
     if isinstance(tree, dict):
@@ -283,3 +316,20 @@ def _insert_arrays(path: Path, tree: Any, arrays: dict[str, np.ndarray[Any, Any]
     if isinstance(tree, list):
         return [_insert_arrays(path, value, arrays) for value in tree]
     return tree
+
+
+def columns_tree(matrix: Any) -> dict[str, Any]:
+    """A matrix of SciPy in compressed columns, as a tree."""
+    indices, indptr = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
+    return {"shape": list(matrix.shape), "data": matrix.data, "indices": indices, "indptr": indptr}
+
+
+def columns(tree: dict[str, Any]) -> Any:
+    """The inverse of `columns_tree`; ValueError where the columns contradict each other."""
+    import scipy.sparse as sp
+
+    data = np.asarray(tree["data"], dtype=np.float64)
+    indices, indptr = (np.asarray(tree[name]).astype(np.int64) for name in ("indices", "indptr"))
+    matrix = sp.csc_array((data, indices, indptr), shape=tuple(tree["shape"]))
+    matrix.check_format(full_check=True)
+    return matrix

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from exact_unlearn import codec
+from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -113,7 +113,7 @@ class ExplicitProgram:
         (docs/formats.md).
         """
         tree: dict[str, Any] = {"schema": SCHEMA, "version": 1, "kind": self.kind, "constant": float(self.constant)}
-        tree |= {name: _csc_tree(getattr(self, name)) for name in ("P", "A", "theta_map")}
+        tree |= {name: codec.columns_tree(getattr(self, name)) for name in ("P", "A", "theta_map")}
         tree |= {name: getattr(self, name) for name in ("q", "b", "integer", "theta_offset", "nu_map")}
         cones = self.cones
         tree["cones"] = {"zero": cones.zero, "nonneg": cones.nonneg, "soc": list(cones.soc), "psd": list(cones.psd)}
@@ -124,19 +124,25 @@ class ExplicitProgram:
     def load(cls, path: str | os.PathLike[str]) -> ExplicitProgram:
         """Read what `save` wrote; FileFormatError, one sentence, on a damaged or foreign file."""
         tree = codec.load_object(path, SCHEMA)
+        formats.require(formats.PROGRAM, tree, str(path))
         try:
             limit = tree["exact_up_to"]
             cones = tree["cones"]
-            return cls(
-                **{name: _csc_from_tree(tree[name]) for name in ("P", "A", "theta_map")},
+            program = cls(
+                **{name: codec.columns(tree[name]) for name in ("P", "A", "theta_map")},
                 **{name: np.asarray(tree[name], dtype=np.float64) for name in ("q", "b", "theta_offset", "nu_map")},
                 integer=np.asarray(tree["integer"]).astype(np.int64),
                 cones=Cones(cones["zero"], cones["nonneg"], tuple(cones["soc"]), tuple(cones["psd"])),
                 constant=float(codec.number(tree["constant"])),
                 exact_up_to=math.inf if limit is None else float(codec.number(limit)),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileFormatError(f"{path}: an incomplete program ({type(error).__name__}: {error})") from None
+        except (ValueError, OverflowError) as error:  # columns that contradict each other, numbers beyond floats
+            raise FileFormatError(f"{path}: {error}") from None
+        n, m, d = program.q.size, program.b.size, program.theta_offset.size
+        found = (program.P.shape, program.A.shape, program.theta_map.shape, program.cones.rows)
+        if found != ((n, n), (m, n), (d, n), m) or not np.isin(program.integer, np.arange(n)).all():
+            raise FileFormatError(f"{path}: P, A, theta_map, cones and integer do not fit {n} variables and {m} rows")
+        return program
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,23 +478,3 @@ def _drift_epigraph(term: Any, theta_star: Array, free: Array) -> Epigraph:
         return Epigraph([("nonneg", E, none, upper), ("nonneg", sp.csr_array(-E), none, lower)])
     rows = sp.csr_array(sp.vstack([sp.csr_array((1, d)), -E], format="csr"))
     return Epigraph([("soc", rows, sp.csr_array((where.size + 1, 0)), np.concatenate([[radius], -theta_star[where]]))])
-
-
-def _csc_tree(matrix: sp.csc_array) -> dict[str, Any]:
-    return {
-        "shape": list(matrix.shape),
-        "data": matrix.data,
-        "indices": matrix.indices.astype(np.int64),
-        "indptr": matrix.indptr.astype(np.int64),
-    }
-
-
-def _csc_from_tree(tree: dict[str, Any]) -> sp.csc_array:
-    parts = (
-        np.asarray(tree["data"], dtype=np.float64),
-        np.asarray(tree["indices"]).astype(np.int64),
-        np.asarray(tree["indptr"]).astype(np.int64),
-    )
-    matrix = sp.csc_array(parts, shape=tuple(tree["shape"]))
-    matrix.check_format()
-    return matrix

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec
+from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -247,6 +247,7 @@ class Solution:
     def load(cls, path: str | os.PathLike[str]) -> Solution:
         """Read what `save` wrote; FileFormatError, one sentence, on a damaged or foreign file."""
         tree = codec.load_object(path, SCHEMA)
+        formats.require(formats.SOLUTION, tree, str(path))
         try:
             scalars = {name: None if tree[name] is None else float(codec.number(tree[name])) for name in _SCALARS}
             drifts = tree["drift_subgradients"]
@@ -265,10 +266,8 @@ class Solution:
                 compile_seconds=scalars["compile_seconds"] or 0.0,
                 solve_seconds=scalars["solve_seconds"] or 0.0,
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, FileFormatError):
-                raise
-            raise FileFormatError(f"{path}: an incomplete solution ({type(error).__name__}: {error})") from None
+        except (ProblemError, OverflowError) as error:
+            raise FileFormatError(f"{path}: {error}") from None
 
     def with_message(self, status: Status, message: str) -> Solution:
         """A copy with another status and message."""

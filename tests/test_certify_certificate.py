@@ -109,7 +109,7 @@ def test_damaged_files_are_one_sentence(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="no such file"):
+    with pytest.raises(FileFormatError, match="No such file"):
         Certificate.load(tmp_path / "nowhere.json")
 
 

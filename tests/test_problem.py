@@ -239,8 +239,9 @@ def test_foreign_files_are_one_sentence(tmp_path: Path) -> None:
         ("list.json", b"[]", "expected a JSON object"),
         ("schema.json", b'{"schema": "else"}', "expected schema"),
         ("version.json", b'{"schema": "exact-unlearn/problem", "version": 2}', "version 2"),
-        ("empty.json", b'{"schema": "exact-unlearn/problem", "version": 1}', "an incomplete problem"),
+        ("empty.json", b'{"schema": "exact-unlearn/problem", "version": 1}', "theta_star: missing"),
         ("deep.json", b"[" * 100_000, "not valid JSON"),
+        ("deeper.json", b"[" * 900 + b"]" * 900, "nested more than 64 levels"),
     ]:
         if content is not None:
             (tmp_path / name).write_bytes(content)

@@ -31,7 +31,7 @@ LAYERS = (
     {"errors"},
     {"jacobian"},
     {"activations", "codec", "rational", "rowspace", "vectors"},
-    {"models", "regularizers", "drift"},
+    {"models", "regularizers", "drift", "formats"},
     {"problem", "closed_form"},
     {"solution"},
     {"program"},

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from exact_unlearn import codec
+from exact_unlearn import codec, formats
 from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.rows import RowReport
 from exact_unlearn.errors import FileFormatError, ProblemError
@@ -112,12 +112,9 @@ class Certificate:
         tree = _read(Path(path))
         claims = tree["claims"]
         if problem is None and "problem" in tree:
-            problem = UnlearningProblem.from_tree(codec.from_json(tree["problem"]), str(path))
-        try:
-            numbers: dict[str, Any] = {name: _optional(claims.get(name)) for name in _NUMBERS}
-            proof = str(claims["proof"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise FileFormatError(f"{path}: an incomplete certificate ({type(error).__name__}: {error})") from None
+            problem = UnlearningProblem.from_tree(codec.from_json(tree["problem"], path), str(path))
+        numbers: dict[str, Any] = {name: _optional(claims.get(name)) for name in _NUMBERS}
+        proof = claims["proof"]
         if proof not in PROOFS:
             raise FileFormatError(f"{path}: unknown proof {proof[:40]!r}")
         kept = {key: value for key, value in tree.items() if key != "problem"}
@@ -132,18 +129,9 @@ def _optional(text: Any) -> Fraction | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FileFormatError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path}: not a readable JSON file ({type(error).__name__})") from None
-    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA or not isinstance(tree.get("claims"), dict):
-        raise FileFormatError(f"{path}: not a certificate (expected schema {SCHEMA!r})")
-    if tree.get("version") != 1:
-        raise FileFormatError(
-            f"{path}: version {tree.get('version')!r} of {SCHEMA} is not known to this release (it knows 1)"
-        )
+    tree: dict[str, Any] = codec.read_json(path)
+    codec.require_schema(path, tree, SCHEMA)
+    formats.require(formats.CLAIMS, tree.get("claims"), str(path), "claims")
     return tree
 
 
