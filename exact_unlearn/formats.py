@@ -23,8 +23,10 @@ from exact_unlearn.errors import FileFormatError
 class Kind(Protocol):
     """What a field may hold."""
 
-    words: str
-    """What is expected, as part of a sentence."""
+    @property
+    def words(self) -> str:
+        """What is expected, as part of a sentence."""
+        ...
 
     def faults(self, value: Any, where: str) -> Iterator[str]:
         """What is wrong with `value`, one sentence each, beginning with `where`."""
