@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 import exact_unlearn as xu
 from exact_unlearn import cli
+from exact_unlearn.codec import parse_rational
 from exact_unlearn.program import ExplicitProgram
 
 D, K = 12, 4
@@ -305,6 +306,33 @@ def test_program_exports_what_the_solver_sees(folder: Path, raw: dict[str, Any])
     assert written.kind == "LP"
     np.testing.assert_array_equal(written.A.toarray(), expected.A.toarray())
     np.testing.assert_array_equal(written.b, expected.b)
+
+
+@pytest.mark.parametrize("suffix", [".mps", ".qplib", ".cbf"])
+def test_program_writes_what_other_solvers_read(suffix: str, folder: Path, raw: dict[str, Any]) -> None:
+    from exact_unlearn.exports import write_program
+
+    assert run("program", "raw.npz", "-r", "l1", "-o", f"lp{suffix}") == 0
+    write_program(xu.explicit_program(xu.UnlearningProblem(**raw, regularizer=xu.L1())), f"expected{suffix}")
+    assert Path(f"lp{suffix}").read_bytes() == Path(f"expected{suffix}").read_bytes()
+
+
+def test_program_writes_proofs_for_other_checkers(
+    folder: Path, raw: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.exports.vipr_verifier import verify
+
+    assert run("solve", "raw.npz", "-r", "l1") == 0
+    words = ["program", "raw.problem.npz", "--certificate", "raw.certificate.json", "-o"]
+    assert run(*words, "proof.vipr") == 0
+    said, lower, upper = verify(Path("proof.vipr").read_text())
+    tree = strict_json(Path("raw.certificate.json").read_text())
+    assert (said, lower, upper) == ("range", *[parse_rational(tree["claims"]["upper"])] * 2)
+    capsys.readouterr()
+    assert run(*words, "proof.mps") == run("program", "raw.problem.npz", "-o", "alone.vipr") == 2
+    assert capsys.readouterr().err.count("--certificate: a .vipr file holds the proof of a certificate") == 2
+    assert not Path("proof.mps").exists()
+    assert not Path("alone.vipr").exists()
 
 
 def test_rows_that_nearly_depend_are_not_certified_silently(

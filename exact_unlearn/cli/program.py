@@ -1,10 +1,14 @@
-"""``exact-unlearn program``: the matrices that a solver sees, for authors of other solvers."""
+"""``exact-unlearn program``: the matrices that a solver sees, for other solvers; and proofs, for other checkers.
+
+The suffix of the output chooses: .npz and .safetensors are read back by `ExplicitProgram.load`, .mps, .qplib and .cbf
+by other solvers, and .vipr holds the proof of a linear program, taken from --certificate.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exact_unlearn.cli.problems import add_problem_arguments, load_problem
 from exact_unlearn.cli.terminal import (
@@ -15,13 +19,28 @@ from exact_unlearn.cli.terminal import (
     write_report,
     written_together,
 )
+from exact_unlearn.errors import ProblemError
+
+if TYPE_CHECKING:
+    from exact_unlearn.problem import UnlearningProblem
+    from exact_unlearn.program import ExplicitProgram
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of program."""
     add_problem_arguments(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the program, .npz or .safetensors")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help="the program: .npz or .safetensors, .mps or .qplib (no cones), .cbf; with --certificate a proof: .vipr",
+    )
+    parser.add_argument("--certificate", metavar="FILE", help="the certificate whose proof a .vipr file is to hold")
     add_report_arguments(parser)
+
+
+SUFFIXES = (".npz", ".safetensors", ".mps", ".qplib", ".cbf", ".vipr")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,13 +48,16 @@ def run(options: argparse.Namespace) -> int:
     from exact_unlearn.cli import DONE, summary
     from exact_unlearn.program import explicit_program
 
+    output = require_writable("--output", Path(options.output), SUFFIXES)
+    if (output.suffix == ".vipr") != (options.certificate is not None):
+        raise ProblemError("--certificate: a .vipr file holds the proof of a certificate, other files hold none")
     loaded = load_problem(options)
-    output = require_writable("--output", Path(options.output), (".npz", ".safetensors"))
     require_report(options)
-    require_distinct([output], [Path(options.problem)], options)
+    inputs = [Path(name) for name in (options.problem, options.certificate) if name is not None]
+    require_distinct([output], inputs, options)
     program = explicit_program(loaded.problem)
     with written_together([output]) as (temporary,):
-        program.save(temporary)
+        _write(program, loaded.problem, options.certificate, temporary)
     cones = program.cones
     sizes: dict[str, Any] = {
         "kind": program.kind,
@@ -54,3 +76,17 @@ def run(options: argparse.Namespace) -> int:
     tree = {"schema": "exact-unlearn/program-report", "version": 1} | sizes | {"written": [str(output)]}
     write_report(options, summary.as_text(lines), tree)
     return DONE
+
+
+def _write(program: ExplicitProgram, problem: UnlearningProblem, certificate: str | None, path: Path) -> None:
+    if certificate is not None:
+        from exact_unlearn.certify import Certificate
+        from exact_unlearn.exports import write_vipr
+
+        write_vipr(Certificate.load(certificate, problem), path)
+    elif path.suffix in (".npz", ".safetensors"):
+        program.save(path)
+    else:
+        from exact_unlearn.exports import write_program
+
+        write_program(program, path)
