@@ -68,6 +68,13 @@ class Cones:
         """head - |tail|, (C,)."""
         return np.asarray(v.head - np.sqrt(self.dot(v.tail, v.tail)))
 
+    def least_product(self, s: Vectors, z: Vectors) -> Array:
+        """The smaller eigenvalue of the scaled products of each pair, (C,): equal to the mean product on the path."""
+        mean = s.head * z.head + self.dot(s.tail, z.tail)
+        root = np.sqrt(self.dot(s.tail, s.tail)), np.sqrt(self.dot(z.tail, z.tail))
+        det = (s.head - root[0]) * (s.head + root[0]) * (z.head - root[1]) * (z.head + root[1])
+        return np.asarray(np.maximum(det, 0.0) / np.maximum(mean + np.sqrt(np.maximum(mean**2 - det, 0.0)), 1e-300))
+
     def start(self, x: Array) -> tuple[Vectors, Vectors]:
         """Slacks and multipliers in the interior."""
         tail = self.tails(x)

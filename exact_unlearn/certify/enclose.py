@@ -27,6 +27,9 @@ from exact_unlearn.problem import UnlearningProblem
 TIE = 1 << 200
 """A drift this many times smaller than its group is none."""
 
+LESS = 1 - Fraction(1, 1 << 320)
+"""Of subgradients in a sum that must not exceed 1."""
+
 CUT = 450
 """Bits of subgradients and of the left inverse that bounds distances."""
 
@@ -164,23 +167,29 @@ class _Plain:
         return Fraction(0)
 
     def _of_ceiling(self, found: Approximation) -> dict[int, Fraction]:
-        """0 on held coordinates; what is left of the ceiling's cost on the frozen coordinate that carries the floor."""
+        """0 on held coordinates, shares at the ceiling, and what is left of its cost on the frozen coordinate that
+        carries the floor.
+
+        The shares are a little smaller than they might be, so that sum |g| / w <= 1 and the checker has no reason to
+        divide by that sum: with hundreds of different weights it has ten thousands of digits.
+        """
         image, program, face = self.image, self.program.pieces, found.face
         weights = weights_of(self.problem.regularizer, self.problem.n_parameters)
         g = {int(image.free[i]): Fraction(0) for i in np.flatnonzero(face.where == HELD) if weights[image.free[i]]}
-        fixed = np.flatnonzero(~self.problem.free).tolist()
-        if face.held_t is None or not fixed:
-            return g
         spent = Fraction(0)
         for i in np.flatnonzero((face.where == TOP) | (face.where == BOTTOM)).tolist():
             slope = program.slopes[i][face.slot[i]]
             assert slope is not None
             bend = program.curvature[i] * found.x[i] + found.kappa * (found.x[i] - program.theta[i])
-            share = abs(_pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit
-            spent += share / weights[image.free[i]]
+            share = _cut((_pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit * LESS)
+            g[int(image.free[i])] = share
+            spent += _cut(abs(share) / weights[image.free[i]])
+        fixed = np.flatnonzero(~self.problem.free).tolist()
+        if face.held_t is None or not fixed:
+            return g
         j = heaviest(weights, image.theta, fixed)
-        if spent < 1 and image.theta[j]:
-            g[j] = (1 - spent) * weights[j] * (1 if image.theta[j] > 0 else -1)
+        if spent < LESS and image.theta[j]:
+            g[j] = (LESS - spent) * weights[j] * (1 if image.theta[j] > 0 else -1)
         return g
 
     # ------------------------------------------------------------ distance

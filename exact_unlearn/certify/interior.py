@@ -25,6 +25,9 @@ ITERATIONS = 100
 STAY = 0.9995
 """Fraction of the way to the boundary that a step may go."""
 
+SOLVED, CENTRED, BACKWARD = 1e-8, 1e-2, 20
+"""Where cones leave a larger error than SOLVED, the path is followed once more, and more closely."""
+
 BALANCES = (1.0, 1e-2, 1e-4)
 PROXIMAL = 1e-8
 """Curvature lent to coordinates that have none: a proximal term, which changes steps and not the solution."""
@@ -316,7 +319,27 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
     the numbers are beyond the range of floats; otherwise it always returns something.
     """
     method = _Method(program)
-    it = method.start()
+    best = _followed(method, 0.0)
+    if method.cones is not None and (not best or best[1.0][0] > SOLVED):  # norms that blocked each other's way
+        cautious = _followed(method, CENTRED)
+        if cautious and (not best or cautious[1.0][0] < best[1.0][0]):
+            best = cautious
+    if not best:
+        raise np.linalg.LinAlgError("the numbers of the problem are beyond the range of floats")
+    chosen: list[tuple[_Iterate, _Iterate]] = []
+    for weight in BALANCES:
+        _, it, before = best[weight]
+        if not any(it is other for other, _ in chosen):
+            chosen.append((it, before))
+    return [_read_off(method, *each, relative, best[1.0][0]) for relative in (False, True) for each in chosen]
+
+
+def _followed(method: _Method, centred: float) -> dict[float, tuple[float, _Iterate, _Iterate]]:
+    """Per balance the least error, the iterate that had it, and the one before.
+
+    centred: no cone may come nearer to its boundary than by this share of the mean product.
+    """
+    program, it = method.f, method.start()
     before, stalled = it, 0
     best: dict[float, tuple[float, _Iterate, _Iterate]] = {}
     count = max(1, sum(pair.s.size for pair in it.pairs) + (method.cones.count if method.cones is not None else 0))
@@ -333,17 +356,10 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
         if best[1.0][0] < 1e-15 or stalled > 4:
             break
         try:
-            before, it = it, _advance(method, it, res, count)
+            before, it = it, _advance(method, it, res, count, centred)
         except np.linalg.LinAlgError:
             break
-    if not best:
-        raise np.linalg.LinAlgError("the numbers of the problem are beyond the range of floats")
-    chosen: list[tuple[_Iterate, _Iterate]] = []
-    for weight in BALANCES:
-        _, it, before = best[weight]
-        if not any(it is other for other, _ in chosen):
-            chosen.append((it, before))
-    return [_read_off(method, *each, relative, best[1.0][0]) for relative in (False, True) for each in chosen]
+    return best
 
 
 def _errors(f: FloatProgram, it: _Iterate, res: _Residuals) -> tuple[float, float]:
@@ -357,7 +373,7 @@ def _errors(f: FloatProgram, it: _Iterate, res: _Residuals) -> tuple[float, floa
     return worst, it.gap() / (size * slope * max(1, f.W.shape[1]))
 
 
-def _advance(method: _Method, it: _Iterate, res: _Residuals, count: int) -> _Iterate:
+def _advance(method: _Method, it: _Iterate, res: _Residuals, count: int, centred: float) -> _Iterate:
     """One predictor-corrector step."""
     fac = method.factor(it)
     scaling, mu = fac.scaling, it.gap() / count
@@ -371,6 +387,13 @@ def _advance(method: _Method, it: _Iterate, res: _Residuals, count: int) -> _Ite
     step = method.direction(it, res, fac, aim, cone)
     primal, dual = (STAY * length if length < 1 else length for length in _lengths(method, it, step))
     new = _moved(it, step, primal, dual)
+    for _ in range(BACKWARD):
+        if not centred or method.cones is None or new.s is None or new.z is None:
+            break
+        if np.min(method.cones.least_product(new.s, new.z)) >= centred * new.gap() / count:
+            break
+        primal, dual = 0.8 * primal, 0.8 * dual
+        new = _moved(it, step, primal, dual)
     if method.cones is not None and new.s is not None:  # what rounding adds up to is taken back
         new.s = Vectors(new.s.head, method.cones.tails(new.x))
     return new
