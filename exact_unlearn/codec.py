@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_unlearn import interrupts
 from exact_unlearn.errors import FileFormatError
 
 MAX_BYTES = 2 << 30
@@ -184,6 +185,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
+        interrupts.check()  # what was computed while one got lost is not kept
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):

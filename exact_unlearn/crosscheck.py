@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import exact_unlearn as xu
-from exact_unlearn import closed_form
+from exact_unlearn import closed_form, interrupts
 from exact_unlearn.errors import ExactUnlearnError, ProblemError, RankAmbiguityError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -166,8 +166,10 @@ def climb(
     try:
         theta = solver(problem)
     except ProblemError as error:
+        interrupts.reraise(error)
         return Rung(name, route, "refused", math.nan, allowed, proof, str(error))
     except ExactUnlearnError as error:
+        interrupts.reraise(error)
         return Rung(name, route, "wrong", math.inf, allowed, proof, str(error))
     if bounds is None:
         return Rung(name, route, "not proved", math.nan, allowed, proof)

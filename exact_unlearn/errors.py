@@ -33,6 +33,13 @@ class SolverError(ExactUnlearnError, RuntimeError):
     """
 
 
+class NotMeasuredError(ExactUnlearnError, RuntimeError):
+    """Something outside of what was to be measured came between: a worker process was killed, memory ran out.
+
+    It says nothing about what was to be measured; finished work is kept, and the same call goes on from there.
+    """
+
+
 class RankAmbiguityError(ExactUnlearnError, ValueError):
     """The rows of J as written have another rank than they have up to rounding.
 

@@ -28,12 +28,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from exact_unlearn import interrupts
 from exact_unlearn.codec import load_object, save_object
-from exact_unlearn.errors import ExactUnlearnError, FileFormatError, ProblemError
+from exact_unlearn.errors import ExactUnlearnError, FileFormatError, NotMeasuredError, ProblemError
 
 fcntl: Any
 try:
@@ -122,7 +124,8 @@ def run(
     jobs, backend: as for joblib.Parallel (jobs=-1: all cores; backend None: what the caller's
     joblib.parallel_config says, loky by default).  jobs=1 without a backend stays in this process.  Workers on other
     machines need the same folder.
-    Raises what the first failing cell raises; finished cells keep their files.
+    Raises what the first failing cell raises; NotMeasuredError if a worker process died; KeyboardInterrupt, whatever a
+    library made of it, within moments.  Finished cells keep their files, and nothing else is written.
     """
     folder = Path(folder)
     (folder / "locks").mkdir(parents=True, exist_ok=True)
@@ -176,7 +179,12 @@ def execute(cell: Cell, folder: Path, block: bool) -> Outcome:
         if is_present(cell, folder):
             return "present"
         inputs = {name: load(need, folder) for name, need in cell.needs.items()}
-        result = cell.function(cell.parameters, inputs)
+        try:
+            result = cell.function(cell.parameters, inputs)
+        except Exception as error:
+            interrupts.reraise(error)
+            raise
+        interrupts.check()
         tree = {"schema": SCHEMA, "version": 1, "cell": canonical(cell.description), "result": dict(result)}
         save_object(cell.path(folder), tree)
         return "computed"
@@ -229,7 +237,14 @@ def _execute(
     with _engine(jobs, backend) as joblib:
         # One task at a time: cells are long, and a killed parent then leaves nothing queued behind it.
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-        yield from parallel(joblib.delayed(_execute_one)(cell, folder, block) for cell in cells)
+        work = (joblib.delayed(_execute_one)(cell, folder, block, os.getpid()) for cell in cells)
+        try:
+            yield from parallel(work)
+        except BrokenExecutor:  # a worker was killed
+            raise NotMeasuredError(
+                "a worker process was killed, perhaps for lack of memory; run the same command again, with fewer jobs: "
+                "finished cells are kept"
+            ) from None
 
 
 @contextlib.contextmanager
@@ -269,7 +284,9 @@ def _dask_client(jobs: int) -> Any:
         )
 
 
-def _execute_one(cell: Cell, folder: Path, block: bool) -> tuple[Cell, Outcome]:
+def _execute_one(cell: Cell, folder: Path, block: bool, run: int) -> tuple[Cell, Outcome]:
+    if os.getpid() != run:  # a terminal sends Ctrl-C to workers as well, in the middle of a cell
+        interrupts.left_to_parent()
     return cell, execute(cell, folder, block)
 
 

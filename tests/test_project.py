@@ -28,7 +28,7 @@ PYTHON_FILES = sorted(
 # Lowest first. A module imports only from layers below its own, or from its own room: rooms of one layer do not know
 # each other. docs/architecture.md says what each room is for.
 LAYERS = (
-    {"errors"},
+    {"errors", "interrupts"},
     {"jacobian"},
     {"activations", "codec", "rational", "rowspace", "vectors"},
     {"models", "regularizers", "drift", "formats"},

@@ -20,7 +20,10 @@ import numpy as np
 
 Number = float | int | Fraction
 Kind = Literal["claim", "assumption", "degenerate", "ours"]
-Verdict = Literal["confirmed", "contradicted"]
+Verdict = Literal["confirmed", "contradicted", "not measured"]
+
+VERDICTS: tuple[Verdict, ...] = ("confirmed", "not measured", "contradicted")
+"""From good to bad."""
 
 KINDS: dict[Kind, str] = {
     "claim": "claim of the paper",
@@ -117,8 +120,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim after all its instances. predicted, measured, deviation and proof are those of the worst instance
-    (proof: the weakest of all)."""
+    """A claim after all its instances. predicted, measured, deviation and proof are those of the worst instance that
+    was measured (proof: the weakest of all; nan if there is none).
+
+    instances: how many were measured.  unmeasured: how many could not be, message: why.  One that was measured and
+    disagrees contradicts the claim; otherwise one that was not measured leaves it open.
+    """
 
     result: str
     key: str
@@ -133,6 +140,7 @@ class Finding:
     tolerance: float
     proof: str
     instances: int
+    unmeasured: int = 0
     message: str = ""
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -148,6 +156,7 @@ class Finding:
             "deviation": numbers["deviation"],
             "proof": self.proof,
             "instances": self.instances,
+            "unmeasured": self.unmeasured,
             "key": self.key,
             "kind": self.kind,
             "quantity": self.quantity,

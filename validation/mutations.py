@@ -80,7 +80,7 @@ def noticed_by(mutant: Mutant, instances: int = 2) -> str | None:
             for case in range(len(claim.cases)):
                 cell = Cell(mutant.result.slug, claim.key, case, 0, min(instances, claim.quick, BATCH))
                 measured = measure_cell(claim, cell)
-                if not measured.worst.holds and not measured.message:
+                if measured.worst is not None and not measured.worst.holds:
                     return claim.key
     return None
 

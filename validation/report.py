@@ -17,7 +17,7 @@ import exact_unlearn
 from exact_unlearn.mathml import MathError, to_mathml
 from exact_unlearn.report import number, small, write_text
 
-from .finding import KINDS, PROOFS, Finding, Result
+from .finding import KINDS, PROOFS, VERDICTS, Finding, Result, slug
 from .mutations import MUTANTS
 from .mutations import RESULT as SELF_CHECK
 
@@ -54,11 +54,26 @@ class Report:
         return [finding for finding in self.findings if finding.verdict == "contradicted"]
 
     @property
+    def not_measured(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.verdict == "not measured"]
+
+    @property
+    def extent(self) -> dict[str, int]:
+        """How many instances of each result were measured: what this report could take the place of."""
+        counts: dict[str, int] = {}
+        for finding in self.findings:
+            counts[slug(finding.result)] = counts.get(slug(finding.result), 0) + finding.instances
+        return counts
+
+    @property
     def headline(self) -> str:
         """One sentence: what came out."""
         count, instances = len(self.findings), sum(finding.instances for finding in self.findings)
-        if self.contradicted:
-            outcome = f"{len(self.contradicted)} of {count} claims are contradicted"
+        missing = len(self.not_measured)
+        if self.contradicted or missing:
+            parts = [(len(self.contradicted), "contradicted"), (missing, "not measured")]
+            shares = [f"{number} of {count} claims are {word}" for number, word in parts if number]
+            outcome = "; ".join(shares)
         else:
             outcome = f"All {count} claims are confirmed" if count > 1 else "The claim is confirmed"
         exact = sum(finding.proof == "exact" for finding in self.findings)
@@ -66,20 +81,41 @@ class Report:
 
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write report.html, report.md and figures/*.svg into `folder`; return the two pages."""
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, svg in report.figures.items():
+    """Write the report as two pages and a folder of figures into `folder`; return the pages.
+
+    They are report.html, report.md and figures/, unless a report lies there that says more (other results, or more
+    instances of one): that one stays, and this one is called report-partial and figures-partial.
+    """
+    name = "report-partial" if _says_more(folder / "report.html", report) else "report"
+    figures = name.replace("report", "figures")
+    (folder / figures).mkdir(parents=True, exist_ok=True)
+    for slug_, svg in report.figures.items():
         if svg:
-            write_text(folder / "figures" / f"{name}.svg", svg)
-    pages = folder / "report.html", folder / "report.md"
+            write_text(folder / figures / f"{slug_}.svg", svg)
+    pages = folder / f"{name}.html", folder / f"{name}.md"
     write_text(pages[0], html_page(report))
-    write_text(pages[1], markdown_page(report))
+    write_text(pages[1], markdown_page(report, figures))
     return pages
 
 
+_EXTENT = re.compile(r'<meta name="extent" content="([^"]*)">')
+
+
+def _says_more(page: Path, report: Report) -> bool:
+    """Whether the page there covers something that this report does not; a page that does not say so counts as full."""
+    try:
+        found = _EXTENT.search(page.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return page.exists()
+    if found is None:
+        return True
+    there = dict(item.split("=") for item in found[1].split())
+    return any(int(count) > report.extent.get(result, 0) for result, count in there.items())
+
+
 def worst(findings: Sequence[Finding]) -> Finding:
-    """The finding to be worried about most: contradicted ones first, then by deviation."""
-    return max(findings, key=lambda f: (f.verdict == "contradicted", f.deviation))
+    """The finding to be worried about most: contradicted ones first, then those not measured, then by deviation."""
+    return max(findings, key=lambda f: (VERDICTS.index(f.verdict), f.deviation))
 
 
 def weakest(findings: Sequence[Finding]) -> str:
@@ -91,12 +127,20 @@ def weakest(findings: Sequence[Finding]) -> str:
 def outcome(findings: Sequence[Finding]) -> str:
     """One sentence about one result: "Worst deviation 2.1e-15 over 1,234 instances; proofs: exact, floats."."""
     bad, instances = worst(findings), sum(finding.instances for finding in findings)
-    verdict = "" if bad.verdict == "confirmed" else f"Contradicted by {bad.key}. "
-    return f"{verdict}Worst deviation {small(bad.deviation)} over {instances:,} instances; proofs: {weakest(findings)}."
+    words = {"confirmed": "", "contradicted": f"Contradicted by {bad.key}. ", "not measured": f"Open: {bad.key}. "}
+    verdict = words[bad.verdict]
+    return f"{verdict}Worst deviation {deviation_shown(bad)} over {instances:,} instances; proofs: {weakest(findings)}."
+
+
+def deviation_shown(finding: Finding) -> str:
+    """The deviation as text."""
+    return small(finding.deviation) if finding.instances else "–"
 
 
 def figures_shown(finding: Finding) -> tuple[str, str]:
     """Predicted and measured as text with enough digits to tell them apart where they differ by more than rounding."""
+    if not finding.instances:
+        return "–", "–"
     pair = number(finding.predicted), number(finding.measured)
     if pair[0] == pair[1] and finding.predicted != finding.measured and finding.deviation > 1e-9:
         pair = number(finding.predicted, 9), number(finding.measured, 9)
@@ -140,12 +184,12 @@ def _markdown(text: str, cell: bool = False) -> str:
 _STYLE = """
 :root {
   color-scheme: light dark;
-  --ink: #1c1f23; --soft: #5b6470; --line: #dfe3e8; --pale: #f5f7f9; --good: #00734f; --bad: #b3261e;
+  --ink: #1c1f23; --soft: #5b6470; --line: #dfe3e8; --pale: #f5f7f9; --good: #00734f; --bad: #b3261e; --open: #8a5a00;
   --accent: #0a5c99; --page: white;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
-    --ink: #e4e7eb; --soft: #a3adb8; --line: #363d45; --pale: #23292f; --good: #4fc79a; --bad: #ff8a80;
+    --ink: #e4e7eb; --soft: #a3adb8; --line: #363d45; --pale: #23292f; --good: #4fc79a; --bad: #ff8a80; --open: #e6b95c;
     --accent: #7cb8ea; --page: #15191d;
   }
   figure img { background: white; border-radius: .4rem; }
@@ -185,6 +229,7 @@ th:last-child, td:last-child { padding-right: 0; }
 }
 .confirmed { color: var(--good); font-weight: 600; white-space: nowrap; }
 .contradicted { color: var(--bad); font-weight: 700; }
+.not-measured { color: var(--open); font-weight: 700; white-space: nowrap; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 math { font-size: 1.02em; }
@@ -200,18 +245,21 @@ math { font-size: 1.02em; }
 def html_page(report: Report) -> str:
     """The page as one text."""
     sections = "\n".join(_html_section(report, result) for result in report.results)
+    extent = " ".join(f"{name}={count}" for name, count in report.extent.items())
+    tone = "contradicted" if report.contradicted else "not-measured" if report.not_measured else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="extent" content="{extent}">
 <title>Machine unlearning, verified</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <main>
 <h1>Machine unlearning under overparameterization, verified</h1>
-<p class="lead {"contradicted" if report.contradicted else ""}">{html.escape(report.headline)}</p>
+<p class="lead {tone}">{html.escape(report.headline)}</p>
 <p class="soft">{_html(_introduction(report))}</p>
 {_html_overview(report)}
 {sections}
@@ -229,7 +277,8 @@ def _introduction(report: Report) -> str:
         f"(NeurIPS 2025), put to the test by exact_unlearn {exact_unlearn.__version__}, {kind} run. Each claim is "
         "measured on random instances by two routes that share no formula; its deviation is the worst over all "
         "instances, relative, and 0 only where both sides agree exactly. Where an assumption is broken on purpose, a "
-        f"confirmed claim says that the conclusion fails. Proofs: {proofs}."
+        f"confirmed claim says that the conclusion fails. A claim is not measured, neither confirmed nor contradicted, "
+        f"where something came between: memory, a solver without a proof, a mistake of ours. Proofs: {proofs}."
     )
 
 
@@ -241,7 +290,7 @@ def _html_overview(report: Report) -> str:
         rows.append(
             f'<tr><td><a href="#{result.slug}">{html.escape(result.name)}</a></td><td>{html.escape(result.title)}</td>'
             f'<td class="num">{len(found)}</td><td class="num">{sum(f.instances for f in found):,}</td>'
-            f'<td class="num">{small(bad.deviation)}</td><td>{weakest(found)}</td><td>{_verdict(bad)}</td></tr>'
+            f'<td class="num">{deviation_shown(bad)}</td><td>{weakest(found)}</td><td>{_verdict(bad)}</td></tr>'
         )
     head = (
         '<tr><th>Result</th><th>What it says</th><th class="num">Claims</th><th class="num">Instances</th>'
@@ -251,8 +300,8 @@ def _html_overview(report: Report) -> str:
 
 
 def _verdict(finding: Finding) -> str:
-    mark = "✓" if finding.verdict == "confirmed" else "✗"
-    return f'<span class="{finding.verdict}">{mark}&nbsp;{finding.verdict}</span>'
+    mark = {"confirmed": "✓", "contradicted": "✗", "not measured": "?"}[finding.verdict]
+    return f'<span class="{slug(finding.verdict)}">{mark}&nbsp;{finding.verdict}</span>'
 
 
 def _html_section(report: Report, result: Result) -> str:
@@ -288,7 +337,7 @@ def _html_row(finding: Finding) -> str:
     notes = [_html(note) for note in _notes(finding)]
     if finding.message:
         notes.append(f"<b>{html.escape(finding.message)}</b>")
-    numbers = "".join(f'<td class="num">{text}</td>' for text in (*figures_shown(finding), small(finding.deviation)))
+    numbers = "".join(f'<td class="num">{text}</td>' for text in (*figures_shown(finding), deviation_shown(finding)))
     return (
         f'<tr><td>{shown}{_html(finding.statement)}<span class="note">{" ".join(notes)}</span></td>{numbers}'
         f'<td>{PROOF_WORDS[finding.proof]}</td><td class="num">{finding.instances:,}</td>'
@@ -315,8 +364,8 @@ def _html_mutants() -> str:
 # ---------------------------------------------------------------- Markdown
 
 
-def markdown_page(report: Report) -> str:
-    """The page as Markdown; figures are files beside it."""
+def markdown_page(report: Report, figures: str = "figures") -> str:
+    """The page as Markdown; figures are files in the folder `figures` beside it."""
     lines = [
         "# Machine unlearning under overparameterization, verified",
         "",
@@ -336,17 +385,17 @@ def markdown_page(report: Report) -> str:
             result.title,
             str(len(found)),
             f"{count:,}",
-            small(bad.deviation),
+            deviation_shown(bad),
             weakest(found),
             bad.verdict,
         ]
         lines.append("| " + " | ".join(cells) + " |")
     for result in report.results:
-        lines += ["", f'<a id="{result.slug}"></a>', "", *_markdown_section(report, result)]
+        lines += ["", f'<a id="{result.slug}"></a>', "", *_markdown_section(report, result, figures)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_section(report: Report, result: Result) -> list[str]:
+def _markdown_section(report: Report, result: Result, figures: str) -> list[str]:
     lines = [
         f"## {result.name}: {result.title}",
         "",
@@ -358,7 +407,7 @@ def _markdown_section(report: Report, result: Result) -> list[str]:
         "",
     ]
     if report.figures.get(result.slug):
-        lines += [f"![{result.title}](figures/{result.slug}.svg)", "", _markdown(result.caption), ""]
+        lines += [f"![{result.title}]({figures}/{result.slug}.svg)", "", _markdown(result.caption), ""]
     lines += [
         "| Claim | Shown | Predicted | Measured | Deviation | Proof | Instances | Verdict |",
         "|---|---|--:|--:|--:|---|--:|---|",
@@ -376,7 +425,7 @@ def _markdown_section(report: Report, result: Result) -> list[str]:
             text,
             _markdown(finding.quantity, cell=True),
             *figures_shown(finding),
-            small(finding.deviation),
+            deviation_shown(finding),
             PROOF_WORDS[finding.proof],
             f"{finding.instances:,}",
             finding.verdict,

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 import exact_unlearn
+from exact_unlearn import interrupts
 from exact_unlearn.report import write_text
 
-from .finding import PROOFS, Claim, Finding, Measurement, Result
+from .finding import PROOFS, Claim, Finding, Measurement, Result, Verdict
 
 SCHEMA = "exact-unlearn/theorem-cell"
 BATCH = 25
@@ -46,12 +47,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellResult:
-    """The worst measurement of a cell, the weakest proof, and all values of each series; message: what went wrong."""
+    """The worst measurement of a cell (None: nothing could be measured), the weakest proof, and all values of each
+    series; count instances were measured, `unmeasured` were not, message: why the first of these.
+    """
 
-    worst: Measurement
+    worst: Measurement | None
     proof: str
     count: int
     series: dict[str, list[float]] = field(default_factory=dict)
+    unmeasured: int = 0
     message: str = ""
 
 
@@ -81,33 +85,44 @@ def generator(cell: Cell, instance: int) -> np.random.Generator:
 def measure_cell(claim: Claim, cell: Cell) -> CellResult:
     """Measure every instance of the cell.
 
-    An exception is a finding as well (degenerate data must be handled, not crash), so it counts as a deviation without
-    bound and its text is kept; the other instances still run.
+    An exception is no measurement: memory that ran out, a solver that proved nothing, or a mistake of ours neither
+    confirms nor contradicts a claim.  Its text is kept and the other instances still run.  An interrupt ends all of it,
+    whatever has become of it on its way here.
     """
     measurements, message = [], ""
     for i in range(cell.first, cell.first + cell.count):
         try:
-            measurements.append(claim.measure(generator(cell, i), claim.cases[cell.case]))
+            measurement = claim.measure(generator(cell, i), claim.cases[cell.case])
+            interrupts.check()
+            measurements.append(measurement)
         except Exception as error:
+            interrupts.reraise(error)
             message = message or f"case {cell.case}, instance {i}: {type(error).__name__}: {error}"
-            measurements.append(Measurement(math.nan, math.nan, math.inf, "none"))
     series: dict[str, list[float]] = {}
     for measurement in measurements:
         for name, value in measurement.series.items():
             series.setdefault(name, []).append(float(value))
-    worst = max(measurements, key=lambda m: m.interest)
-    return CellResult(worst, _weakest(m.proof for m in measurements), len(measurements), series, message)
+    worst = max(measurements, key=lambda m: m.interest, default=None)
+    proof, done = _weakest(m.proof for m in measurements), len(measurements)
+    return CellResult(worst, proof, done, series, cell.count - done, message)
+
+
+def not_measured(cell: Cell, why: str) -> CellResult:
+    """The result of a cell of which nothing was measured."""
+    return CellResult(None, "none", 0, {}, cell.count, f"case {cell.case}: {why}")
 
 
 def load_or_measure(claim: Claim, cell: Cell, folder: Path | None) -> CellResult:
-    """The stored result of the cell if it was measured by this very code, else a fresh one, stored in one step."""
+    """The stored result of the cell if it was measured by this very code, else a fresh one, stored in one step; it is
+    stored only if every instance was measured.
+    """
     path = None if folder is None else folder / f"{cell.name}.json"
     if path is not None:
         stored = _read(path)
         if stored is not None:
             return stored
     result = measure_cell(claim, cell)
-    if path is not None:
+    if path is not None and not result.unmeasured:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(_to_json(result)))
     return result
@@ -115,7 +130,13 @@ def load_or_measure(claim: Claim, cell: Cell, folder: Path | None) -> CellResult
 
 def summarise(result: Result, claim: Claim, cells: Sequence[CellResult]) -> Finding:
     """The finding of one claim from all its cells."""
-    worst = max((cell.worst for cell in cells), key=lambda m: m.interest)
+    worst = max((cell.worst for cell in cells if cell.worst is not None), key=lambda m: m.interest, default=None)
+    unmeasured = sum(cell.unmeasured for cell in cells)
+    if worst is not None and not worst.holds:
+        verdict: Verdict = "contradicted"
+    else:
+        verdict = "not measured" if unmeasured or worst is None else "confirmed"
+    shown = worst or Measurement(math.nan, math.nan, math.inf, "none")
     series: dict[str, list[float]] = {}
     for cell in cells:
         for name, values in cell.series.items():
@@ -127,13 +148,14 @@ def summarise(result: Result, claim: Claim, cells: Sequence[CellResult]) -> Find
         statement=claim.statement,
         quantity=claim.quantity,
         assumptions=claim.assumptions,
-        verdict="confirmed" if worst.holds else "contradicted",
-        predicted=worst.predicted,
-        measured=worst.measured,
-        deviation=worst.deviation,
-        tolerance=worst.tolerance,
+        verdict=verdict,
+        predicted=shown.predicted,
+        measured=shown.measured,
+        deviation=shown.deviation,
+        tolerance=shown.tolerance,
         proof=_weakest(cell.proof for cell in cells),
         instances=sum(cell.count for cell in cells),
+        unmeasured=unmeasured,
         message=next((cell.message for cell in cells if cell.message), ""),
         series={name: tuple(values) for name, values in series.items()},
     )
@@ -177,11 +199,12 @@ def source_digest() -> str:
 
 
 def _weakest(proofs: Iterable[str]) -> str:
-    return max(proofs, key=PROOFS.index)
+    return max(proofs, key=PROOFS.index, default="none")
 
 
 def _to_json(result: CellResult) -> dict[str, Any]:
     worst = result.worst
+    assert worst is not None, "only cells that were measured are stored"
     return {
         "schema": SCHEMA,
         "sources": source_digest(),
@@ -192,7 +215,6 @@ def _to_json(result: CellResult) -> dict[str, Any]:
         "proof": result.proof,
         "count": result.count,
         "series": {name: [repr(value) for value in values] for name, values in result.series.items()},
-        "message": result.message,
     }
 
 
@@ -204,6 +226,6 @@ def _read(path: Path) -> CellResult | None:
             return None
         worst = Measurement(proof=stored["worst_proof"], **{name: float(v) for name, v in stored["worst"].items()})
         series = {name: [float(v) for v in values] for name, values in stored["series"].items()}
-        return CellResult(worst, stored["proof"], int(stored["count"]), series, stored["message"])
+        return CellResult(worst, stored["proof"], int(stored["count"]), series)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

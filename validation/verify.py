@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from exact_unlearn.errors import ExactUnlearnError
-from exact_unlearn.report import small, table
+from exact_unlearn import interrupts
+from exact_unlearn.report import table
 
 from . import registry, report, runner
 from .figures import drawing
@@ -27,28 +26,52 @@ def measure(
 ) -> list[Finding]:
     """The findings of all claims of the results.
 
-    folder: where the cells of the run are kept, so that it can be interrupted and taken up again.  jobs: processes.
+    folder: where the cells of the run are kept, so that it can be interrupted and taken up again.  jobs: processes.  A
+    cell whose process dies, alone as well as in company, is not measured; the others are.
     """
     if jobs == 1:
         return runner.findings(results, full, folder, progress)
+    place = None if folder is None else str(folder)
+    with ExitStack() as stack:  # workers are ended as well when what follows a cell, its progress, fails
+
+        def work(cells: Sequence[runner.Cell]) -> Iterator[runner.CellResult]:
+            return stack.enter_context(closing(_over_processes(cells, place, jobs)))
+
+        return runner.findings(results, full, folder, progress, work)
+
+
+def _over_processes(
+    cells: Sequence[runner.Cell], place: str | None, jobs: int
+) -> Generator[runner.CellResult, None, None]:
+    """The results in order.  When a process dies its whole pool is gone, and one of the cells in hand is to blame:
+    each of them is tried again, in a process for it alone.
+    """
+    done = 0
+    while done < len(cells):
+        for outcome in _pool(cells[done:], place, jobs):
+            yield outcome
+            done += 1
+        for cell in cells[done : done + jobs]:
+            yield next(_pool([cell], place, 1), None) or runner.not_measured(cell, KILLED)
+            done += 1
+
+
+KILLED = "its process was killed, perhaps for lack of memory; try again, with fewer --jobs"
+
+
+def _pool(cells: Sequence[runner.Cell], place: str | None, jobs: int) -> Generator[runner.CellResult, None, None]:
+    """The results in order, as far as no process dies."""
     # spawned, not forked: solvers start threads, and a forked child may inherit a lock that nobody opens again
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
-
-        def work(cells: Sequence[runner.Cell]) -> Iterator[runner.CellResult]:
-            place = None if folder is None else str(folder)
-            # not pool.map, which cancels what it leaves behind: a pool whose workers are gone stumbles over that
-            with _interrupts_held():  # the first submission starts the workers
-                futures = [pool.submit(_measure_cell, cell, place) for cell in cells]
-            return (future.result() for future in futures)
-
         try:
-            return runner.findings(results, full, folder, progress, work)
+            # not pool.map, which cancels what it leaves behind: a pool whose workers are gone stumbles over that
+            with interrupts.held():  # the first submission starts the workers
+                futures = [pool.submit(_measure_cell, cell, place) for cell in cells]
+            for future in futures:
+                yield future.result()
         except BrokenProcessPool:
-            raise ExactUnlearnError(
-                "a worker process was killed, perhaps for lack of memory; run the same command again, with fewer "
-                "--jobs: finished cells are kept"
-            ) from None
+            return
         except BaseException:
             # a pool would wait for the cells in hand, minutes perhaps, and for all that are queued behind them
             for worker in multiprocessing.active_children():
@@ -57,26 +80,11 @@ def measure(
             raise
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits meanwhile, and never reaches the processes started here, which inherit that: one that is still
-    importing would answer with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _follow_parent() -> None:
     """Leave interrupts to the run, and end this worker when the run is killed; a pool alone would leave it waiting.
     Cells are written whole.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts.left_to_parent()
     parent = multiprocessing.parent_process()
     assert parent is not None, "workers are started by a run"
 
@@ -111,7 +119,9 @@ def summary(results: Sequence[Result], findings: Sequence[Finding]) -> str:
         own = [finding for finding in findings if finding.result == result.name]
         bad = report.worst(own)
         count = sum(finding.instances for finding in own)
-        rows.append((result.name, bad.verdict, str(len(own)), f"{count:,}", small(bad.deviation), report.weakest(own)))
+        rows.append(
+            (result.name, bad.verdict, str(len(own)), f"{count:,}", report.deviation_shown(bad), report.weakest(own))
+        )
     return table(("result", "verdict", "claims", "instances", "worst deviation", "proof"), rows, left=2)
 
 
@@ -129,7 +139,7 @@ def details(findings: Sequence[Finding]) -> str:
                 finding.verdict,
                 predicted,
                 measured,
-                small(finding.deviation),
+                report.deviation_shown(finding),
                 proof,
                 str(finding.instances),
             )
@@ -139,11 +149,15 @@ def details(findings: Sequence[Finding]) -> str:
 
 
 def complaints(findings: Iterable[Finding]) -> str:
-    """What was contradicted, in a few lines; empty if nothing was."""
+    """What was contradicted and what was not measured, in a few lines; empty if all is confirmed."""
     lines = []
     for finding in findings:
+        said = f" ({finding.message})" if finding.message else ""
         if finding.verdict == "contradicted":
-            said = f" ({finding.message})" if finding.message else ""
             shown = "predicted {}, measured {}".format(*report.figures_shown(finding))
             lines.append(f"CONTRADICTED  {finding.result}, {finding.key}: {finding.statement} {shown}{said}")
+        elif finding.verdict == "not measured":
+            total = finding.instances + finding.unmeasured
+            missing = f"{finding.unmeasured} of {total} instances"
+            lines.append(f"NOT MEASURED  {finding.result}, {finding.key}: {finding.statement} {missing}{said}")
     return "\n".join(lines)

@@ -6,8 +6,8 @@ A new verb is a line in `VERBS` and a module of that name beside this file with
     run(options) -> int         its work; the result is the exit status
 
 Exit status: 0 done (and proved, where something was to be proved), 1 not proved, 2 a mistake of the caller, told in one
-sentence, 3 (check only) proved for another problem than the caller's, 70 a mistake of ours, 130 interrupted, 141 the
-reader of the output went away.
+sentence, 3 (check only) proved for another problem than the caller's, 70 a mistake of ours, 75 not measured (something
+came between: try again), 130 interrupted, 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from exact_unlearn import __version__
-from exact_unlearn.errors import ExactUnlearnError
+from exact_unlearn import __version__, interrupts
+from exact_unlearn.errors import ExactUnlearnError, NotMeasuredError
 
 PROGRAM = "exact-unlearn"
 
@@ -39,7 +39,7 @@ VERBS = {
 }
 
 DONE, NOT_PROVED, USAGE, PROVED_OTHER = 0, 1, 2, 3
-INTERNAL, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
+INTERNAL, NOT_MEASURED, INTERRUPTED, BROKEN_PIPE = 70, 75, interrupts.STATUS, 141
 
 
 class UsageError(ExactUnlearnError):
@@ -56,16 +56,38 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process) and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _tolerate_narrow_terminals()
     try:
+        with interrupts.obeyed():
+            return _guarded(arguments)
+    except KeyboardInterrupt:  # between the lines of the handlers below
+        return _complain("interrupted", INTERRUPTED)
+
+
+def _guarded(arguments: list[str]) -> int:
+    """The exit status; every error has become one sentence, and an interrupt is one whatever it was turned into."""
+    try:
+        _tolerate_narrow_terminals()
         status = _run(arguments)
         if sys.stdout is not None:  # closed by the caller
             sys.stdout.flush()
+        interrupts.check()
         return status
-    except ExactUnlearnError as error:
-        return _complain(str(error), USAGE)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except Exception as error:
+        if interrupts.behind(error):
+            return _complain("interrupted", INTERRUPTED)
+        return _failure(error, arguments)
+
+
+def _failure(failure: Exception, arguments: list[str]) -> int:
+    """The exit status of an error, told in one sentence."""
+    try:
+        raise failure
+    except NotMeasuredError as error:
+        return _complain(str(error), NOT_MEASURED)
+    except ExactUnlearnError as error:
+        return _complain(str(error), USAGE)
     except BrokenPipeError:
         # what is still in the buffer would raise again when Python closes the stream at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0, or an error is raised: what is slow is a finding, no failure."""
-    from exact_unlearn.cli import DONE
+    """0: what is slow is a finding, no failure; 75: a measurement of ours is missing; errors are raised."""
+    from exact_unlearn.cli import DONE, NOT_MEASURED
 
     if find_spec("torch") is None:
         raise ProblemError("bench needs torch; pip install 'exact-unlearn[solve,torch,benchmarks]'")
@@ -52,15 +52,18 @@ def run(options: argparse.Namespace) -> int:
     benches = registry.on_device(benches, options.device, chosen=bool(options.names))
     require_report(options)
     folder = None if options.output is None else require_folder("--output", Path(options.output))
+    if folder is not None and find_spec("matplotlib") is None:
+        raise ProblemError("--output: figures need matplotlib; pip install 'exact-unlearn[demo]'")
+    if not any(registry.cases(bench, options.case, options.full) for bench in benches):
+        raise ProblemError(f"--case: no case contains one of {options.case}")
     tables: list[Any] = []
     with progress(options.quiet) as say:
         for bench in benches:
             cases = registry.cases(bench, options.case, options.full)
             if cases:
                 tables.append(harness.measure(bench, cases, options.repeats, say, options.device))
-    if not tables:
-        raise ProblemError(f"--case: no case contains one of {options.case}")
-    if folder is not None:
-        harness.draw(tables, folder / "benchmarks.png")
     write_report(options, "\n\n".join(table.text() for table in tables), [table.to_json() for table in tables])
-    return DONE
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        harness.draw(tables, folder / "benchmarks.png")
+    return NOT_MEASURED if any(table.unmeasured for table in tables) else DONE

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exact_unlearn import interrupts
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
 from exact_unlearn.errors import ProblemError
 
@@ -80,8 +81,10 @@ def _write(story: Story, folder: Path, say: Callable[[str], None]) -> list[Path]
             written.append(drafts / name)
         names = [path.relative_to(drafts) for path in written]
         (folder / "proofs").mkdir(exist_ok=True)
-        for place in names:
-            os.replace(drafts / place, folder / place)
+        interrupts.check()
+        with interrupts.held():
+            for place in names:
+                os.replace(drafts / place, folder / place)
     return names
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from exact_unlearn.cli.terminal import add_report_arguments, require_folder, require_report, write_report
+from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
 from exact_unlearn.errors import ProblemError
 
 EXPERIMENTS = {
@@ -64,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     require_report(options)
     if options.jobs == 0 or options.jobs < -1:
         raise ProblemError(f"--jobs: expected a number of processes >= 1, or -1 for one per core, got {options.jobs}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ProblemError("experiments draw figures with matplotlib; pip install 'exact-unlearn[demo]'")
     plan = _plan(options, data_poisoning)
 
     def say(message: str) -> None:
@@ -71,9 +74,18 @@ def run(options: argparse.Namespace) -> int:
 
     if plan.quick and not options.quiet:
         say("quick version: fewer seeds, a shorter training, one setting per method; not the paper's numbers")
-    with data_poisoning.told(options.quiet, say) as progress:
-        outcome = data_poisoning.run(plan, folder, output, options.jobs, options.backend, progress)
-    write_report(options, outcome.text(), outcome.tree())
+    with data_poisoning.told(options.quiet, say) as tell:
+        outcome = data_poisoning.run(
+            plan,
+            folder,
+            output,
+            options.jobs,
+            options.backend,
+            tell,
+            ready=lambda found: write_report(options, found.text(), found.tree()),
+        )
+    if options.json != "-":
+        print("\nwritten: " + ", ".join(str(path) for path in outcome.files))
     return DONE
 
 
@@ -81,8 +93,12 @@ def _solver_lies(options: argparse.Namespace) -> None:
     solver_lies = importlib.import_module("exact_unlearn._validation.experiments.solver_lies")
     output = require_folder("--output", Path(options.output or options.folder))
     require_report(options)
-    claims = solver_lies.run(output, lambda text: options.quiet or print(text, file=sys.stderr, flush=True))
-    write_report(options, solver_lies.table(claims), [asdict(claim) for claim in claims])
+
+    def ready(claims: list[Any]) -> None:
+        write_report(options, solver_lies.table(claims), [asdict(claim) for claim in claims])
+
+    with progress(options.quiet, patience=0.0) as say:
+        solver_lies.run(output, say, ready)
 
 
 def _plan(options: argparse.Namespace, data_poisoning: Any) -> Any:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from exact_unlearn import interrupts
 from exact_unlearn.errors import ProblemError
 
 Say = Callable[[str], None]
@@ -45,6 +46,7 @@ def progress(quiet: bool, patience: float = 2.0) -> Iterator[Say]:
 
     def say(message: str) -> None:
         nonlocal pending
+        interrupts.check()
         if pending is not None:
             pending.cancel()
         wait = spoke + PAUSE - time.perf_counter()
@@ -123,14 +125,17 @@ def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
         folders = {home: Path(stack.enter_context(draft)) for home, draft in made.items()}
         temporary = [folders[path.parent] / path.name for path in paths]
         yield temporary
-        for source, target in zip(temporary, paths, strict=True):
-            os.replace(source, target)
+        interrupts.check()
+        with interrupts.held():
+            for source, target in zip(temporary, paths, strict=True):
+                os.replace(source, target)
 
 
 def write_report(options: argparse.Namespace, text: str, tree: Any) -> None:
     """The readable report on standard output (the one for machines, if --json - says so), and that of --json FILE."""
     from exact_unlearn import report
 
+    interrupts.check()
     print(text if options.json != "-" else report.json_text(tree).rstrip())
     if options.json not in (None, "-"):
         report.write_text(Path(options.json), report.json_text(tree))

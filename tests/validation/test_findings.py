@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from exact_unlearn._validation.finding import Claim, Measurement, Result, at_least, at_most, close, differ, equal
 
 from exact_unlearn._validation import finding, proofs, registry, runner, verify
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, SolverError
 
 TINY = Fraction(1, 10**400)
 
@@ -158,14 +159,61 @@ def test_instances_do_not_depend_on_batches() -> None:
     assert len(set(full.series["value"])) == 60
 
 
-def test_an_exception_is_a_contradiction_with_its_text() -> None:
-    (found,) = runner.findings([BAD])
-    assert found.verdict == "contradicted"
-    assert found.deviation == math.inf
+def test_an_exception_is_no_measurement_and_its_text_is_kept(tmp_path: Path) -> None:
+    (found,) = runner.findings([BAD], folder=tmp_path)
+    assert found.verdict == "not measured"
     assert found.message == "case 1, instance 0: ZeroDivisionError: by v"
-    assert found.instances == 4
+    assert (found.instances, found.unmeasured) == (2, 2)
+    assert "NOT MEASURED  Test 2, bad: It holds. 2 of 4 instances (case 1, " in verify.complaints([found])
+    assert [path.name for path in tmp_path.iterdir()] == ["test-2.bad.0.0-1.json"], "only what was measured is stored"
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, SystemError, SolverError])
+def test_a_claim_of_which_nothing_was_measured_is_open(error: type[Exception]) -> None:
+    def fail(rng: np.random.Generator, case: Any) -> Measurement:
+        raise error("no more")
+
+    result = replace(GOOD, claims=(replace(GOOD.claims[0], measure=fail),))
+    (found,) = runner.findings([result])
+    assert found.verdict == "not measured"
+    assert found.instances == 0
+    assert math.isnan(found.predicted)
     assert found.to_json()["deviation"] is None
-    assert "CONTRADICTED  Test 2, bad" in verify.complaints([found])
+    assert error.__name__ in found.message
+
+
+def test_a_contradiction_is_one_whatever_else_was_not_measured() -> None:
+    def some(rng: np.random.Generator, case: Any) -> Measurement:
+        if case:
+            raise MemoryError
+        return equal(1, 2)
+
+    (found,) = runner.findings([replace(BAD, claims=(replace(BAD.claims[0], measure=some),))])
+    assert found.verdict == "contradicted"
+    assert found.unmeasured == 2
+
+
+def lost(*, how: str) -> None:
+    """Raise what C code makes of an interrupt."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        if how == "cause":
+            raise SystemError("returned a result with an exception set") from error
+        raise SystemError("returned a result with an exception set")  # noqa: B904 - that is what is tested
+
+
+@pytest.mark.parametrize("how", ["cause", "context"])
+def test_an_interrupt_in_disguise_ends_the_run(how: str, tmp_path: Path) -> None:
+    def interrupted(rng: np.random.Generator, case: Any) -> Measurement:
+        if case:
+            lost(how=how)
+        return equal(1, 1)
+
+    result = replace(BAD, claims=(replace(BAD.claims[0], measure=interrupted),))
+    with pytest.raises(KeyboardInterrupt):
+        runner.findings([result], folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["test-2.bad.0.0-1.json"]
 
 
 def test_progress_counts_cells() -> None:

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from exact_unlearn._validation.finding import equal
 
 from exact_unlearn._validation import registry, runner, verify
-from exact_unlearn.errors import ExactUnlearnError
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120
@@ -85,10 +86,35 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_worker_is_told_in_a_sentence(tmp_path: Path) -> None:
-    def kill(*_: object) -> None:
-        for worker in multiprocessing.active_children():
-            worker.kill()
+def test_a_run_goes_on_when_workers_are_killed_and_finds_the_same(tmp_path: Path) -> None:
+    killed = []
 
-    with pytest.raises(ExactUnlearnError, match="a worker process was killed"):
-        verify.measure(registry.select(["theorem-5"]), True, tmp_path, 2, kill)
+    def kill(done: int, *_: object) -> None:
+        if done == 1 or (done == 5 and len(killed) == 1):
+            killed.append(done)
+            for worker in multiprocessing.active_children():
+                worker.kill()
+
+    results = registry.select(["lemma-4"])
+    found = verify.measure(results, False, tmp_path, 2, kill)
+    assert killed == [1, 5]
+    assert found == verify.measure(results, False, None, 1)
+
+
+def test_a_cell_whose_process_always_dies_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell after the second kills its process, also alone; a pool that yields nothing more stands for that."""
+    plan = runner.plan(registry.select(["lemma-4"]), full=False)[:6]
+    tried = []
+
+    def pool(cells: Sequence[runner.Cell], place: str | None, jobs: int) -> Iterator[runner.CellResult]:
+        tried.append(len(cells))
+        for cell in cells:
+            if cell == plan[2]:
+                return
+            yield runner.CellResult(equal(1, 1), "exact", cell.count)
+
+    monkeypatch.setattr(verify, "_pool", pool)
+    found = list(verify._over_processes(plan, None, 2))
+    assert tried == [6, 1, 1, 2], "all, then each of the two in hand alone, then the rest"
+    assert [outcome.unmeasured == 0 for outcome in found] == [True, True, False, True, True, True]
+    assert "was killed" in found[2].message

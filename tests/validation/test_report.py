@@ -33,10 +33,12 @@ def offline() -> ModuleType:
     return module
 
 
-def pretended(result: Result, verdict: str = "confirmed") -> list[Finding]:
+def pretended(result: Result, verdict: str = "confirmed", count: int = 7) -> list[Finding]:
     """Findings of a result without measuring anything."""
-    deviation = 0.0 if verdict == "confirmed" else 0.5
-    cell = runner.CellResult(Measurement(1.0, 1.0 + deviation, deviation, "exact"), "exact", 7, {}, "")
+    deviation = 0.5 if verdict == "contradicted" else 0.0
+    cell = runner.CellResult(Measurement(1.0, 1.0 + deviation, deviation, "exact"), "exact", count)
+    if verdict == "not measured":
+        cell = runner.not_measured(runner.Cell(result.slug, "any", 0, 0, count), "MemoryError")
     return [runner.summarise(result, claim, [cell]) for claim in result.claims]
 
 
@@ -81,7 +83,7 @@ def test_page_has_a_dark_side_and_light_figures(page: str) -> None:
 
 def test_floats_say_how_exact_they_must_be() -> None:
     result = registry.RESULTS[0]
-    cell = runner.CellResult(Measurement(1.0, 1.0, 1e-13, "none", 1e-12), "none", 7, {}, "")
+    cell = runner.CellResult(Measurement(1.0, 1.0, 1e-13, "none", 1e-12), "none", 7)
     shown = report.Report([result], [runner.summarise(result, result.claims[0], [cell])], {}, full=False)
     assert "Allowed deviation: 1.0e-12." in report.html_page(shown)
     assert "Allowed deviation: 1.0e-12." in report.markdown_page(shown)
@@ -110,6 +112,39 @@ def test_contradictions_are_in_the_headline() -> None:
     assert shown.headline.startswith(f"{len(result.claims)} of {len(result.claims)} claims are contradicted")
     assert "contradicted" in report.html_page(shown)
     assert report.worst(pretended(result, "contradicted")).deviation == 0.5
+
+
+def test_claims_not_measured_are_neither_confirmed_nor_contradicted() -> None:
+    result = registry.RESULTS[0]
+    shown = report.Report([result], pretended(result, "not measured"), {}, full=False)
+    count = len(result.claims)
+    assert shown.headline.startswith(f"{count} of {count} claims are not measured, on 0 instances")
+    page, text = report.html_page(shown), report.markdown_page(shown)
+    assert '<span class="not-measured">?&nbsp;not measured</span>' in page
+    assert "case 0: MemoryError" in page
+    assert "contradicted by" not in page
+    assert "| not measured |" in text
+    assert "nan" not in text.replace("name", "")
+
+
+def test_a_partial_run_leaves_a_fuller_report_alone(tmp_path: Path) -> None:
+    def wrote(results: list[Result], count: int, verdict: str = "confirmed") -> str:
+        found = [finding for result in results for finding in pretended(result, verdict, count)]
+        pages = report.write(report.Report(results, found, {results[0].slug: "<svg/>"}, full=False), tmp_path)
+        return pages[0].name
+
+    first, second = registry.RESULTS[:2]
+    assert wrote([first], 2) == "report.html"
+    assert wrote([first, second], 2) == "report.html", "more results"
+    assert wrote([first, second], 5) == "report.html", "more instances"
+    full = {name: (tmp_path / name).read_text() for name in ("report.html", "report.md")}
+    assert wrote([first], 5) == "report-partial.html"
+    assert wrote([first, second], 2) == "report-partial.html"
+    assert wrote([first, second], 5, "not measured") == "report-partial.html"
+    assert full == {name: (tmp_path / name).read_text() for name in full}
+    assert f"figures-partial/{first.slug}.svg" in (tmp_path / "report-partial.md").read_text()
+    (tmp_path / "report.html").write_text("a page of an older version")
+    assert wrote([first, second], 5) == "report-partial.html"
 
 
 def test_unpaired_dollars_are_refused() -> None:
@@ -154,12 +189,25 @@ def test_verb_writes_report_and_findings(tmp_path: Path, capsys: pytest.CaptureF
     assert str(out / "report.html") in text
 
 
-def test_verb_fails_when_a_claim_is_contradicted(
+@pytest.mark.parametrize(("verdict", "status"), [("contradicted", 1), ("not measured", 75)])
+def test_verb_tells_apart_what_is_contradicted_and_what_is_open(
+    verdict: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "measure", lambda results, *rest: pretended(results[0], verdict))
+    assert main(["theorems", "lemma-5", "--output", str(tmp_path), "--quiet"]) == status
+    assert f"{verdict.upper()}  Lemma 5, projection" in capsys.readouterr().out
+
+
+def test_results_are_printed_before_anything_is_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "measure", lambda results, *rest: pretended(results[0], "contradicted"))
-    assert main(["theorems", "lemma-5", "--output", str(tmp_path), "--quiet"]) == 1
-    assert "CONTRADICTED  Lemma 5, projection" in capsys.readouterr().out
+    def fail(*_: object) -> None:
+        raise RuntimeError("no display")
+
+    monkeypatch.setattr(verify, "measure", lambda results, *rest: pretended(results[0]))
+    monkeypatch.setattr(verify, "draw", fail)
+    assert main(["theorems", "lemma-5", "--output", str(tmp_path), "--quiet"]) == 70
+    assert "All 4 claims are confirmed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from exact_unlearn import interrupts
+
 PACKAGE = "exact_unlearn._validation.benchmarks"
 
 WALL = 20.0
@@ -115,6 +117,12 @@ class Table:
         """How many times longer than ours; nan where one of them has no answer."""
         cell = self.cell(case, side)
         return _over(cell.median, self.cell(case, self.bench.ours).median) if self.counts(cell) else math.nan
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether a number of ours is missing, though nobody stopped it."""
+        mine = [cell for cell in self.cells if cell.side == self.bench.ours]
+        return any(not cell.seconds and math.isnan(cell.stopped) for cell in mine)
 
     def counts(self, cell: Cell) -> bool:
         return bool(cell.seconds) and cell.error <= self.bench.reached
@@ -272,6 +280,11 @@ def one(bench: str, side: Side, case: Mapping[str, Any]) -> dict[str, Any]:
         return {"failed": f"stopped after {WALL * side.limit:g} s on the clock"}
     if done.returncode == -signal.SIGXCPU:
         return {"failed": f"stopped after {side.limit:g} s", "stopped": side.limit}
+    if done.returncode == -signal.SIGINT:  # a terminal sends Ctrl-C to both of us
+        raise KeyboardInterrupt
+    interrupts.check()
+    if done.returncode < 0:
+        return {"failed": f"killed by {signal.Signals(-done.returncode).name}, perhaps for lack of memory"}
     if done.returncode:
         return {"failed": f"failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:100]}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

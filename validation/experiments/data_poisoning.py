@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exact_unlearn import codec, report, sweep
+from exact_unlearn import codec, interrupts, report, sweep
 from exact_unlearn.errors import ProblemError
 
 from . import poisoning_exact, poisoning_figures, poisoning_tables
@@ -161,8 +161,6 @@ class Outcome:
             parts.append(head + "\n\n" + report.table(poisoning_tables.EDGE_HEADER, rows, left=2))
         if self.exact is not None:
             parts.append(poisoning_exact_text(self.exact))
-        if self.files:
-            parts.append("written: " + ", ".join(str(path) for path in self.files))
         return "\n\n".join(parts)
 
     def tree(self) -> dict[str, Any]:
@@ -205,8 +203,12 @@ def run(
     jobs: int = 1,
     backend: str | None = None,
     progress: Callable[[sweep.Progress], None] | None = None,
+    ready: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
-    """Compute whatever is missing in `folder`, then write tables and figures into `output` (None: write nothing)."""
+    """Compute whatever is missing in `folder`, then write tables and figures into `output` (None: write nothing).
+
+    ready: called with the outcome as soon as it is known, before anything is drawn.
+    """
     computed = sweep.run(plan.cells(), folder, jobs, backend, progress)
     errors = poisoning_tables.collect(folder, plan.seeds, plan.budgets, plan.recipe, plan.axes)
     reported = tuple(one.reported() for one in errors)
@@ -215,13 +217,15 @@ def run(
     if exact is not None and plan.certify:
         exact["certified"] = [certified_row(cell, sweep.load(cell, folder)) for cell in plan.certified()]
     outcome = Outcome(plan, computed, reported, held_out, exact, ())
+    if ready is not None:
+        ready(outcome)
     if output is None:
         return outcome
     output.mkdir(parents=True, exist_ok=True)
-    files = poisoning_figures.draw_all(reported, plan.seeds, plan.recipe, folder, output, plan.axes)
+    files = list(_write_tables(outcome, errors, output))
+    files += poisoning_figures.draw_all(reported, plan.seeds, plan.recipe, folder, output, plan.axes)
     if plan.exact_view:
         files.append(poisoning_figures.draw_exact(plan.seeds, plan.recipe, folder, output))
-    files += list(_write_tables(outcome, errors, output))
     return Outcome(plan, computed, reported, held_out, exact, tuple(files))
 
 
@@ -285,6 +289,7 @@ def told(quiet: bool, say: Callable[[str], None], every: float = 10.0) -> Iterat
     def tell(progress: sweep.Progress) -> None:
         nonlocal last
         now = time.monotonic()
+        interrupts.check()
         if not quiet and (now - last >= every or progress.done == progress.total):
             last = now
             say(str(progress))

@@ -191,10 +191,13 @@ def draw(claims: Sequence[Claim], path: Path) -> None:
         plots.write_png(fig, path)
 
 
-def run(output: Path, say: Callable[[str], None] = lambda _: None) -> list[Claim]:
-    """Measure everything and write solver_lies.json, .md and .png into `output`."""
-    output.mkdir(parents=True, exist_ok=True)
+def run(
+    output: Path, say: Callable[[str], None] = lambda _: None, ready: Callable[[list[Claim]], None] = lambda _: None
+) -> list[Claim]:
+    """Measure everything and write solver_lies.json, .md and .png into `output`; ready: called before that."""
     claims = measure(say=say)
+    ready(claims)
+    output.mkdir(parents=True, exist_ok=True)
     content = json.dumps([asdict(claim) for claim in claims], indent=1) + "\n"
     codec.write_atomically(output / "solver_lies.json", content.encode())
     codec.write_atomically(output / "solver_lies.md", table(claims).encode())

@@ -1,0 +1,137 @@
+"""Ctrl-C, obeyed even where it gets lost.
+
+Python turns SIGINT into KeyboardInterrupt in the main thread, wherever that is at the moment.  There it can get lost: C
+code that calls back into Python may drop an exception, or replace it by another (a SystemError that a `Fraction`
+"returned a result with an exception set", an ImportError of an extension half loaded).  Whoever then goes on, or takes
+that error for a result, records what was never measured.  So the interrupt is remembered where it arrives:
+
+* `obeyed` remembers it, repeats it, and ends a process that does not listen;
+* `check` raises it again; it stands before everything that is written or told;
+* `reraise` stands where errors become results, and finds it along `__cause__` and `__context__`.
+
+Outside of `obeyed`, as in programs that use this package as a library, nothing is remembered, signals are left alone.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STATUS = 130
+"""The exit status of a process that was interrupted."""
+
+AGAIN = (1.0, 2.0)
+"""Seconds after which an interrupt that had no effect is raised again."""
+
+PATIENCE = 5.0
+"""Seconds after the last repetition until the process is ended without asking: it is in C code that never looks up."""
+
+_arrived, _held = threading.Event(), threading.Event()
+
+
+def pending() -> bool:
+    """Whether an interrupt has arrived since `obeyed` began."""
+    return _arrived.is_set()
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt if one has arrived, though somebody swallowed it."""
+    if pending():
+        raise KeyboardInterrupt
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and all that it was raised from or while handling, each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__context__, one.__cause__]
+            if isinstance(one, BaseExceptionGroup):
+                waiting += one.exceptions
+
+
+def behind(error: BaseException) -> bool:
+    """Whether an interrupt is the reason for this error, or has arrived meanwhile."""
+    return pending() or any(isinstance(one, KeyboardInterrupt) for one in chain(error))
+
+
+def reraise(error: BaseException) -> None:
+    """KeyboardInterrupt if that is what is behind the error: then it says nothing about what was being computed."""
+    if behind(error):
+        raise KeyboardInterrupt from error
+
+
+@contextmanager
+def obeyed() -> Iterator[None]:
+    """Remember interrupts meanwhile, and insist on them.  Nothing is changed outside the main thread, or where the
+    program around has a handler of its own.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    over = threading.Event()
+
+    def arrive(number: int, frame: FrameType | None) -> None:
+        if not _arrived.is_set():
+            _arrived.set()
+            # not threading.Thread, whose locks the interrupted code may hold
+            _thread.start_new_thread(_insist, (over,))
+        if not _held.is_set():
+            raise KeyboardInterrupt
+
+    _arrived.clear()
+    signal.signal(signal.SIGINT, arrive)
+    try:
+        yield
+    finally:
+        over.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _arrived.clear()
+
+
+def _insist(over: threading.Event) -> None:
+    """Raise the interrupt again and again, and end the process in the end; files appear whole or not at all."""
+    for wait in AGAIN:
+        if over.wait(wait):
+            return
+        _thread.interrupt_main()
+    if over.wait(PATIENCE):
+        return
+    sys.stderr.write("exact-unlearn: interrupted\n")
+    sys.stderr.flush()
+    os._exit(STATUS)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Ctrl-C waits meanwhile: several files move together, or processes start.  Those inherit that and never see it:
+    one that is still importing would answer with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    _held.set()  # the system may hand the signal to another thread
+    try:
+        yield
+    finally:
+        _held.clear()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    check()
+
+
+def left_to_parent() -> None:
+    """In a worker process: ignore Ctrl-C, which a terminal sends to everybody; the run ends its workers."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
