@@ -34,6 +34,7 @@ __all__ = [
     "LInf",
     "LinearModel",
     "LinearNetwork",
+    "MissingExtraError",
     "NuclearNorm",
     "Perceptron",
     "PredictorNorm",
@@ -60,7 +61,8 @@ __all__ = [
 _PUBLIC = {
     "certify": "Certificate",
     "drift": "L1Drift SquaredDrift TrustRegion",
-    "errors": "ExactUnlearnError FileFormatError InterpolationWarning ProblemError RankAmbiguityError SolverError",
+    "errors": "ExactUnlearnError FileFormatError InterpolationWarning MissingExtraError ProblemError "
+    "RankAmbiguityError SolverError",
     "models": "LinearModel LinearNetwork Perceptron",
     "problem": "UnlearningProblem exact_problem surrogate_problem",
     "program": "ExplicitProgram explicit_program",
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
         ExactUnlearnError,
         FileFormatError,
         InterpolationWarning,
+        MissingExtraError,
         ProblemError,
         RankAmbiguityError,
         SolverError,
@@ -107,11 +110,14 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Load the module behind a public name on first use (PEP 562)."""
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    from exact_unlearn.errors import needed_by
+
+    with needed_by(f"{__name__}.{name}"):
+        if name in _ROOMS:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

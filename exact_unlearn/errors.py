@@ -13,6 +13,10 @@ exact_unlearn.errors.ProblemError: theta_star must be finite, but entry 3 is nan
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ExactUnlearnError(Exception):
     """Any error that this package raises on purpose."""
@@ -40,6 +44,13 @@ class NotMeasuredError(ExactUnlearnError, RuntimeError):
     """
 
 
+class MissingExtraError(ExactUnlearnError, ImportError):
+    """Something that is not installed is needed; the sentence names it and the extra that brings it."""
+
+    modules: tuple[str, ...] = ()
+    """What is missing."""
+
+
 class RankAmbiguityError(ExactUnlearnError, ValueError):
     """The rows of J as written have another rank than they have up to rounding.
 
@@ -50,3 +61,60 @@ class RankAmbiguityError(ExactUnlearnError, ValueError):
 
 class InterpolationWarning(UserWarning):
     """theta* does not interpolate the data: the surrogate still solves, but the theorems do not apply."""
+
+
+EXTRAS = {
+    "clarabel": "solve",
+    "cvxpy": "solve",
+    "highspy": "solve",
+    "osqp": "solve",
+    "scipy": "solve",
+    "joblib": "torch",
+    "torch": "torch",
+    "latex2mathml": "demo",
+    "matplotlib": "demo",
+    "sklearn": "demo",
+}
+"""The extra that brings a module (pyproject.toml); where several do, the one that is about it."""
+
+
+def missing_extra(what: str, *modules: str) -> MissingExtraError:
+    """The error that `what` needs `modules`: what is missing, and the command that brings it."""
+    extras = dict.fromkeys(EXTRAS[name] for name in modules)
+    if "demo" in extras:  # which contains it
+        extras.pop("solve", None)
+    command = f"pip install 'exact-unlearn[{','.join(extras)}]'"
+    error = MissingExtraError(f"{what} needs {', '.join(modules)}; install it with: {command}")
+    error.modules = modules
+    return error
+
+
+def require_extra(what: str, *modules: str) -> None:
+    """MissingExtraError unless all of `modules` are installed; none of them is imported."""
+    missing = [name for name in modules if not _installed(name)]
+    if missing:
+        raise missing_extra(what, *missing)
+
+
+@contextmanager
+def needed_by(what: str) -> Iterator[None]:
+    """Imports in this context that fail for want of an extra are a MissingExtraError, which names it.
+
+    Of contexts within each other the outermost one says what needs it: that is what was asked for.
+    """
+    try:
+        yield
+    except MissingExtraError as error:
+        raise missing_extra(what, *error.modules) from None
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in EXTRAS:
+            raise
+        raise missing_extra(what, name) from None
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # blocked: sys.modules[name] is None
+        return False

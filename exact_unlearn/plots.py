@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exact_unlearn import codec
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import needed_by
 from exact_unlearn.jacobian import Array
 
 if TYPE_CHECKING:
@@ -60,14 +60,12 @@ _STYLE: Any = {
 def figure(width: float, height: float, title: str, subtitle: str = "") -> Iterator[Figure]:
     """A figure of the house style, `width` x `height` inches, with a headline that says what to see.
 
-    Raises ProblemError when matplotlib is not installed.
+    Raises MissingExtraError when matplotlib is not installed.
     """
-    try:
+    with needed_by("a figure"):
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as NewFigure
-    except ImportError:
-        raise ProblemError("figures need matplotlib; install it with: pip install 'exact-unlearn[demo]'") from None
     with mpl.rc_context(_STYLE):
         fig = NewFigure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(fig)

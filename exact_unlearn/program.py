@@ -21,13 +21,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from exact_unlearn import codec, formats
-from exact_unlearn.errors import FileFormatError, ProblemError
+from exact_unlearn.errors import FileFormatError, ProblemError, needed_by
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.rowspace import RowSpace, row_space
+
+with needed_by("exact_unlearn.program"):
+    import scipy.sparse as sp
 
 SCHEMA = "exact-unlearn/program"
 

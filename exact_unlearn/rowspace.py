@@ -19,9 +19,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
+from exact_unlearn.errors import needed_by
 from exact_unlearn.jacobian import Array
+
+with needed_by("exact_unlearn.rowspace"):
+    import scipy.linalg
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -35,7 +35,7 @@ from typing import Any, Literal
 
 from exact_unlearn import interrupts
 from exact_unlearn.codec import load_object, save_object
-from exact_unlearn.errors import ExactUnlearnError, FileFormatError, NotMeasuredError, ProblemError
+from exact_unlearn.errors import FileFormatError, NotMeasuredError, ProblemError, needed_by
 
 fcntl: Any
 try:
@@ -253,10 +253,8 @@ def _engine(jobs: int, backend: str | None) -> Iterator[Any]:
 
     The client is that of DASK_SCHEDULER_ADDRESS, else `jobs` processes of this machine; Ray starts or finds its own.
     """
-    try:
+    with needed_by("running cells in several processes"):
         import joblib  # type: ignore[import-untyped]
-    except ImportError:
-        raise ExactUnlearnError("running cells in several processes needs joblib: pip install joblib") from None
     if backend is None:
         yield joblib
         return

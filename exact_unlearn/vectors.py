@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.jacobian import Array, real_array, to_rational
 
 Value = float | Fraction
@@ -95,7 +95,8 @@ def require_length(argument: str, found: int, n_parameters: int) -> None:
 
 def load_cvxpy() -> Any:
     """The module cvxpy, imported when an expression is first asked for; its names are not typed."""
-    import cvxpy
+    with needed_by("expression"):
+        import cvxpy
 
     return cvxpy
 

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
-from exact_unlearn.algorithms.classifiers import NPO, SCRUB, SalUn
-from exact_unlearn.algorithms.gradient import GA, GD, NGD, NegGradPlus, Retrain
-from exact_unlearn.algorithms.minnorm_og import MinNormOG
-from exact_unlearn.algorithms.penalised import L1Sparse, Ridge
-from exact_unlearn.algorithms.run import History, Method
-from exact_unlearn.algorithms.unlearn import METHODS, unlearn
+from exact_unlearn.errors import needed_by
+
+with needed_by("exact_unlearn.algorithms"):
+    from exact_unlearn.algorithms.classifiers import NPO, SCRUB, SalUn
+    from exact_unlearn.algorithms.gradient import GA, GD, NGD, NegGradPlus, Retrain
+    from exact_unlearn.algorithms.minnorm_og import MinNormOG
+    from exact_unlearn.algorithms.penalised import L1Sparse, Ridge
+    from exact_unlearn.algorithms.run import History, Method
+    from exact_unlearn.algorithms.unlearn import METHODS, unlearn
 
 __all__ = [
     "GA",

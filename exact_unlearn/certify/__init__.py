@@ -17,6 +17,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from exact_unlearn.errors import needed_by
+
 if TYPE_CHECKING:
     from exact_unlearn.certify.certificate import Certificate
     from exact_unlearn.certify.ladder import certify
@@ -32,7 +34,8 @@ def __getattr__(name: str) -> Any:
     """Load the producer on first use; checking alone never needs it."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    with needed_by(f"{__name__}.{name}"):
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 class _CallableModule(ModuleType):
@@ -46,7 +49,8 @@ class _CallableModule(ModuleType):
         tau: float | None = None,
     ) -> Certificate:
         """Certify ``problem``; see :func:`exact_unlearn.certify.ladder.certify`."""
-        from exact_unlearn.certify.ladder import certify
+        with needed_by("exact_unlearn.certify"):
+            from exact_unlearn.certify.ladder import certify
 
         return certify(problem, solution, rows=rows, tau=tau)
 

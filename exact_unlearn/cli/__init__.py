@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from exact_unlearn import __version__, interrupts
-from exact_unlearn.errors import ExactUnlearnError, NotMeasuredError
+from exact_unlearn.errors import ExactUnlearnError, NotMeasuredError, needed_by
 
 PROGRAM = "exact-unlearn"
 
@@ -112,7 +112,8 @@ def _run(arguments: list[str]) -> int:
         return int(end.code or 0)
     if options.verb is None:
         raise UsageError(f"name a verb, one of {', '.join(VERBS)} (see {PROGRAM} --help)")
-    return int(options.run(options))
+    with needed_by(options.verb):
+        return int(options.run(options))
 
 
 def _parser(chosen: str | None) -> Parser:

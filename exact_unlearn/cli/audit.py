@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from exact_unlearn.cli.terminal import (
     require_writable,
     write_report,
 )
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, require_extra
 
 if TYPE_CHECKING:
     from exact_unlearn.fixtures.audit.card import ReportCard
@@ -56,8 +55,7 @@ def run(options: argparse.Namespace) -> int:
     """0: exact on all that it claims; 1: not; errors are raised."""
     from exact_unlearn.cli import DONE, NOT_PROVED
 
-    if find_spec("torch") is None:
-        raise ProblemError("audit needs torch; pip install 'exact-unlearn[solve,torch]'")
+    require_extra("audit", "scipy", "torch")
     if (options.target is None) == (options.methods is None):
         raise ProblemError("name a FUNCTION as MODULE:FUNCTION or FILE.py:FUNCTION, or say --methods ours, not both")
     if not options.timeout > 0:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, require_extra
 
 PACKAGE = "exact_unlearn._validation.benchmarks"
 
@@ -37,8 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """0: what is slow is a finding, no failure; 75: a measurement of ours is missing; errors are raised."""
     from exact_unlearn.cli import DONE, NOT_MEASURED
 
-    if find_spec("torch") is None:
-        raise ProblemError("bench needs torch; pip install 'exact-unlearn[solve,torch,benchmarks]'")
+    require_extra("bench", "scipy", "torch")
     if options.repeats < 1:
         raise ProblemError(f"--repeats: expected a number >= 1, got {options.repeats}")
     if options.limit is not None and not 0 < options.limit < math.inf:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_report, write_report
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import require_extra
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: every problem is certified and every route is right; 1: not so."""
-    from importlib.util import find_spec
-
     from exact_unlearn.cli import DONE, NOT_PROVED
 
-    missing = [name for name in ("cvxpy", "torch") if find_spec(name) is None]
-    if missing:
-        raise ProblemError(f"crosscheck needs {', '.join(missing)}; pip install 'exact-unlearn[solve,torch]'")
+    require_extra("crosscheck", "cvxpy", "torch")
     from exact_unlearn import crosscheck
 
     require_report(options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from exact_unlearn import interrupts
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, require_extra
 
 if TYPE_CHECKING:
     from exact_unlearn.demo import Story
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: everything was proved and every finding holds; 1: not; errors are raised."""
-    _require_extras()
+    require_extra("demo", *EXTRAS)
     # Matrices here are small: threads inside one product only get in each other's way.  Before NumPy is loaded.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -86,11 +86,3 @@ def _write(story: Story, folder: Path, say: Callable[[str], None]) -> list[Path]
             for place in names:
                 os.replace(drafts / place, folder / place)
     return names
-
-
-def _require_extras() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in EXTRAS if find_spec(name) is None]
-    if missing:
-        raise ProblemError(f"the demo needs {', '.join(missing)}; install with: pip install 'exact-unlearn[demo]'")

@@ -54,12 +54,7 @@ def run(options: argparse.Namespace) -> int:
     if options.name == "solver-lies":
         _solver_lies(options)
         return DONE
-    try:
-        data_poisoning = importlib.import_module("exact_unlearn._validation.experiments.data_poisoning")
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ProblemError("experiments need torch; install it with: pip install 'exact-unlearn[torch]'") from None
+    data_poisoning = importlib.import_module("exact_unlearn._validation.experiments.data_poisoning")
     folder = require_folder("--folder", Path(options.folder))
     output = require_folder("--output", Path(options.output or options.folder))
     require_report(options)

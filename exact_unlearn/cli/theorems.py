@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, require_extra
 
 EXTRAS = ("cvxpy", "matplotlib", "scipy")
 VERIFICATIONS = "exact_unlearn._validation"
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """0: every claim is confirmed; 1: at least one is contradicted; 75: none is, but one was not measured."""
     from exact_unlearn.cli import DONE, NOT_MEASURED, NOT_PROVED
 
-    _require_extras()
+    require_extra("theorems", *EXTRAS)
     # Matrices here are small: threads inside one product only get in each other's way.  Before NumPy is loaded.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -86,11 +86,3 @@ def run(options: argparse.Namespace) -> int:
 def _load(name: str) -> Any:
     """A module of the verifications, which are no part of the package: in a checkout they lie beside it."""
     return import_module(f"{VERIFICATIONS}.{name}")
-
-
-def _require_extras() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in EXTRAS if find_spec(name) is None]
-    if missing:
-        raise ProblemError(f"theorems needs {', '.join(missing)}; install with: pip install 'exact-unlearn[demo]'")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.jacobian import Array
 from exact_unlearn.models import Perceptron
 
@@ -71,10 +71,8 @@ class Scene:
 
 def draw_digits(rng: np.random.Generator, size: Size) -> Digits:
     """Half 3s, half 5s from scikit-learn's digits in random order, the same number of wrong labels on either side."""
-    try:
+    with needed_by("the demo"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise ProblemError("the demo needs scikit-learn; install it with: pip install 'exact-unlearn[demo]'") from None
 
     source = load_digits()
     kept = np.isin(source.target, CLASSES)

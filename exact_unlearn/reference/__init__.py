@@ -6,7 +6,10 @@ counting.py   integer programs: supports, refits, and optimality by proof only
 solver.py     solve(): the row space, the choice of back ends, the claim
 """
 
-from exact_unlearn.reference.backends import DEFAULTS, installed
-from exact_unlearn.reference.solver import ACCURACY, solve
+from exact_unlearn.errors import needed_by
+
+with needed_by("exact_unlearn.solve"):
+    from exact_unlearn.reference.backends import DEFAULTS, installed
+    from exact_unlearn.reference.solver import ACCURACY, solve
 
 __all__ = ["ACCURACY", "DEFAULTS", "installed", "solve"]

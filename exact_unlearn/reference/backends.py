@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.jacobian import Array
 from exact_unlearn.program import Cones, ExplicitProgram
 
@@ -46,11 +46,9 @@ class BackendAnswer:
 
 
 def installed() -> tuple[str, ...]:
-    """Names of the CVXPY solvers that can be used here.  ProblemError without CVXPY."""
-    try:
+    """Names of the CVXPY solvers that can be used here.  MissingExtraError without CVXPY."""
+    with needed_by("exact_unlearn.solve"):
         import cvxpy as cp
-    except ImportError:
-        raise ProblemError("solve needs CVXPY; install it with: pip install 'exact-unlearn[solve]'") from None
     return tuple(cp.installed_solvers())
 
 
