@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
     benches = registry.on_device(benches, options.device, chosen=bool(options.names))
     require_report(options)
     folder = None if options.output is None else require_folder("--output", Path(options.output))
-    if folder is not None and find_spec("matplotlib") is None:
-        raise ProblemError("--output: figures need matplotlib; pip install 'exact-unlearn[demo]'")
+    if folder is not None:
+        require_extra("--output", "matplotlib")
     if not any(registry.cases(bench, options.case, options.full) for bench in benches):
         raise ProblemError(f"--case: no case contains one of {options.case}")
     tables: list[Any] = []
