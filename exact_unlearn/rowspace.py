@@ -5,7 +5,8 @@ cond(J) = 1e12 their answers are several per cent wrong.  So no solver is ever s
 orthonormal basis of the numerical row space, computed so that Q is right to rounding even where cond(J) * eps
 is not small:
 
-1. numerical rank r from the singular values (tolerance max(k, d) * eps * sigma_1), r rows by pivoted QR;
+1. numerical rank r from the singular values of the rows in units of their own (tolerance max(k, d) * eps * sigma_1;
+   a row times 1e-16 says the same as that row), r rows by pivoted QR;
 2. r well-conditioned columns B by pivoted QR of an approximate basis;
 3. X = J_B^{-1} J, iteratively refined with residuals accumulated in more than twice the working precision;
 4. Q = the QR factor of X.T, whose conditioning is modest because of the choice of B.
@@ -33,8 +34,9 @@ EPS = float(np.finfo(np.float64).eps)
 class RankReport:
     """How the numerical rank of J on the free coordinates was decided.
 
-    rank: singular values above `tolerance` = max(k, d) * eps * sigma_1.  smallest_kept and largest_dropped are the
-    singular values on either side of the cut (0 where there is none); rows: the indices of the rows kept.
+    rank: singular values above `tolerance` = max(k, d) * eps * sigma_1, of the rows scaled by powers of two to largest
+    entries near 1: equations do not depend on their scale.  smallest_kept and largest_dropped are the singular values
+    on either side of the cut (0 where there is none); rows: the indices of the rows kept.
     """
 
     rank: int
@@ -106,15 +108,12 @@ def row_space(J: Array) -> RowSpace:
     if peak == 0.0:
         report = RankReport(0, (k, p), 0.0, 0.0, 0.0, 0.0, ())
         return RowSpace(np.zeros((0, p)), report, np.zeros((0, p)), None, np.zeros(0, dtype=int), np.zeros(0))
-    shift = int(np.frexp(peak)[1])
-    unit = np.ldexp(J, -shift)  # a power of two: exact, and squares can neither overflow nor vanish
+    unit, exponents = in_row_units(J)
     sigma = scipy.linalg.svdvals(unit)
     tolerance = max(k, p) * EPS * sigma[0]
     rank = int((sigma > tolerance).sum())
     rows = np.arange(k) if rank == k else np.sort(scipy.linalg.qr(unit.T, mode="r", pivoting=True)[1][:rank])
-    kept = unit[rows]
-    exponents = np.frexp(np.abs(kept).max(axis=1))[1]
-    kept = np.ldexp(kept, -exponents[:, None])  # equal row scales cost nothing and help every step below
+    kept, exponents = unit[rows], exponents[rows]
     approximate = scipy.linalg.qr(kept.T, mode="economic")[0].T
     columns = np.sort(scipy.linalg.qr(approximate, mode="r", pivoting=True)[1][:rank])
     lu = scipy.linalg.lu_factor(kept[:, columns])
@@ -123,9 +122,18 @@ def row_space(J: Array) -> RowSpace:
     if condition * EPS > 1e-14:
         Q = scipy.linalg.qr(_refined_solve(kept[:, columns], lu, kept).T, mode="economic")[0].T
     dropped = sigma[rank] if rank < sigma.size else 0.0
-    tol, first, last, beyond = (float(np.ldexp(s, shift)) for s in (tolerance, sigma[0], sigma[rank - 1], dropped))
-    report = RankReport(rank, (k, p), tol, first, last, beyond, tuple(int(i) for i in rows))
-    return RowSpace(np.ascontiguousarray(Q), report, kept, lu, columns, -(exponents + shift))
+    numbers = (float(s) for s in (tolerance, sigma[0], sigma[rank - 1], dropped))
+    report = RankReport(rank, (k, p), *numbers, tuple(int(i) for i in rows))
+    return RowSpace(np.ascontiguousarray(Q), report, kept, lu, columns, -exponents)
+
+
+def in_row_units(J: Array) -> tuple[Array, Array]:
+    """J with every row times a power of two, largest entries in [1/2, 1), and the exponents taken out; 0 for zero rows.
+
+    Exact, and squares can neither overflow nor vanish.
+    """
+    exponents = np.frexp(np.max(np.abs(J), axis=1, initial=0.0))[1]
+    return np.ldexp(J, -exponents[:, None]), exponents
 
 
 def _scaled(values: Array, exponents: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -136,13 +137,23 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _short(value: Fraction | None) -> str:
-    return "?" if value is None else f"{ratio(value.numerator, value.denominator):.17g}"
+    """All digits of a float; what lies beyond floats as a power of ten."""
+    if value is None:
+        return "?"
+    size = ratio(value.numerator, value.denominator)
+    if value and size in (0.0, math.inf, -math.inf):
+        power = round((abs(value.numerator).bit_length() - value.denominator.bit_length()) * math.log10(2))
+        return f"{float(value / Fraction(10) ** power):.6g}e{power:+d}"
+    return f"{size:.17g}"
 
 
 def _some_rows(certificate: Certificate) -> str:
-    """Which rows it is about, if not about all."""
+    """Which rows and labels it is about, if not about all as written."""
     rows = certificate.tree.get("rows")
-    return f", for the {len(rows['kept'])} rows that were kept" if isinstance(rows, Mapping) else ""
+    if not isinstance(rows, Mapping):
+        return ""
+    text = f", for the {len(rows['kept'])} rows that were kept"
+    return text + (", with labels that J can reach" if rows.get("rhs") else "")
 
 
 def _bounds(certificate: Certificate) -> str:

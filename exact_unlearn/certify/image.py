@@ -62,28 +62,28 @@ class Image:
         values = self.A.rows(chosen).apply(x.nums)
         return [Fraction(value, x.den) - self.q[i] for value, i in zip(values.tolist(), chosen, strict=True)]
 
-    def conflict(self) -> list[Fraction] | None:
-        """Multipliers nu with J.T nu = 0 on the free coordinates and nu.b > 0, or None if A x = q has solutions.
+    def dependencies(self) -> list[tuple[list[Fraction], Fraction]]:
+        """For every dependent row, multipliers nu with J.T nu = 0 on the free coordinates, and <nu, b> >= 0.
 
-        Such a Farkas vector proves that no parameters fit: every dependent row is a combination of the
-        independent ones, and its right side is not.
+        Where the latter is positive, nu is a Farkas vector: it proves that no parameters fit, for the row is a
+        combination of the independent ones, and its right side is not.
         """
         dependent = [i for i in range(len(self.q)) if i not in set(self.rows)]
         if not dependent:
-            return None
+            return []
         columns = row_basis(self.basis.T)
         square = self.basis.columns(columns).T
         weights = solve(square, *(self.A.ints[i, columns] for i in dependent))
+        found = []
         for i, w in zip(dependent, weights, strict=True):
             excess = self.q[i] - sum((w[j] * self.q[row] for j, row in enumerate(self.rows)), Fraction(0))
-            if excess:
-                nu = [Fraction(0)] * len(self.q)
-                sign = 1 if excess > 0 else -1
-                nu[i] = sign / self.scales[i]
-                for j, row in enumerate(self.rows):
-                    nu[row] = -sign * w[j] / self.scales[row]
-                return nu
-        return None
+            nu = [Fraction(0)] * len(self.q)
+            sign = 1 if excess >= 0 else -1
+            nu[i] = sign / self.scales[i]
+            for j, row in enumerate(self.rows):
+                nu[row] = -sign * w[j] / self.scales[row]
+            found.append((nu, abs(excess)))
+        return found
 
 
 def image(problem: UnlearningProblem, rows: list[int] | None = None, pinned: bool = False) -> Image:

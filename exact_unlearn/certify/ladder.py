@@ -30,7 +30,7 @@ from exact_unlearn.certify.nuclear import at_rest, enclose_nuclear, float_soluti
 from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
-from exact_unlearn.certify.rows import check_rows, numerical_rank
+from exact_unlearn.certify.rows import check_rows
 from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
@@ -100,30 +100,21 @@ class _Attempt:
     """One call of `certify`."""
 
     def __init__(self, problem: UnlearningProblem, solution: Solution | None, rows: str | None, tau: Any) -> None:
-        self.problem, self.solution = problem, solution
+        self.original, self.solution = problem, solution
         self.drift = drift_of(problem)
-        full = image(problem, pinned=self.drift.pinned)
-        self.report = check_rows(problem, rows, tau, len(full.rows), self.drift.pinned)
-        self.kept: list[int] | None = None
-        self.image = full
-        if tau is not None:
-            self._keep(Fraction(tau if isinstance(tau, int | Fraction) else float(tau)))
+        self.image = image(problem, pinned=self.drift.pinned)
+        # what is proved is about `problem`, whose labels may have been moved; what is checked is about the original
+        self.report, self.problem = check_rows(problem, rows, tau, self.image, self.drift.pinned)
+        self.kept = None if self.report.kept is None else list(self.report.kept)
+        if self.kept is not None and (self.report.labels or len(self.kept) < problem.n_constraints):
+            self.image = image(self.problem, self.kept, self.drift.pinned)
         self.reasons: list[str] = []
         self.better: Certificate | None = None
 
-    def _keep(self, tau: Fraction) -> None:
-        """Prove the optimum of a well-conditioned subset of the rows."""
-        if self.report.ambiguous:
-            _, _, self.kept = numerical_rank(self.problem)
-            self.image = image(self.problem, self.kept, self.drift.pinned)
-        else:
-            self.kept = list(range(self.problem.n_constraints))
-        self.report = replace(self.report, kept=tuple(self.kept), tau=tau)
-
     def run(self) -> Certificate:
-        conflict = self.image.conflict()
-        if conflict is not None:
-            return self._infeasible(conflict, "the rows of the jacobian contradict each other")
+        conflict = self.report.conflict
+        if conflict is not None and not self.report.labels:
+            return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
         if self.drift.ball is not None:
             apart = _beyond(self.image, self.drift.ball)
             if apart is not None:
@@ -249,7 +240,7 @@ class _Attempt:
         draft = self._certificate(
             {**tree, "claims": {"proof": "repaired"}}, proof="repaired", theta=nearest_floats(theta)
         )
-        verdict = checker.check(self.problem, draft.tree, self.report.tau)
+        verdict = checker.check(self.original, draft.tree, self.report.tau)
         if verdict.proof == "none":
             raise FaceError(" ".join(verdict.sentences))
         fields = {name: getattr(verdict, name) for name in ("lower", "upper", "gap", "square", "distance")}
@@ -316,10 +307,12 @@ class _Attempt:
         tree: Tree = {"schema": SCHEMA, "version": 1, **parts}
         if self.kept is not None and self.report.tau is not None:
             tree["rows"] = {"kept": self.kept, "tau": rational_text(self.report.tau)}
+            if self.report.labels:
+                tree["rows"]["rhs"] = vector(self.report.labels)
         defaults = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
         message = "; ".join(self.reasons)
         return Certificate(
-            **{"problem": self.problem, "rows": self.report, "message": message, "tree": tree, **defaults, **fields}
+            **{"problem": self.original, "rows": self.report, "message": message, "tree": tree, **defaults, **fields}
         )
 
     def _dual(self, tree: Tree) -> Tree:
@@ -346,7 +339,7 @@ class _Attempt:
     def _nothing(self) -> Certificate:
         defaults: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
         return Certificate(
-            problem=self.problem, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
+            problem=self.original, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
         )
 
 
