@@ -122,8 +122,8 @@ def row_space(J: Array) -> RowSpace:
     if condition * EPS > 1e-14:
         Q = scipy.linalg.qr(_refined_solve(kept[:, columns], lu, kept).T, mode="economic")[0].T
     dropped = sigma[rank] if rank < sigma.size else 0.0
-    numbers = (float(s) for s in (tolerance, sigma[0], sigma[rank - 1], dropped))
-    report = RankReport(rank, (k, p), *numbers, tuple(int(i) for i in rows))
+    tol, first, last, beyond = (float(s) for s in (tolerance, sigma[0], sigma[rank - 1], dropped))
+    report = RankReport(rank, (k, p), tol, first, last, beyond, tuple(int(i) for i in rows))
     return RowSpace(np.ascontiguousarray(Q), report, kept, lu, columns, -exponents)
 
 

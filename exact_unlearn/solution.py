@@ -25,11 +25,16 @@ from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
 from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.rowspace import accurate_residual, in_row_units
+from exact_unlearn.vectors import power_of_two
 
 SCHEMA = "exact-unlearn/solution"
 
 DOMAIN_SLACK = 1e-9
 """g and h_k may leave the domains of the conjugates by this much, relatively; more shows in `dual_residual`."""
+
+CANCELLED = 1e-5
+"""A dual value this much smaller than its terms has lost digits that it needs."""
 
 
 class Status(Enum):
@@ -123,7 +128,13 @@ class Solution:
 
     @property
     def value(self) -> float:
-        """R(theta) + Rhat(D), recomputed from theta.  A trust region counts by its residual, not as infinity."""
+        """R(theta) + Rhat(D), recomputed from theta.  A trust region counts by its residual, not as infinity.
+
+        Infinity where the claim is that no parameters fit, for theta is no answer then, and where the value lies beyond
+        the range of floats.
+        """
+        if self.status is Status.INFEASIBLE:
+            return math.inf
         drift = self.drift
         value = self.problem.regularizer.value(self.theta)
         for term in self.problem.drifts:
@@ -193,11 +204,30 @@ class Solution:
         if self.subgradient is None or self.drift_subgradients is None:
             return -math.inf
         problem = self.problem
-        total = _dot(self.subgradient, problem.theta_star) + _dot(self.nu, problem.rhs)
-        total -= problem.regularizer.conjugate(to_float(self.subgradient), tol=DOMAIN_SLACK)
+        pairs = (self.subgradient, problem.theta_star), (self.nu, problem.rhs)
+        terms = sum(_dot(np.abs(to_float(a)), np.abs(to_float(b))) for a, b in pairs)
+        conjugates = problem.regularizer.conjugate(to_float(self.subgradient), tol=DOMAIN_SLACK)
         for term, part in zip(problem.drifts, self.drift_subgradients, strict=True):
-            total -= term.conjugate(np.where(problem.free, to_float(part), 0.0), tol=DOMAIN_SLACK)
+            conjugates += term.conjugate(np.where(problem.free, to_float(part), 0.0), tol=DOMAIN_SLACK)
+        total = sum(_dot(a, b) for a, b in pairs) - conjugates
+        if abs(total) <= CANCELLED * terms and math.isfinite(conjugates):
+            total = self._pairing() - conjugates
         return float(total)
+
+    def _pairing(self) -> float:
+        """<g, theta*> + <nu, b> where the two cancel: <nu, q> + <g, theta*>_F - sum <h_k, theta*>_M, with
+        q = J theta*_M + b to twice the digits of floats.  That is the same where J.T nu = g + sum h_k on M, and
+        `dual_residual` tells how far this fails.
+        """
+        problem, free = self.problem, self.problem.free
+        start, g = to_float(problem.theta_star), to_float(np.asarray(self.subgradient))
+        J, exponents = in_row_units(to_float(np.asarray(problem.free_matrix())))
+        unit = power_of_two(start)
+        scaled = np.ldexp(to_float(problem.rhs) / unit, -exponents)
+        q = accurate_residual(J, -(start[free] / unit)[:, None], scaled[:, None])[:, 0]
+        total = _dot(np.ldexp(to_float(self.nu), exponents), q) * unit
+        total += _dot(np.where(free, 0.0, g), start)
+        return total - sum(_dot(np.where(free, to_float(h), 0.0), start) for h in self.drift_subgradients or ())
 
     def duality_gap(self) -> float:
         """value - dual_value for convex programs, value - lower for integer ones (absolute).
@@ -209,11 +239,16 @@ class Solution:
         return self.value - self.dual_value()
 
     def relative_gap(self) -> float:
-        """|duality_gap| / max(|value|, |dual value|, |objective at theta*|), 0/0 = 0."""
+        """|duality_gap| / max(|value|, |dual value|), 0/0 = 0: relative to the optimum, which lies between the two.
+
+        Infinity where the value lies beyond the range of floats.
+        """
         if getattr(self.problem.regularizer, "integer", False):
             return self.duality_gap()
-        start = float(self.problem.regularizer.value(self._theta_star))
-        return _ratio(abs(self.duality_gap()), max(abs(self.value), abs(start)))
+        value, dual = self.value, self.dual_value()
+        if not (math.isfinite(value) and math.isfinite(dual)):
+            return math.inf
+        return _ratio(abs(value - dual), max(abs(value), abs(dual)))
 
     def is_optimal(self, tol: float = 1e-8) -> bool:
         """primal_residual, dual_residual and relative_gap are all at most `tol`.  (Integer programs: feasible

@@ -63,7 +63,7 @@ class Image:
         return [Fraction(value, x.den) - self.q[i] for value, i in zip(values.tolist(), chosen, strict=True)]
 
     def dependencies(self) -> list[tuple[list[Fraction], Fraction]]:
-        """For every dependent row, multipliers nu with J.T nu = 0 on the free coordinates, and <nu, b> >= 0.
+        """For every dependent row i, nu with nu_i = +-1 and J.T nu = 0 on the free coordinates, and <nu, b> >= 0.
 
         Where the latter is positive, nu is a Farkas vector: it proves that no parameters fit, for the row is a
         combination of the independent ones, and its right side is not.
@@ -79,10 +79,10 @@ class Image:
             excess = self.q[i] - sum((w[j] * self.q[row] for j, row in enumerate(self.rows)), Fraction(0))
             nu = [Fraction(0)] * len(self.q)
             sign = 1 if excess >= 0 else -1
-            nu[i] = sign / self.scales[i]
+            nu[i] = Fraction(sign)
             for j, row in enumerate(self.rows):
-                nu[row] = -sign * w[j] / self.scales[row]
-            found.append((nu, abs(excess)))
+                nu[row] = -sign * w[j] * self.scales[i] / self.scales[row]
+            found.append((nu, abs(excess) * self.scales[i]))
         return found
 
 

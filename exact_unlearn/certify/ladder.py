@@ -113,7 +113,7 @@ class _Attempt:
 
     def run(self) -> Certificate:
         conflict = self.report.conflict
-        if conflict is not None and not self.report.labels:
+        if conflict is not None and self.report.labels is None:
             return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
         if self.drift.ball is not None:
             apart = _beyond(self.image, self.drift.ball)

@@ -56,7 +56,7 @@ class Conflict:
     def __str__(self) -> str:
         """Which rows, and by how much."""
         names = f"row {self.rows[-1]} contradicts " + (f"rows {self.rows[:-1]}" if self.rows[:-1] else "its zeros")
-        return f"{names:.160}; every drift misses one of them by at least {_figure(self.missed)}"
+        return f"{names:.160}; every drift misses one of them by at least {_figure(self.missed, -1)}"
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,8 @@ def _within(
     problem: UnlearningProblem, report: RowReport, tau: Fraction, independent: list[int]
 ) -> tuple[RowReport, UnlearningProblem]:
     """Independent rows instead of all, and labels on them that J can reach, where that takes no more than tau."""
-    found = report.conflict
-    if found is not None and found.moved > tau >= found.missed:
-        found = replace(found, **_least_moved(problem, found))
-    if found is not None and found.moved > tau:
+    found = None if report.conflict is None else allowed(problem, report.conflict, tau)
+    if found is None and report.conflict is not None:
         return replace(report, tau=tau), problem
     if not report.ambiguous and found is None:
         return replace(report, tau=tau, kept=tuple(range(problem.n_constraints))), problem
@@ -153,6 +151,18 @@ def _within(
     labels = {i: found.labels[i] for i in independent if found.labels[i] != given[i]}
     moved = [found.labels[i] if i in labels else given[i] for i in range(len(given))]
     return replace(report, labels=labels), replace(problem, rhs=np.array(moved, dtype=object))
+
+
+def allowed(problem: UnlearningProblem, found: Conflict, tau: Fraction | float | None) -> Conflict | None:
+    """The conflict with labels that J reaches, no further away than tau; None: no more than rounding explains.
+
+    None if there are no such labels.
+    """
+    if tau is None:
+        return found if found.rounding else None
+    if found.moved > tau >= found.missed:
+        found = _least_moved(problem, found)
+    return found if found.moved <= tau else None
 
 
 def conflict(problem: UnlearningProblem, full: Image | None = None) -> Conflict | None:
@@ -222,23 +232,21 @@ def _nearest(problem: UnlearningProblem, dependencies: list[tuple[list[Fraction]
     return _moved(problem, shortest, scales)
 
 
-def _least_moved(problem: UnlearningProblem, found: Conflict) -> dict[str, Any]:
-    """Labels whose largest move is least, where the shortest move is longer than tau."""
-    dependencies = image(problem).dependencies()
-    C, right, scales = _dependence(problem, dependencies)
+def _least_moved(problem: UnlearningProblem, found: Conflict) -> Conflict:
+    """With labels whose largest move is least, where the shortest move is too long."""
+    C, right, scales = _dependence(problem, image(problem).dependencies())
     m, k = C.shape
-    unit = min(scales)
+    unit = max(scales)
     cost, sizes = np.append(np.zeros(k), 1.0), np.array([float(scale / unit) for scale in scales])
     above = np.vstack([np.hstack([s * np.diag(sizes), -np.ones((k, 1))]) for s in (1.0, -1.0)])
     answer = linprog(
         cost, A_ub=above, b_ub=np.zeros(2 * k), A_eq=np.hstack([C, np.zeros((m, 1))]), b_eq=right, bounds=(None, None)
     )
     if answer.x is None:
-        return {}
+        return found
     labels = _moved(problem, answer.x[:k], scales)
-    given = to_rational(problem.rhs).tolist()
-    moved = max(abs(label - b) for label, b in zip(labels, given, strict=True))
-    return {"labels": labels, "moved": moved} if moved < found.moved else {}
+    moved = max(abs(label - b) for label, b in zip(labels, to_rational(problem.rhs).tolist(), strict=True))
+    return replace(found, labels=labels, moved=moved) if moved < found.moved else found
 
 
 def _moved(problem: UnlearningProblem, steps: Array, scales: list[Fraction]) -> list[Fraction]:
@@ -246,10 +254,10 @@ def _moved(problem: UnlearningProblem, steps: Array, scales: list[Fraction]) -> 
     return [b - Fraction(float(step)) * scale for b, step, scale in zip(given, steps, scales, strict=True)]
 
 
-def _figure(value: Fraction) -> str:
-    """Three digits, rounded up."""
+def _figure(value: Fraction, direction: int = 1) -> str:
+    """Three digits, rounded up, or down for -1."""
     size = ratio(value.numerator, value.denominator)
-    return f"{size * (1 + 5e-3):.2e}" if size else "0"
+    return f"{size * (1 + direction * 5e-3):.2e}" if size else "0"
 
 
 def numerical_rank(problem: UnlearningProblem) -> tuple[int, float, list[int]]:

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         contents: tuple[Any, ...] = (certificate, problem)
         for path, content in zip(temporary, contents, strict=False):
             content.save(path)
-    lines = [*summary.problem_lines(loaded), ("claimed value", f"{solution.value:.12g}")]
+    lines = [*summary.problem_lines(loaded), ("claimed value", summary.value(solution))]
     lines += summary.certificate_lines(certificate)
     lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(paths)]
     tree: dict[str, Any] = {"schema": "exact-unlearn/certify-report", "version": 1}

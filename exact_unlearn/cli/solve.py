@@ -44,10 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
-    """How rows that nearly depend on each other are meant; certify asks when it matters."""
+    """How rows that nearly depend on each other, or contradict each other by rounding, are meant; asked when it
+    matters.
+    """
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--rows", choices=["literal"], help="certify the rows as they are written, to the last bit")
-    rows.add_argument("--tau", metavar="T", type=float, help="certify independent rows, the others to within T")
+    rows.add_argument(
+        "--tau", metavar="T", type=float, help="certify independent rows, labels moved by T at most, all rows within T"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     ambiguity, seconds = "", None
     with progress(options.quiet) as say:
         say(f"solving: {summary.describe(problem)}")
-        solution = solve(problem, solver=options.solver, accuracy=options.accuracy, time_limit=options.time_limit)
+        limits = {"accuracy": options.accuracy, "time_limit": options.time_limit, "tau": options.tau}
+        solution = solve(problem, solver=options.solver, **limits)
         if not options.no_certify:
             from exact_unlearn.certify import certify
 

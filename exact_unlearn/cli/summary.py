@@ -35,13 +35,18 @@ def problem_lines(loaded: Loaded) -> Lines:
 
 def solution_lines(solution: Solution) -> Lines:
     """The claim, measured."""
+    from exact_unlearn.solution import Status
+
     lines = [
         (
             "status",
             f"{solution.status.value} ({solution.solver}). {solution.message} {solution.advice}".replace("  ", " "),
         ),
-        ("value", f"{solution.value:.12g}"),
+        ("value", value(solution)),
     ]
+    if solution.status is Status.INFEASIBLE:  # no parameters are claimed, so there are none to measure
+        lines.append(("rows", str(solution.rank)))
+        return lines
     if getattr(solution.problem.regularizer, "integer", False):
         lower = "unknown" if solution.lower is None else f"{solution.lower:g}"
         lines.append(("interval", f"{lower} to {solution.value:g}"))
@@ -54,6 +59,15 @@ def solution_lines(solution: Solution) -> Lines:
         lines.append(("rows", str(solution.rank)))
     lines.append(("unique", {True: "yes", False: "no", None: "not known from the form"}[solution.unique]))
     return lines
+
+
+def value(solution: Solution) -> str:
+    """R + Rhat, or why it is no number."""
+    from exact_unlearn.solution import Status
+
+    if solution.status is Status.INFEASIBLE:
+        return "none: the claim is that no parameters fit"
+    return f"{solution.value:.12g}" if math.isfinite(solution.value) else "beyond the range of floats"
 
 
 def certificate_lines(certificate: Certificate) -> Lines:

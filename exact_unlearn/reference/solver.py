@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from exact_unlearn.certify.exactlin import ratio
+from exact_unlearn.certify.image import image
 from exact_unlearn.certify.ladder import certify
+from exact_unlearn.certify.rows import allowed, conflict, is_tolerance
+from exact_unlearn.certify.terms import seen
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.program import Assembly, assemble
-from exact_unlearn.reference import backends
+from exact_unlearn.reference import backends, labels
 from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import infeasible, solve_counting
 from exact_unlearn.reference.polish import polish
 from exact_unlearn.reference.units import rescaled
-from exact_unlearn.regularizers import PredictorNorm
+from exact_unlearn.regularizers import PredictorNorm, SquaredL2
 from exact_unlearn.rowspace import RowSpace
 from exact_unlearn.solution import Solution, Status
 
@@ -31,7 +36,10 @@ WIDE = 16.0
 """A trust region this many times wider than the parameters is left out at first."""
 
 INCONSISTENT = 1e-9
-"""A dropped row contradicts the kept ones when it misses by more than this, relative to its terms."""
+"""A back end that says "infeasible" is wrong where theta* misses the constraints by no more than this, relatively."""
+
+NOTHING = 1e-5
+"""An optimum this much smaller than R(theta*) drowns in the rounding of theta*, unless it is computed without it."""
 
 
 def solve(
@@ -39,6 +47,7 @@ def solve(
     solver: str | None = None,
     accuracy: float | None = None,
     time_limit: float | None = None,
+    tau: float | None = None,
 ) -> Solution:
     """Solve the problem exactly as stated, and measure the answer.
 
@@ -47,24 +56,51 @@ def solve(
     second back end is asked if the first misses the accuracy, and the better answer is kept).
     accuracy: the bound on primal residual, dual residual and relative gap for Status.OPTIMAL (default 1e-9).
     time_limit: seconds for each back end; when it ends a solve, the status says so.
+    tau: where rows contradict each other as written, labels may be moved by at most this much, as in `certify`.
 
     J is replaced by an orthonormal basis of its numerical row space before any solver sees it; `rank` of the
-    solution reports that decision and `nu` refers to the caller's J.  Answers to QPs and LPs are polished on
-    their active set. theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as
+    solution reports that decision and `nu` refers to the caller's J.  Rows that contradict each other by no more than
+    rounding explains are solved for the labels nearest to the range of J; the message says so, and the status is about
+    the labels as written unless tau allows for the difference.  Answers to QPs and LPs are polished on their active
+    set. theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as
     Status.BACKEND_FAILED; an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises
     ProblemError for bad arguments only.
     """
     accuracy = _positive("accuracy", ACCURACY if accuracy is None else accuracy)
     if time_limit is not None:
         time_limit = _positive("time_limit", time_limit)
+    if tau is not None and not is_tolerance(tau):
+        raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
-    found = claimed(problem, solver, accuracy, time_limit)
+    found = _answer(problem, solver, accuracy, time_limit, tau)
     if found.status is Status.INFEASIBLE and not found.nu.any():  # a back end's word for it
         certificate = certify(problem, rows="literal")
         if certificate.proof == "infeasible":
             return infeasible(found, certificate)
+    if found.status is Status.OPTIMAL and not math.isfinite(found.value):
+        return found.with_message(
+            Status.INACCURATE, "The optimum lies beyond the range of floats; certify() states it as a fraction."
+        )
     return found
+
+
+def _answer(
+    problem: UnlearningProblem, solver: str | None, accuracy: float, time_limit: float | None, tau: float | None
+) -> Solution:
+    """`claimed`, for labels that J can reach; or why there are none."""
+    pinned = any(term.name == "trust_region" and not term.radius for term in problem.drifts)
+    moving = replace(problem, free=np.zeros(problem.n_parameters, dtype=bool)) if pinned else problem
+    rank = labels.rows_of(moving) if problem.rhs.any() else None
+    if rank is not None and (problem.is_rational or rank.rank < problem.n_constraints):
+        clash = conflict(moving)
+        if clash is not None:
+            nearest = allowed(moving, clash, tau)
+            if nearest is None:
+                return labels.contradiction(problem, clash, rank)
+            solved = partial(claimed, solver=solver, accuracy=accuracy, time_limit=time_limit)
+            return labels.for_labels(problem, nearest, rank, solved, accuracy if tau is None else None)
+    return claimed(problem, solver, accuracy, time_limit)
 
 
 def claimed(
@@ -79,9 +115,6 @@ def claimed(
     compiling = time.perf_counter() - began
     program = assembly.program
     names = [backends.check_solver(solver, program)] if solver else backends.default_solvers(program)
-    conflict = _conflict(problem, assembly.rows)
-    if conflict is not None:
-        return conflict
     if any(term.name == "trust_region" and not term.radius for term in problem.drifts):
         return _pinned(problem, solver, accuracy, time_limit)
     slack = _without_wide_regions(problem, assembly, solver, accuracy, time_limit)
@@ -99,7 +132,50 @@ def claimed(
         if candidate.status is Status.OPTIMAL:
             break
     assert best is not None
-    return best
+    return _next_to_nothing(problem, best, solver, accuracy, time_limit) or best
+
+
+def _next_to_nothing(
+    problem: UnlearningProblem, found: Solution, solver: str | None, accuracy: float, time_limit: float | None
+) -> Solution | None:
+    """The optimum where it is so far below R(theta*) that it drowns in the rounding of theta*, or 0.
+
+    R subject to J theta = q, with q = J theta* + b computed exactly.  Only where nothing but regions holds theta near
+    theta*, and the optimum lies within them.
+    """
+    R, start, free = problem.regularizer, to_float(problem.theta_star), problem.free
+    if found.status is Status.OPTIMAL or not all(term.name == "trust_region" for term in problem.drifts):
+        return None
+    before = max(float(R.value(start)), float(R.value(np.full(start.size, np.max(np.abs(found.theta), initial=0.0)))))
+    if not found.value <= NOTHING * before < math.inf:
+        return None
+    exact = image(problem)
+    q = [ratio(q.numerator, q.denominator) for q in (a * b for a, b in zip(exact.q, exact.scales, strict=True))]
+    J = problem.jacobian
+    J = DenseJacobian(to_float(J.matrix)) if isinstance(J, DenseJacobian) else J
+    posed = replace(
+        problem, theta_star=np.where(free, 0.0, start), jacobian=J, drift_penalty=None, rhs=np.array(q, dtype=float)
+    )
+    again = None if R.value(posed.theta_star) else _for_nothing(posed)
+    if again is None and start[free].any():
+        again = claimed(posed, solver, accuracy, time_limit)
+    if again is None or again.status is not Status.OPTIMAL:
+        return None
+    still = tuple(np.zeros(problem.n_parameters) for _ in problem.drifts)
+    again = replace(again, problem=problem, drift_subgradients=still)
+    return again if again.primal_residual() <= accuracy else None
+
+
+def _for_nothing(problem: UnlearningProblem) -> Solution | None:
+    """A solution among the theta with R(theta) = 0, theta* being one: what R does not see moves alone."""
+    blind = problem.free & ~seen(problem)
+    if not blind.any():
+        return None
+    found = claimed(replace(problem, free=blind, regularizer=SquaredL2()))
+    if found.primal_residual() > ACCURACY:
+        return None
+    zero, nu = np.zeros(problem.n_parameters), np.zeros(problem.n_constraints)
+    return replace(found, problem=problem, status=Status.OPTIMAL, nu=nu, subgradient=zero, unique=None, message="")
 
 
 def _pinned(problem: UnlearningProblem, solver: str | None, accuracy: float, time_limit: float | None) -> Solution:
@@ -314,33 +390,4 @@ def _unique(problem: UnlearningProblem, assembly: Assembly) -> bool | None:
         return True
     if isinstance(R, PredictorNorm) and not problem.drifts and free == R.V.shape[0] * R.shape[1]:
         return bool(np.linalg.matrix_rank(to_float(np.asarray(R.V))) == R.V.shape[0])
-    return None
-
-
-def _conflict(problem: UnlearningProblem, rows: RowSpace) -> Solution | None:
-    """An infeasible Solution with a Farkas vector, when a dropped row contradicts the kept ones."""
-    rhs = to_float(problem.rhs)
-    if not rhs.any():
-        return None
-    J, kept = to_float(problem.free_matrix()), list(rows.report.rows)
-    size = float(np.linalg.norm(to_float(problem.theta_star)))
-    for i in sorted(set(range(problem.n_constraints)) - set(kept)):
-        weights = rows.multipliers(J[i])
-        miss = rhs[i] - weights @ rhs
-        scale = abs(rhs[i]) + np.abs(weights) @ np.abs(rhs) + float(np.linalg.norm(J[i])) * size
-        if abs(miss) > INCONSISTENT * scale:
-            farkas = -weights
-            farkas[i] += 1.0
-            farkas *= math.copysign(1.0, miss)
-            involved = [int(row) for row in np.flatnonzero(np.abs(farkas) > 1e-9)]
-            others = [row for row in involved if row != i]
-            return Solution(
-                problem=problem,
-                theta=problem.theta_star,
-                nu=farkas,
-                status=Status.INFEASIBLE,
-                solver="row space",
-                rank=rows.report,
-                message=f"Row {i} contradicts rows {others}: nu.T J = 0 but nu.b = {abs(miss):.3g}.",
-            )
     return None

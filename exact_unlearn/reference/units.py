@@ -18,6 +18,7 @@ from exact_unlearn.drift import DriftSum, L1Drift, SquaredDrift, Term, TrustRegi
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import ElasticNet
+from exact_unlearn.rowspace import in_row_units
 from exact_unlearn.solution import Solution
 
 ORDINARY = 64
@@ -58,8 +59,8 @@ class Rescaled:
 
 def rescaled(problem: UnlearningProblem) -> Rescaled | None:
     """The problem in its own unit, or None if that is an ordinary one already."""
-    size = max(float(np.max(np.abs(to_float(v)), initial=0.0)) for v in (problem.theta_star, problem.rhs))
-    exponent = math.frexp(float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0)) or size)[1]
+    size = float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0))
+    exponent = math.frexp(max(size, _least_drift(problem)))[1]
     if abs(exponent) <= ORDINARY:
         return None
     R: Any = problem.regularizer
@@ -76,6 +77,20 @@ def rescaled(problem: UnlearningProblem) -> Rescaled | None:
         _scaled(problem.rhs, -exponent),
     )
     return Rescaled(problem, scaled, exponent, degree)
+
+
+def _least_drift(problem: UnlearningProblem) -> float:
+    """max |b_i| / |J_i|: every solution moves by at least that; 0 where b = 0."""
+    rhs = to_float(problem.rhs)
+    if not rhs.any():
+        return 0.0
+    unit, exponents = in_row_units(to_float(np.asarray(problem.free_matrix())))
+    lengths = np.linalg.norm(unit, axis=1)
+    rows = lengths > 0
+    limit = float(np.finfo(np.float64).max) / 4
+    with np.errstate(over="ignore"):
+        drifts = np.ldexp(np.abs(rhs[rows]) / lengths[rows], -exponents[rows])
+    return min(float(np.max(drifts, initial=0.0)), limit)
 
 
 def _term(term: Any, exponent: int, degree: int) -> Term:
