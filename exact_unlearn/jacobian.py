@@ -134,6 +134,8 @@ def real_array(name: str, values: Any, ndim: int) -> Array:
     Booleans, integers and narrower floats are widened exactly (an integer beyond 2^53 becomes a Fraction).
     Raises ProblemError, naming the argument, on complex, non-numeric, ragged, NaN or infinite input.
     """
+    if callable(values):
+        raise ProblemError(f"{name}: expected an array, got {values!r:.60}, which has to be called first")
     if hasattr(values, "detach"):  # a torch tensor, taken without importing torch
         values = values.detach().cpu()
         values = values.double().numpy() if values.is_floating_point() else values.numpy()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, drift, formats, regularizers
+from exact_unlearn import codec, drift, formats, modules, regularizers
 from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
 from exact_unlearn.jacobian import (
     DENSE_LIMIT,
@@ -31,9 +31,14 @@ from exact_unlearn.jacobian import (
     to_float,
     to_rational,
 )
+from exact_unlearn.models.layout import named_mask
 from exact_unlearn.regularizers import PredictorNorm, Regularizer
+from exact_unlearn.regularizers.partition import NamedGroups
 
 SCHEMA = "exact-unlearn/problem"
+
+MODULE_LIMIT = 25_000_000
+"""Largest number of entries (200 MB) of a torch module's J that is written out at once."""
 
 INTERPOLATION_TOLERANCE = 1e-8
 """theta* counts as interpolating when max |f - y| is at most this times max(1, max |y|)."""
@@ -118,13 +123,7 @@ class UnlearningProblem:
                 f"jacobian: {k} x {columns.size} entries are more than the {DENSE_LIMIT} that the reference solver "
                 "takes; use exact_unlearn.scalable, which needs products with J only"
             )
-        rows = np.empty((k, columns.size), dtype=self.theta_star.dtype)
-        unit = np.zeros(k) if not self.is_rational else to_rational(np.zeros(k))
-        for i in range(k):
-            unit[i] += 1
-            rows[i] = np.asarray(self.jacobian.rmatvec(unit))[columns]
-            unit[i] -= 1
-        return rows
+        return _rows(self.jacobian, columns, self.theta_star.dtype)
 
     def to_tree(self) -> dict[str, Any]:
         """The logical object of docs/formats.md: plain values and arrays."""
@@ -177,14 +176,21 @@ def surrogate_problem(
 ) -> UnlearningProblem:
     """The surrogate (paper eq. 7) of `model` at theta*: J is the Jacobian of the outputs at the retain inputs.
 
-    x_retain: (n_r, m); n_r = 0 is allowed (everything is forgotten).  free: block names of the model, a mask,
-    indices, or None.
+    model: one of exact_unlearn.models, or a torch module (or a ModuleModel of one).
+    theta_star: (d,); None for a torch module: its parameters as they are, widened exactly to float64.
+    x_retain: (n_r, m); n_r = 0 is allowed (everything is forgotten).  For a torch module whatever its forward takes: a
+    tensor or array, a tuple or dict of them, or a DataLoader of (inputs, labels).
+    free: block names of the model ("c"; "fc.weight", "fc" or "fc.*"), a mask, indices, or None.
+    regularizer: groups may be called "layer", "neuron", "filter" or "head" where the model has such.
     y_retain: (n_r,) or (n_r, l), optional and unused by the problem itself: where given and theta* does not
     interpolate, an InterpolationWarning reports the residual, for the theorems then do not apply.
+
+    J of a torch module is written out up to MODULE_LIMIT entries; beyond, products with it remain, for
+    exact_unlearn.scalable.
     """
-    theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
+    model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     if y_retain is not None:
-        _warn_unless_interpolating(model, theta_star, x, _targets(model, y_retain, len(x)))
+        _warn_unless_interpolating(model, theta_star, x, y_retain)
     jacobian = _jacobian(model, theta_star, x, regularizer)
     return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free)
 
@@ -204,14 +210,14 @@ def exact_problem(
     D exactly, so the problem is J D = y - f(theta*, X).  Conflicting labels make it infeasible; `solve` then
     returns a Farkas vector.
     """
-    theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
+    model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     mask = _free_mask(free, theta_star.size, regularizer)
     if not model.is_affine_in(mask):
         raise ProblemError(
             "free: the exact problem is convex only where the model is affine in what moves (one layer of a "
             "linear network, the last layer of a perceptron); name such blocks in `free`, or use surrogate_problem"
         )
-    y = _targets(model, y_retain, len(x))
+    y = _targets(y_retain, len(x), model.n_outputs)
     jacobian = _jacobian(model, theta_star, x, regularizer)
     rhs = (y - model.predict(theta_star, x)).reshape(-1)
     return UnlearningProblem(theta_star, jacobian, regularizer, None, mask, rhs)
@@ -223,7 +229,8 @@ def interpolation_residual(model: Any, theta: Array, x: Array, y: Array) -> Any:
     return max(errors.tolist(), default=0.0)
 
 
-def _warn_unless_interpolating(model: Any, theta: Array, x: Array, y: Array) -> None:
+def _warn_unless_interpolating(model: Any, theta: Array, x: Any, y_retain: Any) -> None:
+    y = _targets(y_retain, *model.predict(theta, x).shape)
     residual = interpolation_residual(model, theta, x, y)
     scale = max(np.abs(to_float(y)).reshape(-1).tolist(), default=0.0)
     if residual > (0 if isinstance(residual, Fraction) else INTERPOLATION_TOLERANCE * max(1.0, scale)):
@@ -235,43 +242,55 @@ def _warn_unless_interpolating(model: Any, theta: Array, x: Array, y: Array) -> 
         )
 
 
-def _model_data(model: Any, theta_star: Any, x: Any, regularizer: Any, free: Any) -> tuple[Array, Array, Any, Any]:
-    """Arrays of the right shape, and block names resolved to coordinates."""
-    theta = real_array("theta_star", theta_star, ndim=1)
+def _model_data(model: Any, theta_star: Any, x: Any, regularizer: Any, free: Any) -> tuple[Any, Array, Any, Any, Any]:
+    """Model, theta*, inputs, regularizer and free coordinates, the last two with the model's names resolved."""
+    model = modules.as_model(model)
+    if not all(hasattr(model, name) for name in ("n_parameters", "blocks", "jacobian")):
+        raise ProblemError(
+            "model: expected one of exact_unlearn.models, a torch module, or an object with their face "
+            f"(n_parameters, blocks, predict, jacobian), got {type(model).__name__}"
+        )
+    x = modules.inputs_of(x, "x_retain")
+    if modules.is_module_model(model):
+        theta = real_array("theta_star", model.theta() if theta_star is None else theta_star, ndim=1)
+        inputs = model.inputs(x, "x_retain")
+    else:
+        if theta_star is None:
+            raise ProblemError(f"theta_star: needed, for a {type(model).__name__} holds no parameters itself; got None")
+        theta, inputs = real_array("theta_star", theta_star, ndim=1), real_array("x_retain", x, ndim=2)
+        if inputs.shape[1] != model.n_inputs:
+            raise ProblemError(f"x_retain: expected {model.n_inputs} columns, got shape {inputs.shape}")
+        if (inputs.dtype == object) != (theta.dtype == object):
+            theta, inputs = to_rational(theta), to_rational(inputs)
     if theta.size != model.n_parameters:
-        raise ProblemError(f"theta_star: expected {model.n_parameters} parameters for {model!r}, got {theta.size}")
-    inputs = real_array("x_retain", x, ndim=2)
-    if inputs.shape[1] != model.n_inputs:
-        raise ProblemError(f"x_retain: expected {model.n_inputs} columns, got shape {inputs.shape}")
-    if (inputs.dtype == object) != (theta.dtype == object):
-        theta, inputs = to_rational(theta), to_rational(inputs)
+        raise ProblemError(f"theta_star: expected {model.n_parameters} parameters for this model, got {theta.size}")
+    if isinstance(regularizer, NamedGroups):
+        regularizer = regularizer.of(model)
     if hasattr(regularizer, "resolve"):
         regularizer = regularizer.resolve(model.blocks)
     names = [free] if isinstance(free, str) else free
     if isinstance(names, list | tuple | set | frozenset) and names and all(isinstance(name, str) for name in names):
-        mask = np.zeros(theta.size, dtype=bool)
-        for name in names:
-            if name not in model.blocks:
-                raise ProblemError(f"free: unknown block {name!r}; the model has {', '.join(model.blocks)}")
-            mask[model.blocks[name]] = True
-        free = mask
-    return theta, inputs, regularizer, free
+        free = named_mask(model.blocks, names, getattr(model, "aliases", None))
+    return model, theta, inputs, regularizer, free
 
 
-def _targets(model: Any, y: Any, n: int) -> Array:
+def _targets(y: Any, n: int, n_outputs: int) -> Array:
     """y as an (n, l) matrix."""
     targets = real_array("y_retain", y, ndim=np.ndim(y) if np.ndim(y) in (1, 2) else 1)
-    if targets.size != n * model.n_outputs or targets.shape[0] != n:
-        raise ProblemError(f"y_retain: expected shape ({n}, {model.n_outputs}), got {targets.shape}")
-    return targets.reshape(n, model.n_outputs)
+    if targets.size != n * n_outputs or targets.shape[0] != n:
+        raise ProblemError(f"y_retain: expected shape ({n}, {n_outputs}), got {targets.shape}")
+    return targets.reshape(n, n_outputs)
 
 
-def _jacobian(model: Any, theta: Array, x: Array, regularizer: Any) -> Jacobian:
+def _jacobian(model: Any, theta: Array, x: Any, regularizer: Any) -> Jacobian:
     if isinstance(regularizer, PredictorNorm):
         if not hasattr(model, "product_jacobian"):
-            raise ProblemError(f"regularizer: PredictorNorm belongs to a LinearNetwork, got {model!r}")
+            raise ProblemError(f"regularizer: PredictorNorm belongs to a LinearNetwork, got {model!r:.80}")
         product: Jacobian = model.product_jacobian(theta, x)
         return product
+    if modules.is_module_model(model):
+        J = model.jacobian(theta, x)
+        return DenseJacobian(J.dense()) if J.shape[0] * J.shape[1] <= MODULE_LIMIT else as_jacobian(J)
     entries = len(x) * model.n_outputs * model.n_parameters
     if entries > DENSE_LIMIT:
         raise ProblemError(
@@ -368,9 +387,24 @@ def _jacobian_tree(jacobian: Jacobian) -> dict[str, Any]:
         n = jacobian.n_parameters
         return {"kind": "product", "V": jacobian.V, "X": jacobian.X, "block": block, "n_parameters": n}
     k, d = jacobian.shape
-    raise ProblemError(
-        f"jacobian: only dense and product Jacobians are saved, not a {type(jacobian).__name__} of shape {(k, d)}"
-    )
+    if k * d > DENSE_LIMIT:
+        raise ProblemError(
+            f"jacobian: {k} x {d} entries are more than the {DENSE_LIMIT} that a file or a proof about it holds; "
+            "freeze what does not move with requires_grad_(False), so that it is no part of theta; or retain less"
+        )
+    return {"kind": "dense", "matrix": _rows(jacobian, np.arange(d), np.dtype(np.float64))}
+
+
+def _rows(jacobian: Jacobian, columns: Array, dtype: np.dtype[Any]) -> Array:
+    """J on some columns, written out by products with unit vectors: the same entries whoever asks."""
+    k = jacobian.shape[0]
+    rows = np.empty((k, columns.size), dtype=dtype)
+    unit = to_rational(np.zeros(k)) if dtype == np.dtype(object) else np.zeros(k)
+    for i in range(k):
+        unit[i] += 1
+        rows[i] = np.asarray(jacobian.rmatvec(unit))[columns]
+        unit[i] -= 1
+    return rows
 
 
 def _jacobian_from_tree(tree: Mapping[str, Any]) -> Jacobian:

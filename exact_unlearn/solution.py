@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, formats
+from exact_unlearn import codec, formats, modules
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -268,6 +268,16 @@ class Solution:
                 f"dual {self.dual_residual():.1e}, gap {self.duality_gap():.1e}). {self.message} {self.advice}"
             )
         return self
+
+    def write_back(self, module: Any) -> Any:
+        """Copy theta into the trainable parameters of the torch module that the problem is about; returns the module.
+
+        The numbers are rounded to the precision of the parameters. Raises SolverError where there is nothing to write,
+        and ProblemError, one sentence, on another module.
+        """
+        if self.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
+            raise SolverError(f"write_back: there is no answer to write, for the status is {self.status.value}")
+        return modules.write_back(module, self.theta)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the solution *and its problem* to .npz, .safetensors or .json, without pickle."""

@@ -31,7 +31,7 @@ LAYERS = (
     {"errors", "interrupts"},
     {"jacobian"},
     {"activations", "codec", "rational", "rowspace", "vectors"},
-    {"models", "regularizers", "drift", "formats"},
+    {"models", "regularizers", "drift", "formats", "modules"},
     {"problem", "closed_form"},
     {"solution"},
     {"program"},

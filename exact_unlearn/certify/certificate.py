@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from exact_unlearn import codec, formats
+from exact_unlearn import codec, formats, modules
 from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.rows import RowReport
 from exact_unlearn.errors import FileFormatError, ProblemError
@@ -86,6 +86,16 @@ class Certificate:
             return checker.check(about, dict(self.tree), tau)
         except checker.Rejected as error:
             raise ProblemError(str(error)) from None
+
+    def write_back(self, module: Any) -> Any:
+        """Copy the proved point into the trainable parameters of the torch module that the problem is about.
+
+        Returns the module. The numbers are rounded to the precision of the parameters. Raises ProblemError, one
+        sentence, where no point was proved, and on another module.
+        """
+        if self.theta is None:
+            raise ProblemError(f"write_back: there is no proved point to write; the proof is {self.proof!r}")
+        return modules.write_back(module, self.theta)
 
     # ------------------------------------------------------------ files
 

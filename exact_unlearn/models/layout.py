@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -75,12 +76,7 @@ class Layout:
         if free is None:
             return ~mask
         if isinstance(names, Sequence | set | frozenset) and any(isinstance(name, str) for name in names):
-            for name in names:
-                if name not in self.blocks:
-                    known = ", ".join(self.blocks)
-                    raise ProblemError(f"free: expected names out of {known}, got {name!r}")
-                mask[self.blocks[name]] = True
-            return mask
+            return named_mask(self.blocks, names)
         array = np.asarray(list(free) if isinstance(free, set | frozenset) else free)
         if array.size == 0:
             return mask
@@ -95,6 +91,46 @@ class Layout:
             raise ProblemError(f"free: expected distinct indices from 0 to {self.size - 1}, got {array.tolist()!r:.80}")
         mask[array] = True
         return mask
+
+
+    def groups(self, by: str) -> Array:
+        """(d,) int64 labels of groups: by "layer" (a block each) or "neuron" (a row of a block each)."""
+        sizes = {"layer": [1] * len(self.shapes), "neuron": [rows for _, (rows, _) in self.shapes]}
+        if by not in sizes:
+            raise ProblemError(f"groups: expected one of {', '.join(sizes)} for this model, got {by!r}")
+        lengths = [
+            (rows * columns // parts)
+            for parts, (_, (rows, columns)) in zip(sizes[by], self.shapes, strict=True)
+            for _ in range(parts)
+        ]
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def named_mask(blocks: Mapping[str, slice], names: Any, aliases: Mapping[str, str] | None = None) -> Array:
+    """(d,) mask of the blocks that `names` name: exactly, as the part of a name before a dot ("fc" for "fc.weight"), or
+    by a pattern with *, ? or [ ("fc.*").
+
+    aliases: further names of blocks (tied parameters). Raises ProblemError on a name that names nothing.
+    """
+    known = {name: blocks[name] for name in blocks} | {
+        alias: blocks[name] for alias, name in (aliases or {}).items() if name in blocks
+    }
+    mask = np.zeros(max((part.stop for part in blocks.values()), default=0), dtype=bool)
+    for name in [names] if isinstance(names, str) else list(names):
+        found = [
+            part
+            for block, part in known.items()
+            if isinstance(name, str) and (block == name or block.startswith(f"{name}.") or fnmatchcase(block, name))
+        ]
+        if not found:
+            raise ProblemError(f"free: unknown block {name!r:.80}; the model has {_some(list(blocks))}")
+        for part in found:
+            mask[part] = True
+    return mask
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])}, ... ({len(names)} in all)"
 
 
 # ---------------------------------------------------------------- arguments of the models

@@ -48,6 +48,10 @@ class LinearModel:
         """{"theta": all of it}."""
         return self.layout.blocks
 
+    def groups(self, by: str) -> Array:
+        """(d,) labels of the groups "layer" or "neuron", for group norms."""
+        return self.layout.groups(by)
+
     def split(self, theta: Any) -> dict[str, Array]:
         """{"theta": (l, m)}, a copy."""
         return self.layout.split(parameters(theta, self.n_parameters).copy())

@@ -74,6 +74,10 @@ class LinearNetwork:
         """{"c": ..., "A1": ..., ...} in the order of theta."""
         return self.layout.blocks
 
+    def groups(self, by: str) -> Array:
+        """(d,) labels of the groups "layer" or "neuron", for group norms."""
+        return self.layout.groups(by)
+
     @property
     def first_block(self) -> str:
         """The name of the matrix next to the input: "A1", or "c" when L = 1."""

@@ -60,6 +60,10 @@ class Perceptron:
         """{"c": ..., "A": ...}."""
         return self.layout.blocks
 
+    def groups(self, by: str) -> Array:
+        """(d,) labels of the groups "layer" or "neuron", for group norms."""
+        return self.layout.groups(by)
+
     def split(self, theta: Any) -> dict[str, Array]:
         """{"c": (l, h), "A": (h, m)}, copies."""
         return self.layout.split(parameters(theta, self.n_parameters).copy())

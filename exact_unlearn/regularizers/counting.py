@@ -14,7 +14,7 @@ import numpy as np
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array
-from exact_unlearn.regularizers.partition import Partition, as_partition
+from exact_unlearn.regularizers.partition import Partition, as_partition, named_groups
 from exact_unlearn.vectors import (
     Value,
     as_float,
@@ -39,8 +39,7 @@ class L0:
     """R(theta) = number of non-zero coordinates, or of groups with a non-zero coordinate; a mixed-integer
     program.
 
-    groups: None, or labels or index sequences that partition range(d) (see GroupL2). Raises ProblemError
-    otherwise.
+    groups: None, or labels, index sequences or a word as for GroupL2. Raises ProblemError otherwise.
     """
 
     partition: Partition | None
@@ -51,6 +50,9 @@ class L0:
     movable: ClassVar[slice | None] = None
     strictly_convex: ClassVar[bool] = False
     unique_minimiser: ClassVar[bool] = False
+
+    def __new__(cls, groups: Any = None) -> Any:
+        return named_groups(cls, groups) or super().__new__(cls)
 
     def __init__(self, groups: Any = None) -> None:
         object.__setattr__(self, "partition", None if groups is None else as_partition(groups))

@@ -78,6 +78,47 @@ class Partition:
             raise ProblemError(f"groups: they cover {self.n_parameters} coordinates, got a vector of shape {x.shape}")
 
 
+GROUPINGS = ("layer", "neuron", "filter", "head")
+
+
+@dataclass(frozen=True)
+class NamedGroups:
+    """A group norm or count whose groups are still a word: "layer", "neuron", "filter" or "head" of a model.
+
+    build: the regularizer's class; by: the word; weights: as for the class. `surrogate_problem` asks the model; without
+    a model there are no such groups, and every use is a ProblemError.
+    """
+
+    build: Any
+    by: str
+    weights: Any = None
+
+    def of(self, model: Any) -> Any:
+        """The regularizer with the groups of `model`. ProblemError if it has none of that kind."""
+        if not hasattr(model, "groups"):
+            raise ProblemError(f"groups: {type(model).__name__} has no groups called {self.by!r}; pass labels")
+        labels = model.groups(self.by)
+        return self.build(labels) if self.weights is None else self.build(labels, self.weights)
+
+    def validate(self, n_parameters: int) -> None:
+        raise ProblemError(
+            f"groups: {self.by!r} are groups of a model; use surrogate_problem(model, ...), or pass integer labels"
+        )
+
+    def to_spec(self) -> dict[str, Any]:
+        self.validate(0)
+        return {}
+
+
+def named_groups(build: Any, groups: Any, weights: Any = None) -> NamedGroups | None:
+    """NamedGroups if `groups` is one of the words for groups, else None. ProblemError on other words."""
+    if not isinstance(groups, str):
+        return None
+    if groups not in GROUPINGS:
+        raise ProblemError(f"groups: expected labels, index sequences or one of {', '.join(GROUPINGS)}, got {groups!r}")
+    return NamedGroups(build, groups, weights)
+
+
 def as_partition(groups: Any) -> Partition:
     """A Partition from labels or from index sets.
 

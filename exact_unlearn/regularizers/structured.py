@@ -12,7 +12,7 @@ import numpy as np
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array
-from exact_unlearn.regularizers.partition import Partition, as_partition
+from exact_unlearn.regularizers.partition import Partition, as_partition, named_groups
 from exact_unlearn.vectors import (
     as_float,
     as_real,
@@ -36,7 +36,8 @@ from exact_unlearn.vectors import (
 class GroupL2:
     """R(theta) = sum_g w_g |theta_g|_2, a second-order cone program.  Dual norm max_g |z_g|_2 / w_g.
 
-    groups: index sequences or a 1-D integer label array (label g = group g); they must partition range(d).
+    groups: index sequences or a 1-D integer label array (label g = group g); they must partition range(d). Where
+    `surrogate_problem` is given a model, also "layer", "neuron", "filter" or "head", whatever of them the model has.
     weights: shape (G,), finite and >= 0; None means 1.  Raises ProblemError otherwise.
     """
 
@@ -50,6 +51,9 @@ class GroupL2:
     movable: ClassVar[slice | None] = None
     strictly_convex: ClassVar[bool] = False
     unique_minimiser: ClassVar[bool] = False  # usually unique, never by form alone
+
+    def __new__(cls, groups: Any, weights: Any = None) -> Any:
+        return named_groups(cls, groups, weights) or super().__new__(cls)
 
     def __init__(self, groups: Any, weights: Any = None) -> None:
         partition = as_partition(groups)

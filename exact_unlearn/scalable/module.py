@@ -8,10 +8,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.jacobian import Array
+from exact_unlearn.models.layout import named_mask
+from exact_unlearn.scalable.batches import inputs_of
 from exact_unlearn.scalable.evaluation import (
     Evaluation,
     Inputs,
@@ -23,6 +28,7 @@ from exact_unlearn.scalable.evaluation import (
     layout_of,
     take,
 )
+from exact_unlearn.scalable.groups import group_labels
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_tensor
 from exact_unlearn.scalable.jacobian_layers import agrees, layer_jacobian
 from exact_unlearn.scalable.jacobian_products import tangent_jacobian
@@ -60,8 +66,7 @@ class ModuleModel:
     verified: set[int] = field(init=False, default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.module, nn.Module):
-            raise ProblemError(f"module: expected a torch.nn.Module, got {type(self.module).__name__}")
+        object.__setattr__(self, "module", unwrapped(self.module))
         if self.outputs not in ("all", "argmax"):
             raise ProblemError(f"outputs: expected 'all' or 'argmax', got {self.outputs!r}")
         layout = layout_of(self.module)
@@ -98,22 +103,27 @@ class ModuleModel:
         inputs = self._inputs(torch.zeros(1, self.n_inputs), theta)
         return evaluate_at(self.module, self.layout, theta, inputs, self.outputs)[0].n_outputs
 
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Further names of parameters that are tied: name -> the name by which `blocks` lists it."""
+        own = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        every = self.module.named_parameters(remove_duplicate=False)
+        return {name: own[id(parameter)] for name, parameter in every if own[id(parameter)] != name}
+
+    def groups(self, by: str) -> Array:
+        """(d,) labels of the groups "layer", "neuron", "filter" or "head" (groups.py), for group norms."""
+        return group_labels(self.module, self.layout, by)
+
     def theta(self) -> Tensor:
         """The module's present parameters, (d,), a copy."""
         known = dict(self.module.named_parameters())
         return torch.cat([known[name].detach().reshape(-1) for name in self.layout.names])
 
     def mask(self, names: Any) -> Tensor:
-        """A boolean mask (d,) of the parameters called `names` (or lying in submodules called so)."""
-        wanted = [names] if isinstance(names, str) else list(names)
-        out = torch.zeros(self.n_parameters, dtype=torch.bool)
-        for name in wanted:
-            found = [part for known, part in self.blocks.items() if known == name or known.startswith(f"{name}.")]
-            if not found:
-                raise ProblemError(f"free: unknown block {name!r}; the module has {', '.join(self.layout.names)}")
-            for part in found:
-                out[part] = True
-        return out
+        """A boolean mask (d,) of the parameters called `names`, lying in submodules called so, or matching a pattern
+        such as "fc.*".
+        """
+        return torch.from_numpy(named_mask(self.blocks, names, self.aliases))
 
     def is_affine_in(self, mask: Any) -> bool:
         """False: that a module is affine in some of its parameters is not something that can be read off it."""
@@ -179,8 +189,16 @@ class ModuleModel:
             raise ProblemError(f"theta: expected {self.n_parameters} parameters, got shape {tuple(point.shape)}")
         return point if point.dtype in (torch.float32, torch.float64) else point.double()
 
+    def inputs(self, x: Any, name: str = "x") -> Inputs:
+        """x as the module takes it, in double precision: the inputs of a DataLoader, tensors of arrays; checked."""
+        try:
+            return self._inputs(x, self.theta().double())
+        except ProblemError as error:
+            said = str(error)
+            raise ProblemError(f"{name}{said[1:]}" if said.startswith("x:") else said) from None
+
     def _inputs(self, x: Any, theta: Tensor) -> Inputs:
-        inputs = cast_inputs(x, theta.dtype, theta.device)
+        inputs = cast_inputs(inputs_of(x) if isinstance(x, DataLoader) else x, theta.dtype, theta.device)
         if (
             self.input_shape is None
             or not isinstance(inputs, Tensor)
@@ -214,19 +232,39 @@ class ModuleModel:
 
 
 def write_back(module: nn.Module, theta: Any) -> nn.Module:
-    """Copy theta, (d,), or the theta of a Projection, into the trainable parameters of `module`; returns the
-    module.
+    """Copy theta, (d,), or the theta of a Projection, Solution or Certificate, into the trainable parameters of
+    `module`; returns the module.
 
-    The parameters stay the same objects, and .grad is untouched.
+    The parameters stay the same objects, and .grad is untouched; numbers are rounded to their precision.
     """
-    layout = layout_of(module)
-    values = as_tensor("theta", theta.theta if isinstance(theta, Projection) else theta)
+    layout = layout_of(unwrapped(module))
+    found = theta if isinstance(theta, Tensor | np.ndarray) else getattr(theta, "theta", theta)
+    if found is None or callable(found):
+        raise ProblemError(f"theta: expected {layout.size} numbers or an answer that holds them, got {theta!r:.60}")
+    values = as_tensor("theta", found)
     if values.shape != (layout.size,):
         raise ProblemError(f"theta: expected {layout.size} parameters, got shape {tuple(values.shape)}")
     if not isinstance(theta, Projection) and not bool(torch.isfinite(values).all()):
         raise ProblemError("theta: expected finite numbers, got NaN or infinity")
-    known = dict(module.named_parameters())
+    known = dict(unwrapped(module).named_parameters())
     with torch.no_grad():
         for name, part in layout.split(values).items():
             known[name].copy_(part)
+    return module
+
+
+def unwrapped(module: Any) -> nn.Module:
+    """The module inside DataParallel, DistributedDataParallel and torch.compile, whose names it lends.
+
+    ProblemError on what is no torch module, and on one whose parameters are spread over processes.
+    """
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
+        module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
+    if not isinstance(module, nn.Module):
+        raise ProblemError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ProblemError("module: expected the Python module, got a TorchScript one, whose layers are hidden")
+    for name, parameter in module.named_parameters():
+        if type(parameter).__name__ == "DTensor" or type(parameter.data).__name__ == "DTensor":
+            raise ProblemError(f"module: {name} is spread over processes; use exact_unlearn.scalable.distributed")
     return module
