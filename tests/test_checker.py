@@ -132,7 +132,7 @@ def test_three_carriers_hold_one_problem(tmp_path: Path, suffix: str, regularize
         np.array([0.3, -1.7, 5e-324, 2.5]), J, regularizer, drift, free=[0, 1, 3], rhs=np.array([0.1, 0.0])
     )
     problem.save(tmp_path / f"problem.{suffix}")
-    found = checker.Proof(checker.read_problem(tmp_path / f"problem.{suffix}"))
+    found = checker.Problem(checker.read_problem(tmp_path / f"problem.{suffix}"))
     assert found.start == [Q(x) for x in (0.3, -1.7, 5e-324, 2.5)]
     assert [[Q(x, den) for x in row] for row, den in found.rows] == [[Q(x) for x in row] for row in J[:, [0, 1, 3]]]
     assert (found.lam, found.box, found.rho, found.free) == (Q(0.1), 3, None, [0, 1, 3])
@@ -164,7 +164,7 @@ def test_narrow_floats_are_read_exactly(tmp_path: Path, kind: str) -> None:
     content = json.dumps(spec).encode()
     arrays = {"theta_star": (kind, [4], raw), "J": (kind, [1, 4], raw), "spec": ("U8", [len(content)], content)}
     safetensors(tmp_path / "p.safetensors", arrays)
-    problem = checker.Proof(checker.read_problem(tmp_path / "p.safetensors"))
+    problem = checker.Problem(checker.read_problem(tmp_path / "p.safetensors"))
     assert problem.start == [Q(x) for x in values]
     assert [Q(x, problem.rows[0][1]) for x in problem.rows[0][0]] == [Q(x) for x in values]
 
@@ -181,7 +181,7 @@ def test_float16_and_float32_in_npz(tmp_path: Path) -> None:
         theta = np.array([0.1, 3e-8, -7], dtype=dtype)
         stored = np.frombuffer(json.dumps(spec).encode(), dtype=np.uint8)
         np.savez_compressed(tmp_path / "p.npz", t=theta, J=theta[None], free=np.array([True, True, False]), spec=stored)
-        problem = checker.Proof(checker.read_problem(tmp_path / "p.npz"))
+        problem = checker.Problem(checker.read_problem(tmp_path / "p.npz"))
         assert problem.start == [Q(float(x)) for x in theta]
         assert problem.free == [0, 1]
 
@@ -294,7 +294,7 @@ def strongly_convex() -> list[Case]:
 @pytest.mark.parametrize("case", strongly_convex(), ids=lambda case: case.name)
 def test_the_distance_bound_holds(case: Case) -> None:
     """A feasible point next to the known minimiser: the bound is at least its true distance, and not absurd."""
-    problem = checker.Proof(case.problem)
+    problem = checker.Problem(case.problem)
     kernel = null_vector([[Q(x, den) for x in row] for row, den in problem.rows])
     step = Q(1, 10**6)
     theta = list(case.theta)

@@ -22,9 +22,13 @@ Numbers = list[Q]
 
 def opened(problem: dict[str, Any], certificate: dict[str, Any]) -> Any:
     """The checker's working of a certificate, before any verdict."""
-    proof = checker.Proof(problem)
-    proof.read(certificate)
-    return proof
+    head = {"schema": "exact-unlearn/certificate", "version": 1, "kind": "bounds"}
+    return checker.Proof(checker.Problem(problem), {**head, **certificate})
+
+
+def exactly(vector: checker.Vector) -> Numbers:
+    """Its entries."""
+    return [Q(n, vector.den) for n in vector.nums]
 
 
 def near(a: Q, b: Q) -> bool:
@@ -153,8 +157,8 @@ def disturbed(case: Case, rng: random.Random) -> tuple[dict[str, Any], Numbers, 
             g = [x + Q(rng.randint(-2, 2), 5) for x in g]
         else:
             proof = opened(case.problem, {**certificate, "dual": {"nu": dual["nu"]}})
-            at = dict(zip(proof.free, proof.z, strict=True))
-            g = [at.get(j, x) for j, x in enumerate(g)] if not proof.mu else g
+            at = dict(zip(proof.problem.free, exactly(proof.z), strict=True))
+            g = [at.get(j, x) for j, x in enumerate(g)] if not proof.problem.mu else g
         dual["g"] = vec(dict(enumerate(g)))
     kappa = checker.number(dual.get("ball", 0))
     if kappa:
@@ -194,7 +198,7 @@ def test_two_implementations_of_the_bound_agree(name: str, drift: str, frozen: b
 def test_no_feasible_point_lies_below_the_bound(case: Case) -> None:
     """Weak duality, tried: random feasible points of the problem itself, valued without the checker's lower bound."""
     rng = random.Random(case.name)
-    problem = checker.Proof(case.problem)
+    problem = checker.Problem(case.problem)
     kernel = null_vector([[Q(x, den) for x in row] for row, den in problem.rows])
     lower = checker.check(case.problem, case.certificate).lower
     bare = {"schema": "exact-unlearn/certificate", "version": 1, "kind": "bounds", "claims": {"proof": "repaired"}}
@@ -221,7 +225,7 @@ def test_counts_against_brute_force(name: str) -> None:
     """
     for size in (0, 1, 2):
         case = cases.counting(size, name)
-        problem = checker.Proof(case.problem)
+        problem = checker.Problem(case.problem)
         groups = sorted(set(problem.pays) - {-1})
         for exhausted in range(4):
             certificate = {**case.certificate, "count": {"exhausted": exhausted}, "claims": {"proof": "repaired"}}
@@ -323,7 +327,8 @@ def test_no_second_minimiser_where_uniqueness_is_proved(name: str, drift: str) -
         case = cases.plant(name, drift, False, seed)
         verdict = checker.check(case.problem, case.certificate)
         proof = opened(case.problem, case.certificate)
-        proof.bounds()
+        proof.place()
+        proof.bound()
         if second_minimiser(case, proof, verdict.upper) is not None:
             seen += 1
             assert not verdict.unique
@@ -430,17 +435,18 @@ def second_minimiser(case: Case, proof: Any, value: Q) -> Numbers | None:
     if one is found.
     """
     loose = [at for at, pin in enumerate(proof.pins) if not pin]
-    rows = [[Q(row[at], den) for at in loose] for row, den in proof.rows]
+    rows = [[Q(row[at], den) for at in loose] for row, den in proof.problem.rows]
     if len(loose) <= len(rows):
         return None
     kernel = null_vector(rows)
     for step in (Q(1, 100), Q(-1, 100)):
-        theta = list(proof.theta)
+        theta, free = exactly(proof.theta), proof.problem.free
         for at, x in zip(loose, kernel, strict=True):
-            theta[proof.free[at]] += step * x
-        trial = opened(case.problem, {"primal": {"base": "zero", "parts": vec({j: theta[j] for j in proof.free})}})
+            theta[free[at]] += step * x
+        trial = opened(case.problem, {"primal": {"base": "zero", "parts": vec({j: theta[j] for j in free})}})
         try:
-            trial.bounds()
+            trial.place()
+            trial.bound()
         except checker.Rejected:
             continue
         if trial.upper == value:
@@ -469,7 +475,7 @@ def left_inverse(columns: list[Numbers]) -> Numbers:
 def test_the_distance_of_groups(drift: str, frozen: bool) -> None:
     """With a left inverse the exact certificate proves uniqueness, and a disturbed one a distance that holds."""
     case = cases.plant("group_l2", drift, frozen, k=5)
-    problem, active = checker.Proof(case.problem), [0, 1, 3]
+    problem, active = checker.Problem(case.problem), [0, 1, 3]
     own = [x for triple in cases.TRIPLES for x in triple]
     rows = [[Q(x, den) for x in row] for row, den in problem.rows]
     free = [[(j, problem.at[j]) for j in problem.groups[g] if j in problem.at] for g in active]

@@ -179,10 +179,10 @@ def false_statement(case: Case, verdict: checker.Verdict, certificate: dict[str,
     if verdict.square is not None and verdict.square not in (case.square, case.value and case.value**2):
         return "square"
     if verdict.distance is not None:  # the planted point is one of the minimisers
-        proof = checker.Proof(case.problem)
-        proof.read(certificate)
+        proof = checker.Proof(checker.Problem(case.problem), certificate)
         proof.place()
-        true = sum(((x - y) ** 2 for x, y in zip(proof.theta, case.theta, strict=True)), Q(0))
+        theta = [Q(n, proof.theta.den) for n in proof.theta.nums]
+        true = sum(((x - y) ** 2 for x, y in zip(theta, case.theta, strict=True)), Q(0))
         if true > verdict.distance**2:
             return "distance"
     return ""

@@ -1,23 +1,21 @@
 #!/usr/bin/env python3
 """The checker: decides alone, in exact arithmetic, whether a certificate proves what it claims.
 
-Run `python -I -S checker.py PROBLEM CERTIFICATE [--tau T]`: the exit status is 0 only for a proof about PROBLEM.
-docs/certificate_format.md specifies what it reads.  Floats are the dyadic rationals that they are; claims are compared,
-never used.  Trusted are Python's integers and, with D = theta - theta*, M and F the free and the frozen coordinates:
+    python -I -S checker.py PROBLEM CERTIFICATE [--tau T]     # exit status 0: a proof about PROBLEM, and only then
 
-1. Feasibility.  J D = b, D_F = 0, |D|_2 <= rho, |D|_inf <= r hold exactly, so upper = R(theta) + Rhat(D).
-2. Fenchel.  If g + h = J^T nu on M and kappa >= 0, every feasible theta satisfies
-       R(theta) + Rhat(D) >= <g, theta*> + <nu, b> - R*(g) - sum_M psi*(h_j) - kappa rho^2 / 2,
-   psi(x) = (lam + kappa)/2 x^2 + mu |x| on [-r, r]: add R(theta) >= <g, theta> - R*(g), psi(D_j) >= h_j D_j - psi*(h_j)
-   and 0 >= kappa/2 (|D|^2 - rho^2).  So lower = upper - (the slacks of these three); a proof is exact if all are 0.
-   If R = sum phi_j, the best g and h leave the slack of phi_j(x) + psi(x - theta*_j) - (J^T nu)_j x over its minimum.
-3. Dual balls.  A norm has R*(g) = 0 where R°(g) <= 1: (sum g^2/w)^(1/2) for l2; sum |g|/w for linf; max |g_g|/w_g for
-   groups; |B|_F at g = V B^T for |A^T V|_F; spectral (LDL^T) for the nuclear norm, where |sum u v^T|_* <= sum |u||v|.
-4. Counts.  q is outside range C if rank [C q] > rank C; ranks modulo p are lower bounds, exact above Hadamard's bound.
-5. Distance.  |theta - minimiser|^2 <= 2 gap/m if m-strongly convex, (upper^2 - lower^2)/min w for l2; the slacks of a
-   minimiser sum to at most the gap, which pins its coordinates and the rays of its groups, up to kernel vectors of J.
-6. Farkas.  No D exists if <nu, b> exceeds the supremum of <J^T nu, D> over the D allowed.
+It is one file of standard library that imports nothing of ours and may be copied anywhere.  docs/certificate_format.md
+specifies what it reads; the numbers in parentheses below are those of that page.  It reads from top to bottom:
+
+    limits, numbers       what is trusted besides this file: Python's integers
+    read                  files become a `Problem` and a certificate; every index, count, length, sign and shape is
+                          checked at the place where it is read
+    place        (4)      the feasible point theta = theta* + D, and with it an upper bound
+    bound        (5, 6)   the multipliers, or sets of groups, and with them a lower bound; what is near  (8)
+    judge        (7, 9)   what is proved is compared with what is claimed; claims are never used otherwise
+
+A float is the dyadic rational that it is.  M are the free coordinates, F the frozen ones; z = J^T nu on M.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -27,33 +25,40 @@ import re
 import struct
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction as Q
-from functools import lru_cache, partial
-from itertools import combinations
+from functools import cached_property
 from operator import mul
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SEPARABLE, COUNTS = {"squared_l2", "elastic_net", "l1"}, {"l0", "active_neurons"}
-NORMS, LEVELS = {"l2", "linf", "group_l2", "predictor_norm", "nuclear_norm"}, ["repaired", "enclosure", "exact"]
-PRIMES = [(1 << n) - 1 for n in (61, 521, 1279, 2203, 4423, 11213, 23209, 44497, 110503, 216091)]  # of Mersenne
-P61, ROOT, FINE, ZERO, ONE = PRIMES[0], 400, 4096, Q(0), Q(1)  # bits of roots; slacks are multiples of 2^-FINE
-MAX_BYTES, MAX_BITS, MAX_SETS, MAX_RANKS = 64 << 20, 1 << 19, 2_000_000, 20_000
-HEX = re.compile("(-?[0-9a-f]{1,65536})(?:/([0-9a-f]{1,65536}))?")
-NPY = re.compile(rb"(?s)\x93NUMPY.{4,6}{'descr': '[<|](..)', 'fortran_order': False, 'shape': \(([0-9, ]*)\), } *\n")
-CODES = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "u8": "Q", "u1": "B", "b1": "?"}
-CODES |= {"F64": "d", "F32": "f", "F16": "e", "BF16": "f", "I64": "q", "I32": "i", "U8": "B", "BOOL": "?"}
+NORMS = {"l2", "linf", "group_l2", "predictor_norm", "nuclear_norm"}
+LEVELS = ["repaired", "enclosure", "exact"]
+ZERO, ONE = Q(0), Q(1)
+ROOT = 400  # bits of roots
+FINE = 4096  # slacks are rounded up to multiples of 2^-FINE
+P61 = (1 << 61) - 1  # the prime of ranks
+
 
 class Rejected(ValueError):
-    """One sentence: why this is not a proof."""
+    """One sentence: why this is not a proof, or no file that can be used."""
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """lower <= optimum <= upper; gap: relative; square: of an exact root; distance: from theta to every minimiser;
-    residual: max |J_i D - b_i| over all rows as written (None: it is 0; infeasible: every D has at least this);
-    robust_lower: a bound under |J D - b| <= tau."""
+    """What is proved.
+
+    proved:     True for a proof by the caller's standard, about the caller's problem.
+    sentences:  for people.
+    proof:      "exact", "enclosure", "repaired", "infeasible"; "none" if nothing is proved.
+    lower, upper: lower <= optimum <= upper.  gap: relative.  square: of the value of an exact root.
+    unique, distance: whether there is one minimiser only; a bound of |theta - minimiser| for every minimiser.
+    residual:   max |J_i D - b_i| over all rows as written, if the proof is about other rows or labels; of a
+                refutation: every drift misses some row by at least this.
+    robust_lower: a bound of R + Rhat wherever |J D - b| <= tau.
+    """
 
     proved: bool
     sentences: tuple[str, ...]
@@ -67,465 +72,1251 @@ class Verdict:
     residual: Q | None = None
     robust_lower: Q | None = None
 
-def require(truth: Any, sentence: str) -> None:
-    if not truth:
-        raise Rejected(sentence)
-def number(value: Any, least: float = -math.inf) -> Q:  # of "-1f/8"; of floats, integers and Fractions as they are
-    if isinstance(value, str):
-        found = HEX.fullmatch(value) or [""]
-        require(found[0], f"expected a number such as '-1f/8', found {value:.40}")
-        value = Q(int(found[1], 16), int(found[2] or "1", 16))
-    require(value >= least, f"expected a number that is at least {least}")
-    return value if isinstance(value, Q) else Q(*value.as_integer_ratio())
 
-def common(values: Iterable[Any]) -> tuple[list[int], int]:  # integers over one denominator, of Fractions or floats
-    pairs, den = [x.as_integer_ratio() for x in values], 1
-    for d in (dens := {d for _, d in pairs}):
+def require(truth: Any, sentence: str, *found: Any) -> None:
+    """Rejected, with this sentence, if it is not so; what was found instead is told briefly."""
+    if not truth:
+        raise Rejected(sentence + "".join(f", found {_brief(each)}" for each in found))
+
+
+def _brief(value: Any) -> str:
+    """Forty characters of a text or number, the type of anything else, which may be long."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    return repr(value)[:40] if isinstance(value, (float, bool)) or value is None else f"{type(value).__name__}"
+
+
+# ---------------------------------------------------------------- limits
+
+MAX_BYTES, MAX_PROBLEM = 64 << 20, 1 << 30  # of the two files
+MAX_UNPACKED, MAX_RATIO = 32 << 20, 8  # an archive unpacks to so many bytes, and to this multiple of its own more
+MAX_BITS = 1 << 19  # of a common denominator
+MAX_DEPTH = 64  # of nested lists and objects
+BASE, PER_DIGIT, PER_ENTRY = 5 * 10**9, 3_000, 12_000  # work that is granted: in all, per digit, per array entry
+
+
+class Work:
+    """Work that is left, in nanoseconds of a slow machine, so that no file takes more time than its size allows.
+
+    Reading earns, computing spends: every routine states what it is about to do, as so many operations on so many
+    64-bit words.  What costs more is refused; that says nothing about what the file claims.
+    """
+
+    def __init__(self, left: int = BASE) -> None:
+        self.left = left
+
+    def earn(self, nanoseconds: int) -> None:
+        self.left += nanoseconds
+
+    def spend(self, times: int, a: int = 0, b: int = 0, each: int = 300, hard: int = 6) -> None:
+        """`times` operations on numbers of a and b bits; `hard`: per product of two words (16 for quotients)."""
+        self.left -= times * (each + hard * ((a >> 6) + 1) * ((b >> 6) + 1))
+        require(self.left >= 0, "refused: checking it takes more work than its size allows")
+
+
+# ---------------------------------------------------------------- numbers
+
+HEX = re.compile("(-?[0-9a-f]{1,65536})(?:/([0-9a-f]{1,65536}))?")
+
+
+def ratio(text: Any, work: Work | None = None) -> tuple[int, int]:
+    """(-31, 8) of "-1f/8", the only way in which certificates write numbers; not in lowest terms."""
+    require(type(text) is str, "expected a number such as '-1f/8'", text)
+    found = HEX.fullmatch(text)
+    require(found, "expected a number such as '-1f/8'", text)
+    if work is not None:
+        work.earn(PER_DIGIT * len(text))
+    above, below = int(found[1], 16), int(found[2] or "1", 16)  # type: ignore[index]
+    require(below, "a denominator is zero", text)
+    return above, below
+
+
+def number(value: Any, least: float = -math.inf, work: Work | None = None) -> Q:
+    """Of a text such as "-1f/8"; of floats, integers and Fractions as they are.  Booleans are no numbers."""
+    if isinstance(value, str):
+        above, below = ratio(value, work)
+        if work is not None:
+            work.spend(1, above.bit_length(), below.bit_length(), each=2000, hard=16)
+        value = Q(above, below)
+    elif not isinstance(value, Q):
+        require(isinstance(value, (int, float)) and not isinstance(value, bool), "expected a number", value)
+        require(not isinstance(value, float) or math.isfinite(value), "a number is not finite")
+        value = Q(*value.as_integer_ratio())
+    if value < least:
+        raise Rejected(f"expected a number that is at least {least}")
+    return value  # type: ignore[no-any-return]
+
+
+class Vector(NamedTuple):
+    """nums[i]/den, den > 0: rationals over one denominator, so that sums and products need no common divisors."""
+
+    nums: list[int]
+    den: int
+
+    @property
+    def bits(self) -> int:
+        """Of its longest entry or its denominator."""
+        return max(max(map(int.bit_length, self.nums), default=0), self.den.bit_length())
+
+    def at(self, i: int) -> Q:
+        return Q(self.nums[i], self.den)
+
+    def of(self, places: Iterable[int]) -> Vector:
+        return Vector([self.nums[i] for i in places], self.den)
+
+
+def vector(pairs: Sequence[tuple[int, int]], work: Work) -> Vector:
+    """Of numerators and denominators, over the least common denominator."""
+    dens, den = {d for _, d in pairs}, 1
+    for d in dens:
+        work.spend(1, den.bit_length(), d.bit_length(), hard=16)
         den = math.lcm(den, d)
-        require(den.bit_length() <= MAX_BITS, "a common denominator is too large")
+        require(den.bit_length() <= MAX_BITS, f"a common denominator has more than {MAX_BITS} bits")
+    work.spend(len(pairs), den.bit_length(), each=300)
     factors = {d: den // d for d in dens}
-    return [n * factors[d] for n, d in pairs], den
-def dot(a: Iterable[Q], b: Iterable[Q]) -> Q:
-    (x, c), (y, d) = common(a), common(b)
-    return Q(sum(map(mul, x, y)), c * d)
+    return Vector([n * factors[d] for n, d in pairs], den)
+
+
+def common(values: Iterable[Any], work: Work) -> Vector:
+    """Of Fractions or floats."""
+    return vector([x.as_integer_ratio() for x in values], work)
+
+
+def dot(x: Vector, y: Vector, work: Work) -> Q:
+    """Their inner product."""
+    work.spend(len(x.nums), x.bits, y.bits)
+    above, below = sum(map(mul, x.nums, y.nums)), x.den * y.den
+    work.spend(1, above.bit_length(), below.bit_length(), each=2000, hard=16)
+    return Q(above, below)
+
+
+def combine(a: Q, x: Vector, b: Q, y: Vector, work: Work) -> Vector:
+    """a x + b y."""
+    p, q = x.den * a.denominator, y.den * b.denominator
+    work.spend(1, p.bit_length(), q.bit_length(), hard=16)
+    den = math.lcm(p, q)
+    require(den.bit_length() <= MAX_BITS, f"a common denominator has more than {MAX_BITS} bits")
+    s, t = a.numerator * (den // p), b.numerator * (den // q)
+    work.spend(len(x.nums), x.bits, s.bit_length())
+    work.spend(len(x.nums), y.bits, t.bit_length())
+    return Vector([s * m + t * n for m, n in zip(x.nums, y.nums, strict=True)], den)
+
+
 def total(values: Iterable[Q]) -> Q:
     return sum(values, ZERO)
 
-def roots(x: Q) -> tuple[Q, Q]:  # lower <= sqrt(x) <= upper, equal for squares of rationals
+
+def roots(x: Q) -> tuple[Q, Q]:
+    """lower <= sqrt(x) <= upper, to 2^-ROOT relatively, and equal for squares of rationals."""
     shift = max(0, ROOT + (x.denominator.bit_length() - x.numerator.bit_length()) // 2)
     exact = Q(math.isqrt(x.numerator), math.isqrt(x.denominator))
+    if exact**2 == x:
+        return exact, exact
     root = math.isqrt((x.numerator << 2 * shift) // x.denominator)
-    return (exact, exact) if exact**2 == x else (Q(root, 1 << shift), Q(root + 1, 1 << shift))
-def length(x: Sequence[Q]) -> Q:  # an upper bound of the Euclidean norm
-    return roots(dot(x, x))[1]
+    return Q(root, 1 << shift), Q(root + 1, 1 << shift)
 
-def sign(x: Q, zero: int = 0) -> int:
+
+def enclosed(x: Q, work: Work) -> tuple[Q, Q]:
+    """`roots`, for what they cost."""
+    work.spend(4, x.numerator.bit_length() + 2 * ROOT, x.denominator.bit_length() + 2 * ROOT, each=3000, hard=16)
+    return roots(x)
+
+
+def length(x: Vector, work: Work) -> Q:
+    """An upper bound of the Euclidean norm."""
+    return enclosed(dot(x, x, work), work)[1]
+
+
+def sign(x: int, zero: int = 0) -> int:
     return 1 if x > 0 else -1 if x < 0 else zero
+
+
 def show(x: Q) -> str:
+    """Six digits for people."""
     return f"{x.numerator / x.denominator:.6g}" if x < 1 << 1000 else f"2^{int(x).bit_length()}"
 
-def slack(alpha: Q, beta: Q, psi: Any, x: Q, D: Q, z: Q) -> tuple[Q, bool]:
-    """f(x) - min f of alpha |x| + beta/2 x^2 + psi(D) - z x, D moving with x; and whether only one x has slack 0."""
-    (mu, curve, box), slope, c = psi, beta * x + psi[1] * D - z, x - D
-    down = slope + alpha * sign(x, -1) + mu * sign(D, -1) if box is None or -box != D else -ONE
-    up = slope + alpha * sign(x, 1) + mu * sign(D, 1) if box != D else ONE
-    if down <= 0 <= up:
-        return ZERO, beta + curve > 0 or down < 0 < up
-    kinks = [a + m for a in (alpha, -alpha) for m in (mu, -mu)] if beta + curve else []
-    require(kinks or box is not None or abs(z) <= alpha + mu, "J^T nu is larger than what could absorb it")
-    ends = [ZERO, c, *((z + curve * c + kink) / (beta + curve) for kink in kinks)]
-    ends = ends if box is None else [min(max(u, c - box), c + box) for u in (*ends, c - box, c + box)]
-    f = [alpha * abs(u) + beta * u * u / 2 + mu * abs(u - c) + curve * (u - c) ** 2 / 2 - z * u for u in (x, *ends)]
-    above = f[0] - min(f)
-    return Q(-((-above.numerator << FINE) // above.denominator), 1 << FINE), False
 
-def echelon(vectors: Iterable[Sequence[int]], p: int = P61, known: Sequence[Any] = ()) -> list[Any]:
-    """Pivots and rows of a row echelon form modulo the prime p, continued from `known`; its length is the rank."""
-    found = [*known]
-    for vector in vectors:
+def show_up(x: Q) -> str:
+    """The least float that is not below x, in full."""
+    if x >= 1 << 1000:
+        return show(x)
+    y = x.numerator / x.denominator
+    return repr(y if Q(y) >= x else math.nextafter(y, math.inf))
+
+
+# ---------------------------------------------------------------- exact linear algebra
+
+
+def echelon(vectors: Iterable[Sequence[int]], p: int, work: Work) -> list[tuple[int, list[int], int]]:
+    """(pivot, row, index) of those vectors that do not depend, modulo the prime p, on those before; row[pivot] is 1.
+
+    Their number is the rank modulo p, which never exceeds the rank over the rationals: a minor that is zero over the
+    rationals is zero modulo p.
+    """
+    found: list[tuple[int, list[int], int]] = []
+    for index, vector in enumerate(vectors):
+        work.spend(len(vector) * (len(found) + 1))
         v = [x % p for x in vector]
-        for at, top in found:
-            v = [(top[at] * x - v[at] * y) % p for x, y in zip(v, top, strict=True)] if v[at] else v
-        found += [(at, v) for at, x in enumerate(v) if x][:1]
+        for at, top, _ in found:
+            c = v[at]
+            v = [(x - c * y) % p for x, y in zip(v, top, strict=True)] if c else v
+        pivot = next((at for at, x in enumerate(v) if x), None)
+        if pivot is not None:
+            inverse = pow(v[pivot], -1, p)
+            found.append((pivot, [inverse * x % p for x in v], index))
     return found
-def rank(vectors: Sequence[Sequence[int]]) -> int:  # over the rationals, by a prime above Hadamard's bound
-    bits = sum((sum(map(mul, v, v)).bit_length() + 1) // 2 for v in vectors)
-    return len(echelon(vectors, next(p for p in PRIMES if p.bit_length() > bits)))
 
-def is_psd(M: list[list[int]], last: int = 1) -> bool:  # a symmetric integer matrix, by fraction-free LDL^T
-    if not M or M[0][0] <= 0:
-        return not M or (not any(M[0]) and is_psd([row[1:] for row in M[1:]], last))
-    (a, *top), rest = M[0], M[1:]
-    return is_psd([[(a * x - row[0] * y) // last for x, y in zip(row[1:], top, strict=True)] for row in rest], a)
 
-parse = partial(json.loads, parse_float=lambda text: number("." + text), parse_constant=number)  # no floats, no NaN
-def stored(path: Path) -> list[tuple[str, str, Sequence[int], bytes]]:
-    """Name, type, shape and bytes of every array in a .npz or .safetensors file."""
+def basis(vectors: Sequence[Sequence[int]], work: Work) -> list[int]:
+    """Which vectors do not depend, over the rationals, on those before: fraction-free elimination (Bareiss, 1968).
+
+    After t steps every entry is a minor of order t + 1, so the division by the last pivot leaves no remainder.
+    """
+    found: list[tuple[int, list[int], int]] = []
+    for index, vector in enumerate(vectors):
+        v, last = list(vector), 1
+        for at, top, _ in found:
+            bits = max(map(int.bit_length, v), default=0)
+            work.spend(2 * len(v), bits, top[at].bit_length(), hard=16)
+            v, last = [(top[at] * x - v[at] * y) // last for x, y in zip(v, top, strict=True)], top[at]
+        found += [(at, v, index) for at, x in enumerate(v) if x][:1]
+    return [index for _, _, index in found]
+
+
+def spanning(vectors: Sequence[Sequence[int]], work: Work) -> list[Sequence[int]]:
+    """Independent vectors with the same span.  Modulo a prime, if it shows that all, or as many as there are entries,
+    are independent; over the rationals if not."""
+    found = [index for _, _, index in echelon(vectors, P61, work)]
+    if len(found) < min(len(vectors), len(vectors[0]) if vectors else 0):
+        found = basis(vectors, work)
+    return [vectors[index] for index in found]
+
+
+def is_psd(M: list[list[int]], work: Work, last: int = 1) -> bool:
+    """Whether a symmetric integer matrix is positive semidefinite: fraction-free LDL^T."""
+    while M:
+        if M[0][0] <= 0:
+            if M[0][0] < 0 or any(M[0]):
+                return False
+            M = [row[1:] for row in M[1:]]
+            continue
+        (a, *top), rest = M[0], M[1:]
+        work.spend(2 * len(rest) ** 2, a.bit_length(), max(max(map(int.bit_length, row)) for row in M), hard=8)
+        M, last = [[(a * x - row[0] * y) // last for x, y in zip(row[1:], top, strict=True)] for row in rest], a
+    return True
+
+
+# ---------------------------------------------------------------- read: files
+
+NPY = re.compile(rb"(?s)\x93NUMPY.{4,6}{'descr': '[<|](..)', 'fortran_order': False, 'shape': \(([0-9, ]*)\), } *\n")
+CODES = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "u8": "Q", "u1": "B", "b1": "?"}
+CODES |= {"F64": "d", "F32": "f", "F16": "e", "BF16": "e", "I64": "q", "I32": "i", "U8": "B", "BOOL": "?"}
+
+
+def _integer(text: str) -> int:
+    require(len(text) < 18 and abs(int(text)) < 1 << 53, f"an integer is out of range: {text:.40}")
+    return int(text)
+
+
+def _refuse(text: str) -> Any:
+    raise Rejected(f"a number is written as {text:.40}; expected a text such as '-1f/8'")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    require(len(found) == len(pairs), "a key occurs twice in one object")
+    return found
+
+
+def parse(content: bytes) -> Any:
+    """JSON (RFC 8259) in UTF-8 without floats, NaN, duplicate keys, long integers, and deep nesting."""
+    try:
+        text = content.decode("utf-8")
+        tree = json.loads(
+            text, parse_int=_integer, parse_float=_refuse, parse_constant=_refuse, object_pairs_hook=_object
+        )
+    except RecursionError:
+        raise Rejected("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise Rejected("it is no text, so it is no JSON file") from None
+    except json.JSONDecodeError as error:
+        raise Rejected(f"it is no JSON file: {error.msg} in line {error.lineno}") from None
+    level = [tree]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [node.values() if type(node) is dict else node for node in level if type(node) in (dict, list)]
+        level = [child for each in inner for child in each if type(child) in (dict, list)]
+    require(not level, "it is nested too deeply")
+    return tree
+
+
+def content_of(source: Any, limit: int) -> bytes:
+    """The bytes of a file."""
+    path = Path(source)
+    require(not path.is_dir(), f"{path!s:.200} is a directory")
+    require(path.is_file(), f"{path!s:.200} is no file")
+    require(path.stat().st_size <= limit, f"{path!s:.200} is larger than {limit >> 20} MiB")
+    content = path.read_bytes()
+    require(content, f"{path!s:.200} is empty")
+    return content
+
+
+def stored(path: Path, content: bytes) -> dict[str, tuple[str, Sequence[int], memoryview]]:
+    """Type, shape and bytes of every array in a .npz or .safetensors file, by its name."""
+    found: dict[str, tuple[str, Sequence[int], memoryview]] = {}
     if path.suffix == ".safetensors":
-        content = path.read_bytes()
         start = 8 + int.from_bytes(content[:8], "little")
-        items = {name: x for name, x in parse(content[8:start]).items() if name != "__metadata__"}
-        return [(name, x["dtype"], x["shape"], content[start:][slice(*x["data_offsets"])]) for name, x in items.items()]
-    with zipfile.ZipFile(path) as archive:
-        require(sum(info.file_size for info in archive.infolist()) < 1 << 29, "it unpacks to too many bytes")
-        files = [(name.removesuffix(".npy"), archive.read(name)) for name in archive.namelist()]
-    found = [(name, NPY.match(raw) or [b""], raw) for name, raw in files]
-    require(all(head[0] for _, head, _ in found), "a file in it is no array of real numbers in row-major order")
-    return [(f, m[1].decode(), [int(n) for n in m[2].split(b",") if n.strip()], r[len(m[0]) :]) for f, m, r in found]
+        require(8 <= start <= len(content), "the header is longer than the file")
+        body = memoryview(content)[start:]
+        room = len(body)
+        for name, item in mapping(parse(content[8:start]), "the header").items():
+            if name != "__metadata__":
+                first, last = sizes(member(item, "data_offsets"), 2, "data_offsets", len(body))
+                room -= last - first
+                require(first <= last and room >= 0, "arrays overlap")
+                shape = sizes(member(item, "shape"), None, "shape")
+                found[name] = (str(member(item, "dtype")), shape, body[first:last])
+        return found
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size, names = sum(info.file_size for info in archive.infolist()), archive.namelist()
+            require(size <= MAX_UNPACKED + MAX_RATIO * len(content), "it unpacks to too many bytes for its size")
+            require(len(set(names)) == len(names), "a name occurs twice in it")
+            files = [(name.removesuffix(".npy"), archive.read(name)) for name in names]
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+        raise Rejected(f"it is no archive of arrays that can be read ({error!s:.60})") from None
+    for name, raw in files:
+        head = NPY.match(raw)
+        require(head, f"{name:.40} is no array of real numbers in row-major order")
+        kind, shape = head[1].decode("latin1"), [int(n) for n in head[2].split(b",") if n.strip()]  # type: ignore[index]
+        found[name] = (kind, shape, memoryview(raw)[head.end() :])  # type: ignore[union-attr]
+    return found
+
+
+def unpacked(kind: str, shape: Sequence[int], raw: memoryview) -> tuple[Any, ...]:
+    """The entries of a stored array, booleans as integers."""
+    require(kind in CODES, f"an array has the type {kind:.20}")
+    code, n = CODES[kind], math.prod(shape)
+    require(n * struct.calcsize(f"<{code}") == len(raw), "an array has not as many bytes as its shape says")
+    if kind == "BF16":  # the upper half of a float32
+        wide = b"".join(b"\0\0" + raw[i : i + 2] for i in range(0, len(raw), 2))
+        return struct.unpack(f"<{n}f", wide)
+    values = struct.unpack(f"<{n}{code}", raw)
+    return tuple(map(int, values)) if code == "?" else values
+
 
 def read_problem(source: Any) -> Any:
     """The problem object of a path, of a mapping, or of an object with `to_tree`, in its .json form."""
-    def resolve(node: Any) -> Any:
-        if isinstance(node, Mapping):
-            return arrays[node["array"]] if node.keys() == {"array"} else {k: resolve(v) for k, v in node.items()}
-        if isinstance(node, list) and not all(isinstance(item, str) for item in node):
-            return [resolve(item) for item in node]
-        return {"shape": node.shape, "data": node.reshape(-1).tolist()} if hasattr(node, "tolist") else node
     arrays: dict[str, Any] = {}
+
+    def resolve(node: Any, depth: int = 0) -> Any:
+        require(depth < MAX_DEPTH, "it is nested too deeply")
+        if isinstance(node, Mapping):
+            if node.keys() == {"array"}:
+                name = node["array"]
+                require(isinstance(name, str) and name in arrays, "there is no such array", name)
+                kind, shape, raw = arrays[name]
+                return {"shape": shape, "data": unpacked(kind, shape, raw)}
+            return {key: resolve(value, depth + 1) for key, value in node.items()}
+        if isinstance(node, list):
+            return [resolve(item, depth + 1) if isinstance(item, (list, Mapping)) else item for item in node]
+        if hasattr(node, "tolist"):
+            flat = node.reshape(-1).tolist()
+            return {"shape": node.shape, "data": [int(x) if x is True or x is False else x for x in flat]}
+        return node
+
     if not isinstance(source, (str, Path)):
         return resolve(source if isinstance(source, Mapping) else source.to_tree())
-    require(Path(source).is_file(), f"{source!s} is no file")
-    if Path(source).suffix == ".json":
-        return parse(Path(source).read_bytes())
-    for name, kind, shape, raw in stored(Path(source)):
-        wide = b"".join(b"\0\0" + raw[i : i + 2] for i in range(0, len(raw), 2)) if kind == "BF16" else raw
-        arrays[name] = {"shape": shape, "data": struct.unpack(f"<{math.prod(shape)}{CODES[kind]}", wide)}
-    require("spec" in arrays, f"{source} holds no spec, so it names no regularizer")
-    return resolve(parse(bytes(arrays["spec"]["data"])))
-def numbers(node: Any, *shape: int | None, below: int = 0, floats: bool = False) -> list[Any]:
-    """Of an array of this shape (None: any length); `below`: integers from 0 to below - 1; `floats`: these stay so."""
-    found, values = node["shape"], list(node["data"])
-    values = values if floats and all(type(x) is float for x in values) else [number(x) for x in values]
-    fits = len(shape) == len(found) and all(n in (None, m) for n, m in zip(shape, found, strict=True))
-    fits = fits and (not below or all(x.denominator == 1 and 0 <= x < below for x in values))
-    require(fits and len(values) == math.prod(found), f"an array has not the shape {shape}, or not such entries")
-    return [int(x) for x in values] if below else values
+    path, content = Path(source), content_of(source, MAX_PROBLEM)
+    if path.suffix == ".json":
+        return parse(content)
+    require(path.suffix in (".npz", ".safetensors"), f"expected .json, .npz or .safetensors, got {path.name:.100}")
+    arrays = dict(stored(path, content))
+    require("spec" in arrays, f"{path!s:.200} holds no spec, so it names no regularizer")
+    kind, shape, raw = arrays["spec"]
+    require(CODES.get(kind) == "B" and math.prod(shape) == len(raw), "its spec is no text")
+    return resolve(parse(bytes(raw)))
 
-def entries(parts: Any, allowed: Sequence[int]) -> dict[int, Q]:  # what a VEC lists, all of it in `allowed`
-    found: dict[int, Q] = {}
-    for part in parts:
-        den = number(part["den"])
-        for j, text in zip(part.get("indices", allowed), part["nums"], strict=True):
-            require(type(j) is int and j not in found and den > 0, "an index occurs twice or is none, or den <= 0")
-            found[j] = number(text) / den
-    require(found.keys() <= set(allowed), "something is listed that has no place there")
+
+# ---------------------------------------------------------------- read: values of the trees
+
+
+def mapping(node: Any, name: str) -> Mapping[str, Any]:
+    require(isinstance(node, Mapping), f"{name} is no object")
+    return node  # type: ignore[no-any-return]
+
+
+def member(node: Any, key: str) -> Any:
+    """node[key], of an object that has it."""
+    require(isinstance(node, Mapping), f"expected an object with {key}", node)
+    require(key in node, f"{key} is missing")
+    return node[key]
+
+
+def listing(node: Any, name: str) -> Sequence[Any]:
+    require(isinstance(node, (list, tuple)), f"{name} is no list")
+    return node  # type: ignore[no-any-return]
+
+
+def integer(value: Any, low: int, high: int, name: str) -> int:
+    """low <= value <= high."""
+    if type(value) is not int or not low <= value <= high:
+        raise Rejected(f"{name}: expected an integer from {low} to {high}, found {_brief(value)}")
+    return value
+
+
+def sizes(node: Any, n: int | None, name: str, most: int = 1 << 53) -> list[int]:
+    """n integers from 0 to `most` (None: any number of them)."""
+    found = [integer(x, 0, most, name) for x in listing(node, name)]
+    require(n is None or len(found) == n, f"{name}: expected {n} integers")
     return found
 
-def indices(listed: Any, below: int) -> list[int]:
-    """Distinct integers from 0 to below - 1, in increasing order."""
-    fits = type(listed) is list and all(type(i) is int and 0 <= i < below for i in listed)
-    require(fits and len(set(listed)) == len(listed), f"expected distinct indices from 0 to {below - 1}")
-    return sorted(listed)
 
-class Proof:
-    """A problem, then a certificate about it.  z, x, D, pins run over free coordinates; start, theta, g over all."""
+def indices(node: Any, allowed: Any, name: str) -> list[int]:
+    """Distinct integers, all of them in `allowed`."""
+    found = list(listing(node, name))
+    require(all(type(j) is int and j in allowed for j in found), f"{name}: an index has no place there")
+    require(len(set(found)) == len(found), f"{name}: an index occurs twice")
+    return found
 
-    def __init__(self, tree: Any) -> None:
-        require((tree["schema"], tree["version"]) == ("exact-unlearn/problem", 1), "this is no problem of version 1")
-        self.start, self.rhs = numbers(tree["theta_star"], None), numbers(tree["rhs"], None)
+
+def array(node: Any, work: Work, *shape: int | None, floats: bool = False) -> list[Any]:
+    """The entries of an array of this shape (None: any length); with `floats`, floats stay what they are."""
+    found = sizes(member(node, "shape"), None, "shape")
+    values = listing(member(node, "data"), "data")
+    fits = len(shape) == len(found) and all(n in (None, m) for n, m in zip(shape, found, strict=True))
+    require(fits and len(values) == math.prod(found), f"expected an array of shape {shape}, found {found[:9]}")
+    work.earn(PER_ENTRY * len(values))
+    work.spend(len(values), each=400 if floats else 2000)
+    if floats and all(type(x) is float for x in values):
+        require(all(map(math.isfinite, values)), "a number is not finite")
+        return list(values)
+    return [number(x, work=work) for x in values]
+
+
+def whole(node: Any, work: Work, n: int, below: int) -> list[int]:
+    """The entries of an array of n integers from 0 to below - 1."""
+    values = array(node, work, n)
+    require(all(x.denominator == 1 and 0 <= x < below for x in values), f"expected integers from 0 to {below - 1}")
+    return [int(x) for x in values]
+
+
+def entries(node: Any, allowed: Sequence[int], work: Work) -> dict[int, tuple[int, int]]:
+    """What a VEC lists, as numerators and denominators: every index once, and in `allowed`."""
+    found: dict[int, tuple[int, int]] = {}
+    places = range(len(allowed)) if allowed == range(len(allowed)) else set(allowed)
+    for part in listing(node, "a vector"):
+        below, den = ratio(member(part, "den"), work)
+        require(den == 1 and below > 0, "the denominator of a vector is no positive integer")
+        nums = listing(member(part, "nums"), "nums")
+        listed = indices(part["indices"], places, "a vector") if "indices" in part else allowed
+        require(len(nums) == len(listed), "a vector has not as many numbers as indices")
+        work.spend(len(nums), each=1000)
+        for j, text in zip(listed, nums, strict=True):
+            above, one = ratio(text, work)
+            require(one == 1, "the numerators of a vector are integers", text)
+            require(j not in found, "a vector: an index occurs twice")
+            found[j] = above, below
+    return found
+
+
+# ---------------------------------------------------------------- read: the problem
+
+
+class Problem:
+    """minimise R(theta* + D) + Rhat(D) subject to J D = b, D_F = 0, in the normal form of section 2.
+
+    start, rhs: theta* and b.  free: M in increasing order; at: the place of each in M.  rows: integers over one
+    denominator for each row of J on M.  lam, mu, rho, box: Rhat = lam/2 |D|^2 + mu |D|_1 where |D|_2 <= rho and
+    |D|_inf <= box (None: anywhere).  R: see `_regularizer`.
+    """
+
+    def __init__(self, tree: Any, work: Work | None = None) -> None:
+        _expect(tree, "exact-unlearn/problem", "a problem")
+        self.work = work = work or Work()
+        self.start, self.rhs = array(member(tree, "theta_star"), work, None), array(member(tree, "rhs"), work, None)
+        self.d, k = len(self.start), len(self.rhs)
         drift: dict[str, list[Q]] = {"squared_drift": [], "l1_drift": [], "2": [], "inf": []}
-        for spec in tree["drift_penalty"]:
-            kind, what = ("norm", "radius") if spec["name"] == "trust_region" else ("name", "lam")
-            drift[spec[kind]].append(number(spec[what], 0))
+        for term in listing(member(tree, "drift_penalty"), "drift_penalty"):
+            name = member(term, "name")
+            require(name in ("squared_drift", "l1_drift", "trust_region"), "unknown drift penalty", name)
+            if name == "trust_region":
+                norm = member(term, "norm")
+                require(isinstance(norm, str) and norm in ("2", "inf"), "unknown norm", norm)
+                drift[norm].append(number(member(term, "radius"), 0, work))
+            else:
+                drift[name].append(number(member(term, "lam"), 0, work))
         self.lam, self.mu = total(drift["squared_drift"]), total(drift["l1_drift"])
         self.rho, self.box = min(drift["2"], default=None), min(drift["inf"], default=None)
-        mask, self.d = numbers(tree["free"], len(self.start), below=2), len(self.start)
+        mask = whole(member(tree, "free"), work, self.d, 2)
         self.free = [j for j in range(self.d) if mask[j] and 0 not in (self.rho, self.box)]
         self.at = {j: at for at, j in enumerate(self.free)}
-        self.rows = [common(row[j] for j in self.free) for row in self.jacobian(tree["jacobian"], len(self.rhs))]
-        self.regularizer(tree["regularizer"], mask)
+        work.spend(k * self.d, each=50)
+        self.rows = [common((row[j] for j in self.free), work) for row in self._jacobian(member(tree, "jacobian"), k)]
+        self._regularizer(member(tree, "regularizer"), mask)
 
-    def jacobian(self, spec: Any, k: int) -> list[list[Any]]:
-        if {"dense": True, "product": False}[spec["kind"]]:
-            flat = numbers(spec["matrix"], k, self.d, floats=True)
-            return [flat[i * self.d : (i + 1) * self.d] for i in range(k)]
-        (h, l), (n, m), (start, stop) = spec["V"]["shape"], spec["X"]["shape"], spec["block"]
-        V, self.X = numbers(spec["V"], h, l), numbers(spec["X"], n, m)
-        require(stop - start == h * m and 0 <= start <= stop <= self.d and k == n * l, "the jacobian does not fit")
-        blocks = [[v * x for v in V[o::l] for x in self.X[i * m : (i + 1) * m]] for i in range(n) for o in range(l)]
-        return [[ZERO] * start + block + [ZERO] * (self.d - stop) for block in blocks]
+    def _jacobian(self, spec: Any, k: int) -> Iterator[Sequence[Any]]:
+        """The rows of J over all coordinates."""
+        kind, d = member(spec, "kind"), self.d
+        if kind == "dense":
+            flat = array(member(spec, "matrix"), self.work, k, d, floats=True)
+            return (flat[i * d : (i + 1) * d] for i in range(k))
+        require(kind == "product", "unknown kind of jacobian", kind)
+        (h, l), (n, m) = (sizes(member(member(spec, name), "shape"), 2, "shape") for name in ("V", "X"))
+        V, self.X = array(spec["V"], self.work, h, l), array(member(spec, "X"), self.work, n, m)
+        start, stop = sizes(member(spec, "block"), 2, "block", d)
+        require(stop - start == h * m and k == n * l, "the factors of the jacobian do not fit")
+        integer(member(spec, "n_parameters"), d, d, "n_parameters")
+        bits = [max((x.numerator.bit_length() + x.denominator.bit_length() for x in M), default=0) for M in (V, self.X)]
+        self.work.spend(k * h * m, bits[0], bits[1], each=3000, hard=16)
+        return (
+            [ZERO] * start + [v * x for v in V[o::l] for x in self.X[i * m : (i + 1) * m]] + [ZERO] * (d - stop)
+            for i in range(n)
+            for o in range(l)
+        )
 
-    def regularizer(self, spec: Any, mask: list[int]) -> None:
-        """sum of alpha |x| + beta/2 x^2; or of roots of sums of weight x^2 over groups; or who pays for it."""
-        name, d, grouped = spec["name"], self.d, spec["name"] == "group_l2"
-        require(name in SEPARABLE | NORMS | COUNTS, f"unknown regularizer {name!s:.40}")
-        labels = numbers(spec["labels"], d, below=d) if spec.get("labels") is not None or grouped else [*range(d)]
+    def _regularizer(self, spec: Any, mask: list[int]) -> None:
+        """R = sum alpha_j |x_j| + beta_j/2 x_j^2, or a norm, or the number of those who pay.
+
+        Norms: `seen` are the coordinates that R depends on, `weight` the w_j of l2 and linf (w_g^2 for groups),
+        `groups` the coordinates under one root; of the predictor norm in terms of B and A^T V, not of theta.
+        """
+        name, d, work = member(spec, "name"), self.d, self.work
+        require(isinstance(name, str) and name in SEPARABLE | NORMS | COUNTS, "unknown regularizer", name)
+        grouped, labels = name == "group_l2", list(range(d))
+        if grouped or (name == "l0" and spec.get("labels") is not None):
+            labels = whole(member(spec, "labels"), work, d, d)
         n = max(labels, default=-1) + 1 if grouped else d
-        w = [number(x, 0) for x in numbers(spec["weights"], n)] if spec.get("weights") is not None else [ONE] * n
+        w = [ONE] * n
+        if name in ("squared_l2", "l1", "linf", "l2", "group_l2") and spec.get("weights") is not None:
+            w = [number(x, 0) for x in array(spec["weights"], work, n)]
         self.name, self.pays, self.seen, self.outer = name, labels, [w[g] > 0 for g in labels], w
-        self.groups = [[j for j in range(d) if labels[j] == g] for g in range(n)] if grouped else [[*range(d)]]
+        self.alpha, self.beta = ([ZERO] * d, w) if name != "l1" else (w, [ZERO] * d)
+        self.groups: list[list[int]] = [[] for _ in range(n)] if grouped else [list(range(d))]
+        for j, g in enumerate(labels if grouped else ()):
+            self.groups[g].append(j)
         self.weight = [w[g] ** 2 for g in labels] if grouped else w
-        self.alpha, self.beta = (w, [ZERO] * d) if name == "l1" else ([ZERO] * d, w)
         if name == "elastic_net":
-            self.alpha, self.beta = [number(spec["alpha"], 0)] * d, [number(spec["beta"], 0)] * d
-            self.seen = [a + b > 0 for a, b in zip(self.alpha, self.beta, strict=True)]
+            alpha, beta = number(member(spec, "alpha"), 0, work), number(member(spec, "beta"), 0, work)
+            self.alpha, self.beta, self.seen = [alpha] * d, [beta] * d, [alpha + beta > 0] * d
         elif name == "predictor_norm":
-            (h, self.l), self.m, self.seen = spec["V"]["shape"], spec["shape"][1], [False] * d
-            self.V, self.block = numbers(spec["V"], h, self.l), range(d)[slice(*spec["block"])][: h * self.m]
-            self.weight, self.groups = [ONE] * self.m * self.l, [[*range(self.m * self.l)]]
+            (h, self.l), shape = sizes(member(member(spec, "V"), "shape"), 2, "shape"), member(spec, "shape")
+            self.m, (start, stop) = sizes(shape, 2, "shape")[1], sizes(member(spec, "block"), 2, "block", d)
+            require(shape[0] == h and stop - start == h * self.m, "the block of the predictor norm does not fit")
+            work.spend(self.m * self.l, each=1000)
+            self.V, self.block, self.seen = array(spec["V"], work, h, self.l), range(start, stop), [False] * d
+            self.weight, self.groups = [ONE] * (self.m * self.l), [list(range(self.m * self.l))]
         elif name == "nuclear_norm":
-            self.shape, self.indices = spec["shape"], numbers(spec["indices"], math.prod(spec["shape"]), below=d)
-            self.seen = [*map(set(self.indices).__contains__, range(d))]
-            require(sum(self.seen) == len(self.indices), "an entry of the matrix occurs twice")
+            self.shape = sizes(member(spec, "shape"), 2, "shape")
+            self.indices = indices(whole(member(spec, "indices"), work, math.prod(self.shape), d), range(d), "indices")
+            inside = set(self.indices)
+            self.seen = [j in inside for j in range(d)]
         elif name == "active_neurons":
-            m, h, l = spec["n_inputs"], spec["width"], spec["n_outputs"]
+            m, h, l = (integer(member(spec, key), 0, d, key) for key in ("n_inputs", "width", "n_outputs"))
             require(d == h * (l + m) and not any(mask[h * l :]), "the regularizer does not fit, or more than C is free")
-            self.pays = [i if any(self.start[h * l + i * m :][:m]) else -1 for i in range(h)] * l + [-1] * (h * m)
+            live = [any(self.start[h * l + i * m : h * l + (i + 1) * m]) for i in range(h)]
+            self.pays = [i if live[i] else -1 for i in range(h)] * l + [-1] * (h * m)
 
-    def read(self, spec: Any) -> None:  # rows, moved labels b-hat, and multipliers, z = J^T nu
-        self.spec, self.dual, rows = spec, spec.get("dual", {"nu": []}), spec.get("rows", "literal")
-        every = range(len(self.rows))
-        self.kept = every if rows == "literal" else indices(rows["kept"], len(every))
-        moved = {} if rows == "literal" else entries(rows.get("rhs", []), every)
-        self.labels = [moved.get(i, b) for i, b in enumerate(self.rhs)]
-        self.nu, self.kappa = entries(self.dual["nu"], self.kept), number(self.dual.get("ball", 0), 0)
-        require(not self.kappa or self.rho is not None, "a multiplier for a trust region that is not there")
-        self.psi, self.sigma = (self.mu, self.lam + self.kappa, self.box), ONE
-        self.bounded = self.psi[1] > 0 or self.box is not None
-        nu, den = common(x / self.rows[i][1] for i, x in self.nu.items())
-        columns = zip(*(self.rows[i][0] for i in self.nu), strict=True) if nu else [()] * len(self.free)
-        self.z = [Q(sum(map(mul, nu, column)), den) for column in columns]
+    @cached_property
+    def _scales(self) -> tuple[Vector, Vector]:
+        """The weights and their inverses, of coordinates that R sees; 0 elsewhere."""
+        inverse = [1 / x if x else ZERO for x in self.weight]
+        return common(self.weight, self.work), common(inverse, self.work)
 
-    def place(self) -> None:  # theta, feasible in the kept rows, and its drift penalty
-        primal, curve, self.theta = self.spec["primal"], self.psi[1], [*self.start]
-        base, listed = primal["base"], entries(primal["parts"], self.free)
-        derived = base == "dual" and not self.mu and self.box is None and self.name in SEPARABLE | {"l2"}
-        require(derived or base in ("zero", "theta_star"), f"the base {base!s:.20} does not apply")
-        for j, z in zip(self.free, self.z, strict=True):
-            if j in listed or base == "zero":
-                self.theta[j] = listed.get(j, ZERO)
-            elif derived:  # the minimiser of alpha |x| + beta/2 x^2 + curve/2 (x - theta*)^2 - z x
-                y = z + curve * self.start[j]
-                self.theta[j] = sign(y) * max(abs(y) - self.alpha[j], ZERO) / (self.beta[j] + curve)
-        self.x, self.D = [self.theta[j] for j in self.free], [self.theta[j] - self.start[j] for j in self.free]
-        moved, (steps, den), self.error = [at for at, D in enumerate(self.D) if D], common(D for D in self.D if D), ZERO
-        kept = set(self.kept)
-        for i, ((row, unit), b, label) in enumerate(zip(self.rows, self.rhs, self.labels, strict=True)):
-            got = sum(map(mul, map(row.__getitem__, moved), steps))
-            fits = got * label.denominator == label.numerator * unit * den
-            require(fits or i not in kept, f"J D = b fails in row {i}")
-            self.error = max(self.error, ZERO if fits and b == label else abs(Q(got, unit * den) - b), abs(label - b))
-        self.square = Q(sum(map(mul, steps, steps)), den * den)
-        inside = self.box is None or all(abs(D) <= self.box for D in self.D)
-        require(inside and (self.rho is None or self.square <= self.rho**2), "theta lies outside the trust region")
-        self.drift = self.lam / 2 * self.square + self.mu * Q(sum(map(abs, steps)), den)
+    def norm(self, v: Vector, dual: bool) -> tuple[Q, Q, Q | None]:
+        """(5.3) R(v), or R°(v), from above and from below; and its square where that is rational.
 
-    def norm(self, v: Sequence[Q], dual: bool) -> tuple[Q, Q, Q | None]:
-        """R(v), or R°(v), from above and from below; and its square where that is rational."""
-        if self.name == "nuclear_norm":
-            bound = self.nuclear([v[j] for j in self.indices], dual)
-            return bound, bound, None
-        w = [x and 1 / x for x in self.weight] if dual else self.weight
+        Dual to (sum w v^2)^(1/2) is (sum v^2/w)^(1/2); to max w |v|, sum |v|/w; to sum_g w_g |v_g|, max |v_g|/w_g.
+        """
+        work, w = self.work, self._scales[dual]
+        work.spend(len(v.nums), 2 * v.bits, w.bits)
         if self.name == "linf":
-            sizes = [abs(x) * y for x, y in zip(v, w, strict=True)]
-            bound = total(sizes) if dual else max(sizes, default=ZERO)
+            sizes = list(map(mul, map(abs, v.nums), w.nums))
+            bound = Q(sum(sizes) if dual else max(sizes, default=0), v.den * w.den)
             return bound, bound, bound**2
-        squares = [dot([v[j] * w[j] for j in g if v[j]], [v[j] for j in g if v[j]]) for g in self.groups] or [ZERO]
+        den = v.den**2 * w.den
+        squares = [Q(sum(v.nums[j] ** 2 * w.nums[j] for j in group), den) for group in self.groups] or [ZERO]
         squares = [max(squares)] if dual else squares
-        below, above = (total(each) for each in zip(*map(roots, squares), strict=True))
+        below, above = (total(each) for each in zip(*(enclosed(x, work) for x in squares), strict=True))
         return above, below, squares[0] if len(squares) == 1 else None
 
-    def nuclear(self, X: list[Q], dual: bool) -> Q:
-        """sum |u||v| of the factors listed, and the columns of what they leave; dual: the spectral norm where <= 1."""
-        (m, n), (M, den), bound = self.shape, common(X), ZERO
-        if dual:
-            A = [M[i : i + n] for i in range(0, m * n, n)] if m < n else [M[c::n] for c in range(n)]
-            return ONE if is_psd([[den * den * (a is b) - sum(map(mul, a, b)) for b in A] for a in A]) else length(X)
-        for factor in self.spec["primal"].get("factors", []):
-            u, v = entries(factor["u"], range(m)), entries(factor["v"], range(n))
-            bound += length([*u.values()]) * length([*v.values()])
-            X = [x - u.get(at // n, ZERO) * v.get(at % n, ZERO) for at, x in enumerate(X)]
-        return bound + total(length(X[c::n]) for c in range(n))
 
-    def separable(self) -> None:
-        terms = [*zip(self.free, self.x, self.D, self.z, strict=True)]
-        steep = [] if self.bounded else [(self.alpha[j] + self.mu, abs(z)) for j, _, _, z in terms if not self.beta[j]]
-        self.sigma = min([ONE, *(limit / z for limit, z in steep if z)])
-        found = [slack(self.alpha[j], self.beta[j], self.psi, x, D, self.sigma * z) for j, x, D, z in terms]
-        self.slack, self.pins = total(s for s, _ in found), [pin for _, pin in found]
-        nums, den = common(self.theta)
-        linear, squares = total(map(mul, self.alpha, map(abs, nums))), total(map(mul, self.beta, map(mul, nums, nums)))
-        self.value = self.least = linear / den + squares / (2 * den * den)
+def _expect(tree: Any, schema: str, what: str) -> None:
+    require(isinstance(tree, Mapping), f"it is no object, so it is not {what}")
+    found, version = tree.get("schema"), tree.get("version")
+    require(found == schema, f"it is not {what}: expected the schema {schema!r}", found)
+    require(type(version) is int and version == 1, f"this is not version 1 of {schema}", version)
 
-    def subgradient(self) -> tuple[list[Q], list[Q], list[Q]]:
-        """g, and the vectors whose norms are R°(g) and R(theta): for the predictor norm B of g = V B^T, and A^T V."""
-        g = [ZERO] * self.d
-        if self.name != "predictor_norm":
-            listed = entries(self.dual.get("g", []), range(self.d))
-            for j, z, D in zip(self.free, self.z, self.D, strict=True):
-                g[j] = z - self.psi[1] * D - self.mu * sign(D)
-            g = [listed.get(j, x) if self.seen[j] else ZERO for j, x in enumerate(g)]
-            return g, g, self.theta
-        m, l, A = self.m, self.l, [self.theta[j] for j in self.block]
-        listed = entries(self.dual.get("B", []), self.groups[0])
-        B, nu = [listed.get(at, ZERO) for at in self.groups[0]], [self.nu.get(i, ZERO) for i in range(len(self.rows))]
-        if "B" not in self.dual and nu:  # X^T N, with which g = J^T nu
-            B = [dot(self.X[c::m], nu[o::l]) for c in range(m) for o in range(l)]
-        for at, j in enumerate(self.block):
-            g[j] = dot(self.V[at // m * l : (at // m + 1) * l], B[at % m * l : (at % m + 1) * l])
-        return g, B, [dot(A[c::m], self.V[o::l]) for c in range(m) for o in range(l)]
 
-    def normed(self) -> None:
-        """s g in the dual ball, h = sigma J^T nu - s g; the scale is free where R and boxes are all that there is."""
-        (self.g, b, u), free = self.subgradient(), not self.mu and not self.psi[1]
-        (self.value, self.least, self.root), (scale, _, top) = self.norm(u, False), self.norm(b, True)
-        rest, pairing = [z - self.g[j] for j, z in zip(self.free, self.z, strict=True)], dot(self.g, self.theta)
-        limits = [self.mu / abs(x) for x in rest if x and self.mu and not self.bounded]
-        self.s = min([1 / scale if scale > 1 or (free and scale) else ONE, *limits])
-        self.sigma = self.s if free or not self.bounded else ONE
-        h = [self.s * x + (self.sigma - self.s) * z for x, z in zip(rest, self.z, strict=True)]
-        found = [slack(ZERO, ZERO, self.psi, x, D, y) for x, D, y in zip(self.x, self.D, h, strict=True)]
-        self.pins, others = [pin for _, pin in found], total(s for s, _ in found)
-        aligned = free and not others and pairing > 0 and top and self.root and pairing**2 == self.root * top
-        self.slack = others if aligned else others + self.value - self.s * pairing
+# ---------------------------------------------------------------- one coordinate
 
-    def count(self) -> Q:
-        """What every feasible theta costs: groups that are forced, more than `exhausted` others, drift of the rest."""
-        blocks: dict[int, Any] = {-1: ([], [])}
-        size = self.spec.get("count", {"exhausted": -1})["exhausted"]
-        forced = {self.pays[j] for j in range(self.d) if j not in self.at and self.start[j]} - {-1}
-        starts, den = common(self.start[j] for j in self.free)
-        q = [Q(sum(map(mul, self.rows[i][0], starts)), den) + self.labels[i] * self.rows[i][1] for i in self.kept]
-        q = common(q)[0]
-        for at, j in enumerate(self.free):  # of each payer: how far its coordinates are from 0, and independent columns
-            moves, columns = blocks.setdefault(-1 if self.pays[j] in forced else self.pays[j], ([], []))
-            more = [*columns, [self.rows[i][0][at] for i in self.kept]]
-            columns += more[-1:] if len(echelon(more)) == len(more) or rank(more) == len(more) else []
-            moves.append(abs(self.start[j]))
-        (_, base), *others = blocks.values()
-        n, groups, tried = len(others), [columns for _, columns in others], max(size, 0)
-        require(type(size) is int and -1 <= size < max(n, 1) and math.comb(n, tried) <= MAX_SETS, "no or too many sets")
-        width, ranks = len(base) + tried * max(map(len, groups), default=0) + 1, iter(range(MAX_RANKS))
-        mix = [[pow(i + 2, r, P61) for i in range(len(q))] for r in range(min(width, len(q)))]  # ranks do not grow
-        *mixed, own, goal = ([[sum(map(mul, m, v)) % P61 for m in mix] for v in each] for each in (*groups, base, [q]))
-        @lru_cache(maxsize=16)
-        def found(chosen: tuple[int, ...]) -> list[Any]:  # sets come in order and share their beginnings
-            return echelon(mixed[chosen[-1]], P61, found(chosen[:-1])) if chosen else echelon(own)
-        for chosen in combinations(range(n), tried) if size >= 0 else ():
-            columns = sum((groups[g] for g in chosen), base)
-            if not len(echelon(goal, P61, found(chosen))) > len(found(chosen)) == len(columns):
-                require(next(ranks, None) is not None and rank([*columns, q]) > rank(columns), "some groups suffice")
-        moves = [xs for xs, _ in others if self.box is None or max(xs) <= self.box]
-        costs = sorted(total(self.lam / 2 * x * x + self.mu * x for x in xs) for xs in moves)
-        return len(forced) + min(i + total(costs[: n - i]) for i in range(size + 1, n + 1) if n - i <= len(costs))
 
-    def bounds(self) -> None:
-        """lower and upper; slack is their difference but for the rounding of roots, and 0 if the proof is exact."""
-        self.root = None  # R(theta)^2, if it is rational
-        self.place()
-        if self.name in COUNTS:
-            self.value = self.least = Q(len({self.pays[j] for j, x in enumerate(self.theta) if x} - {-1}))
+class Coordinates(NamedTuple):
+    """f_j(x) = alpha_j |x| + beta_j/2 x^2 + curve/2 (x - t_j)^2 + mu |x - t_j| where |x - t_j| <= box, t = theta*.
+
+    All integers: x, D = x - t, z and box over `den`; alpha, beta, curve and mu over `unit`.
+    """
+
+    alpha: Sequence[int]
+    beta: Sequence[int]
+    curve: int
+    mu: int
+    box: int | None
+    unit: int
+    den: int
+
+    def slack(self, j: int, x: int, D: int, z: int) -> tuple[int, bool]:
+        """(5.2) f_j(x) - z x above its minimum, as a multiple of 2^-FINE rounded up; and whether it is 0 at x only.
+
+        The derivative is known on both sides of x.  If 0 lies between them x is the minimiser.  If not, go downhill
+        from kink to kink; what the derivative encloses with the axis on the way is what f_j loses.
+        """
+        alpha, q, mu, box = self.den * self.alpha[j], self.beta[j] + self.curve, self.den * self.mu, self.box
+        slope = self.beta[j] * x + self.curve * D - self.unit * z  # of the smooth part, times unit * den
+        left = -1 if box is not None and -box == D else slope + alpha * sign(x, -1) + mu * sign(D, -1)
+        right = 1 if box is not None and box == D else slope + alpha * sign(x, 1) + mu * sign(D, 1)
+        if left <= 0 <= right:
+            return 0, q > 0 or left < 0 < right
+        if left > 0:  # downhill is to the left: look at it in a mirror
+            x, D, right = -x, -D, -left
+        kinks: list[tuple[int, int | None]] = [(0, 2 * alpha), (x - D, 2 * mu)]
+        if box is not None:
+            kinks.append((x - D + box, None))
+        slope, at, twice = right, x, 0
+        for place, jump in sorted((kink for kink in kinks if kink[0] > x), key=lambda kink: kink[0]):
+            end = slope + q * (place - at)
+            if end >= 0:
+                break  # the derivative is 0 before the kink
+            twice -= (place - at) * (slope + end)
+            if jump is None or end + jump >= 0:
+                return -((-twice << FINE) // (2 * self.unit * self.den**2)), False
+            slope, at = end + jump, place
+        require(q, "J^T nu is larger than what could absorb it")
+        return -((-(twice * q + slope**2) << FINE) // (2 * q * self.unit * self.den**2)), False
+
+
+def slacks(
+    problem: Problem, alpha: Sequence[Q], beta: Sequence[Q], curve: Q, vectors: tuple[Vector, Vector, Vector]
+) -> tuple[Q, list[bool]]:
+    """The sum of the slacks of x, D and z on M, and which of these coordinates are pinned."""
+    work, m = problem.work, len(problem.free)
+    box = ZERO if problem.box is None else problem.box
+    unit = common([*alpha, *beta, curve, problem.mu], work)
+    pairs = [(n, v.den) for v in vectors for n in v.nums]
+    nums, den = vector([*pairs, box.as_integer_ratio()], work)
+    work.spend(m, den.bit_length() + max(v.bits - v.den.bit_length() for v in vectors), unit.bits, each=2500, hard=9)
+    edge = None if problem.box is None else nums[-1]
+    f = Coordinates(unit.nums[:m], unit.nums[m : 2 * m], unit.nums[-2], unit.nums[-1], edge, unit.den, den)
+    found, pins = 0, []
+    for j, (x, D, z) in enumerate(zip(nums[:m], nums[m : 2 * m], nums[2 * m : 3 * m], strict=True)):
+        above, pin = f.slack(j, x, D, z)
+        if above:
+            bits = max(map(int.bit_length, (x, D, z, den))) + unit.bits + 256
+            work.spend(1, bits, bits, each=4000, hard=40)
+        found += above
+        pins.append(pin)
+    return Q(found, 1 << FINE), pins
+
+
+# ---------------------------------------------------------------- the proof
+
+
+class Proof:
+    """What a certificate says about a problem: rows, labels and multipliers; then a point, a bound, a distance."""
+
+    def __init__(self, problem: Problem, spec: Any) -> None:
+        _expect(spec, "exact-unlearn/certificate", "a certificate")
+        self.problem, self.spec, self.work = problem, spec, problem.work
+        every, work = range(len(problem.rows)), self.work
+        self.kept: Sequence[int] = every
+        self.labels, self.tau = problem.rhs, ZERO
+        rows = spec.get("rows", "literal")
+        if rows != "literal":
+            self.kept = sorted(indices(member(rows, "kept"), every, "kept"))
+            self.tau = number(_text(rows, "tau"), 0, work)
+            moved = entries(rows.get("rhs", []), every, work)
+            self.labels = [Q(*moved[i]) if i in moved else b for i, b in enumerate(problem.rhs)]
+        self.literal = len(self.kept) == len(every) and self.labels == problem.rhs
+        dual = mapping(spec.get("dual", {"nu": []}), "dual")
+        nu = entries(member(dual, "nu"), self.kept, work)
+        self.nu = dict(zip(nu, vector(list(nu.values()), work).nums, strict=True))
+        self.nu_den = vector(list(nu.values()), work).den
+        self.kappa = number(_text(dual, "ball"), 0, work) if "ball" in dual else ZERO
+        require(not self.kappa or problem.rho is not None, "a multiplier for a trust region that is not there")
+        self.dual, self.curve, self.sigma = dual, problem.lam + self.kappa, ONE  # Lambda of the page
+        self.bounded = self.curve > 0 or problem.box is not None
+        self.z = self._pulled_back()
+
+    def _pulled_back(self) -> Vector:
+        """z = J^T nu on M."""
+        rows, work = self.problem.rows, self.work
+        scaled = vector([(x, self.nu_den * rows[i].den) for i, x in self.nu.items()], work)
+        longest = max((rows[i].bits for i in self.nu), default=0)
+        work.spend(len(self.nu) * len(self.problem.free), scaled.bits, longest, each=100)
+        columns = zip(*(rows[i].nums for i in self.nu), strict=True) if self.nu else [()] * len(self.problem.free)
+        return Vector([sum(map(mul, scaled.nums, column)) for column in columns], scaled.den)
+
+    def inner_nu(self, values: Sequence[Q]) -> Q:
+        """<nu, values>."""
+        chosen = common((values[i] for i in self.nu), self.work)
+        return dot(Vector(list(self.nu.values()), self.nu_den), chosen, self.work)
+
+    @property
+    def nu_length(self) -> Q:
+        """|nu|_1."""
+        return Q(sum(map(abs, self.nu.values())), self.nu_den)
+
+    # ------------------------------------------------------------ place
+
+    def place(self) -> None:
+        """(4) theta, in M as listed or by the rule of its base, in F that of theta*; J D = b in every kept row, and
+        D within the regions, so that upper = R(theta) + Rhat(D) whatever else is true.
+        """
+        problem, work = self.problem, self.work
+        primal = mapping(member(self.spec, "primal"), "primal")
+        base, listed = member(primal, "base"), entries(member(primal, "parts"), problem.free, work)
+        plain = not problem.mu and problem.box is None and problem.name in SEPARABLE | {"l2"}
+        require(base in ("zero", "theta_star") or (base == "dual" and plain), "this base does not apply", base)
+        if base == "dual":
+            derived = self._derived([j for j in problem.free if j not in listed])
+        else:
+            derived = {} if base == "theta_star" else dict.fromkeys(problem.free, (0, 1))
+        pairs = {**{j: x.as_integer_ratio() for j, x in enumerate(problem.start)}, **derived, **listed}
+        self.theta = vector(list(pairs.values()), work)
+        self.x = self.theta.of(problem.free)
+        self.D = combine(ONE, self.x, -ONE, common((problem.start[j] for j in problem.free), work), work)
+        self.error = self._residual()
+        self.square = dot(self.D, self.D, work)
+        inside = problem.box is None or max(map(abs, self.D.nums), default=0) <= problem.box * self.D.den
+        inside = inside and (problem.rho is None or self.square <= problem.rho**2)
+        require(inside, "theta lies outside the trust region")
+        self.drift = problem.lam / 2 * self.square + problem.mu * Q(sum(map(abs, self.D.nums)), self.D.den)
+
+    def _derived(self, chosen: list[int]) -> dict[int, tuple[int, int]]:
+        """The minimiser of alpha |x| + beta/2 x^2 + curve/2 (x - theta*)^2 - z x: z + curve theta*, moved by alpha
+        towards 0, over beta + curve."""
+        problem, work, m = self.problem, self.work, len(chosen)
+        own = [f[j] for f in (problem.alpha, problem.beta) for j in chosen]
+        unit = common([*own, self.curve], work)
+        curve, z = unit.nums[-1], self.z.of(problem.at[j] for j in chosen)
+        y = combine(ONE, z, self.curve, common((problem.start[j] for j in chosen), work), work)
+        work.spend(m, y.bits, unit.bits, each=1000)
+        bends = [beta + curve for beta in unit.nums[m : 2 * m]]
+        require(all(bends), "the base dual does not apply where R + Rhat is not strictly convex")
+        joint = 1
+        for bend in set(bends):
+            work.spend(1, joint.bit_length(), bend.bit_length(), hard=16)
+            joint = math.lcm(joint, bend)
+            require(joint.bit_length() <= MAX_BITS, f"a common denominator has more than {MAX_BITS} bits")
+        work.spend(m, y.bits + unit.bits, joint.bit_length())
+        found = {}
+        for j, n, alpha, bend in zip(chosen, y.nums, unit.nums[:m], bends, strict=True):
+            moved = sign(n) * max(abs(n) * unit.den - alpha * y.den, 0)
+            found[j] = moved * (joint // bend), y.den * joint
+        return found
+
+    def _residual(self) -> Q:
+        """The largest |J_i D - b_i| over all rows as written; kept rows meet their labels exactly."""
+        moved = [at for at, n in enumerate(self.D.nums) if n]
+        steps, kept, largest = [self.D.nums[at] for at in moved], set(self.kept), ZERO
+        longest = max((row.bits for row in self.problem.rows), default=0)
+        self.work.spend(len(self.problem.rows) * len(moved), self.D.bits, longest, each=100)
+        for i, (row, b, label) in enumerate(zip(self.problem.rows, self.problem.rhs, self.labels, strict=True)):
+            got, den = sum(map(mul, map(row.nums.__getitem__, moved), steps)), row.den * self.D.den
+            fits = got * label.denominator == label.numerator * den
+            require(fits or i not in kept, f"J D = b fails in row {i}")
+            if not fits:
+                self.work.spend(1, den.bit_length(), den.bit_length(), hard=40)
+                largest = max(largest, abs(Q(got, den) - b))
+            largest = max(largest, abs(label - b))
+        return largest
+
+    # ------------------------------------------------------------ bound
+
+    def bound(self) -> None:
+        """(5.1) lower = upper - slacks; the proof is exact if every slack is 0.
+
+        For g + z - g = J^T nu on M and kappa >= 0, every feasible theta satisfies
+            R(theta) + Rhat(D) >= <g, theta*> + <nu, b> - R*(g) - sum_M psi*(z_j - g_j) - kappa/2 rho^2,
+        psi(x) = (lam + kappa)/2 x^2 + mu |x| on |x| <= box: add R(theta) >= <g, theta> - R*(g), psi(D_j) >= h_j D_j -
+        psi*(h_j) and 0 >= kappa/2 (|D|^2 - rho^2).  The slacks are by how much each of the three fails to be equal.
+        """
+        problem = self.problem
+        self.root: Q | None = None
+        self.pins: list[bool] = []
+        if problem.name in COUNTS:
+            paying = {problem.pays[j] for j, n in enumerate(self.theta.nums) if n}
+            self.value = self.least = Q(len(paying - {-1}))
             self.slack = self.value + self.drift - self.count()
         else:
-            self.separable() if self.name in SEPARABLE else self.normed()
-            self.slack += self.kappa / 2 * ((self.rho or 0) ** 2 - self.square)
-        self.slack = self.slack if self.free or self.name == "nuclear_norm" else ZERO  # theta* is the only point
+            self.separable() if problem.name in SEPARABLE else self.normed()
+            self.slack += self.kappa / 2 * ((problem.rho or 0) ** 2 - self.square)
+        if not problem.free and problem.name != "nuclear_norm":
+            self.slack = ZERO  # theta* is the only point
         self.upper, low = self.value + self.drift, self.value if self.slack else self.least
-        self.least_sure = low + self.drift - self.slack
-        self.lower = max(self.least_sure, ZERO)
+        self.below = low + self.drift - self.slack
+        self.lower = max(self.below, ZERO)
 
-    def robust(self, tau: Q) -> Q:
-        """A bound of R + Rhat wherever |J D - b| <= tau: there <nu, J D> >= <nu, b> - tau |nu|_1, b as written."""
-        if not self.free or self.name in COUNTS:
-            return ZERO if self.name in COUNTS else self.lower
-        moved = total(x * (self.labels[i] - self.rhs[i]) for i, x in self.nu.items())
-        return max(ZERO, self.least_sure - self.sigma * (moved + tau * total(map(abs, self.nu.values()))))
+    def separable(self) -> None:
+        """(5.2) R = sum phi_j: the best g and h leave the slacks of phi_j(x) + psi(x - theta*_j) - z_j x.
+
+        Where that has no minimum, nu is scaled first by the largest sigma <= 1 that cures it.
+        """
+        problem, work = self.problem, self.work
+        alpha, beta = ([f[j] for j in problem.free] for f in (problem.alpha, problem.beta))
+        if not self.bounded:
+            flat = [(a + problem.mu, abs(n)) for a, b, n in zip(alpha, beta, self.z.nums, strict=True) if not b and n]
+            if any(limit * self.z.den < n for limit, n in flat):
+                work.spend(len(flat), self.z.bits, self.z.bits, each=3000, hard=40)
+                self.sigma = min(limit * self.z.den / n for limit, n in flat)
+        z = Vector([n * self.sigma.numerator for n in self.z.nums], self.z.den * self.sigma.denominator)
+        self.slack, self.pins = slacks(problem, alpha, beta, self.curve, (self.x, self.D, z))
+        a, b = common(problem.alpha, work), common(problem.beta, work)
+        theta = self.theta
+        work.spend(len(theta.nums), 2 * theta.bits, max(a.bits, b.bits, theta.bits))
+        linear = Q(sum(map(mul, a.nums, map(abs, theta.nums))), a.den * theta.den)
+        squares = Q(sum(map(mul, b.nums, map(mul, theta.nums, theta.nums))), b.den * theta.den**2)
+        self.value = self.least = linear + squares / 2
+
+    def subgradient(self) -> tuple[Vector, Vector, Vector]:
+        """(5.3) g over all coordinates, and the vectors whose norms are R°(g) and R(theta): g and theta themselves, for
+        the predictor norm B of g = V B^T, and A^T V."""
+        problem, work = self.problem, self.work
+        if problem.name == "predictor_norm":
+            return self._factored()
+        signs = Vector([sign(n) for n in self.D.nums], 1)
+        own = combine(ONE, combine(ONE, self.z, -self.curve, self.D, work), -problem.mu, signs, work)
+        pairs = dict.fromkeys(range(problem.d), (0, 1)) | {j: (own.nums[at], own.den) for j, at in problem.at.items()}
+        pairs |= entries(self.dual.get("g", []), range(problem.d), work)
+        g = vector([pair if problem.seen[j] else (0, 1) for j, pair in sorted(pairs.items())], work)
+        return g, g, self.theta
+
+    def _factored(self) -> tuple[Vector, Vector, Vector]:
+        problem, work, m, l = self.problem, self.work, self.problem.m, self.problem.l
+        V, A = common(problem.V, work), self.theta.of(problem.block)
+        if "B" in self.dual:
+            listed = entries(self.dual["B"], range(m * l), work)
+            B = vector([listed.get(at, (0, 1)) for at in range(m * l)], work)
+        else:  # X^T N, with which g = J^T nu
+            require(hasattr(problem, "X"), "B is missing")
+            X, nu = common(problem.X, work), [self.nu.get(i, 0) for i in range(len(problem.rows))]
+            require(len(nu) * m == len(X.nums) * l, "the jacobian and the predictor norm do not fit each other")
+            work.spend(len(nu) * m, X.bits, max(map(int.bit_length, nu), default=0))
+            columns = [(X.nums[c::m], nu[o::l]) for c in range(m) for o in range(l)]
+            B = Vector([sum(map(mul, *pair)) for pair in columns], X.den * self.nu_den)
+        work.spend(len(A.nums) * l, B.bits + A.bits, V.bits)
+        g = [0] * problem.d
+        for at, j in enumerate(problem.block):
+            g[j] = sum(map(mul, V.nums[at // m * l : (at // m + 1) * l], B.nums[at % m * l : (at % m + 1) * l]))
+        u = [sum(map(mul, A.nums[c::m], V.nums[o::l])) for c in range(m) for o in range(l)]
+        return Vector(g, V.den * B.den), B, Vector(u, A.den * V.den)
+
+    def normed(self) -> None:
+        """(5.3) s g in the dual ball and h = sigma z - s g; where R and boxes are all there is, s = sigma = 1/R°(g).
+
+        There R has no slack either if <g, theta> > 0 and <g, theta>^2 = R(theta)^2 R°(g)^2, which has no roots in it.
+        """
+        problem, work = self.problem, self.work
+        self.g, b, u = self.subgradient()
+        scale_free, own = not problem.mu and not self.curve, self.g.of(problem.free)
+        spectral = problem.name == "nuclear_norm"
+        self.value, self.least, self.root = self.nuclear(u) if spectral else problem.norm(u, False)
+        polar, _, top = self.spectral(b) if spectral else problem.norm(b, True)
+        rest, pairing = combine(ONE, self.z, -ONE, own, work), dot(self.g, self.theta, work)
+        limits = [1 / polar if polar > 1 or (scale_free and polar) else ONE]
+        if problem.mu and not self.bounded and any(rest.nums):
+            limits.append(problem.mu * rest.den / max(map(abs, rest.nums)))
+        self.s = min(limits)
+        self.sigma = self.s if scale_free or not self.bounded else ONE
+        nothing = [ZERO] * len(problem.free)
+        if self.sigma == self.s:
+            h = Vector([n * self.s.numerator for n in rest.nums], rest.den * self.s.denominator)
+        else:
+            h = combine(self.sigma, self.z, -self.s, own, work)
+        others, self.pins = slacks(problem, nothing, nothing, self.curve, (self.x, self.D, h))
+        aligned = scale_free and not others and pairing > 0 and top and self.root and pairing**2 == self.root * top
+        self.slack = others if aligned else others + self.value - self.s * pairing
+
+    def nuclear(self, theta: Vector) -> tuple[Q, Q, Q | None]:
+        """(5.4) |X|_* <= sum |u||v| + sum_c |E[:, c]| with E = X - sum u v^T, for any u and v, which are listed."""
+        (p, q), work, X = self.problem.shape, self.work, theta.of(self.problem.indices)
+        bound = ZERO
+        for factor in listing(self.spec["primal"].get("factors", []), "factors"):
+            u, v = entries(member(factor, "u"), range(p), work), entries(member(factor, "v"), range(q), work)
+            U = vector([u.get(i, (0, 1)) for i in range(p)], work)
+            V = vector([v.get(c, (0, 1)) for c in range(q)], work)
+            work.spend(p * q, U.bits, V.bits)
+            bound += length(U, work) * length(V, work)
+            X = combine(ONE, X, -ONE, Vector([a * b for a in U.nums for b in V.nums], U.den * V.den), work)
+        bound += total(length(Vector(X.nums[c::q], X.den), work) for c in range(q))
+        return bound, bound, None
+
+    def spectral(self, g: Vector) -> tuple[Q, Q, Q | None]:
+        """(5.4) R°(g): 1 if I - G^T G is positive semidefinite, which LDL^T decides; if not, |G|_F."""
+        (p, q), work, G = self.problem.shape, self.work, g.of(self.problem.indices)
+        M, short = G.nums, min(p, q)
+        A = [M[i * q : (i + 1) * q] for i in range(p)] if p < q else [M[c::q] for c in range(q)]
+        work.spend(short * len(M), G.bits, G.bits)
+        gram = [[G.den**2 * (a == b) - sum(map(mul, A[a], A[b])) for b in range(short)] for a in range(short)]
+        bound = ONE if is_psd(gram, work) else length(G, work)
+        return bound, bound, None
+
+    # ------------------------------------------------------------ counts
+
+    def count(self) -> Q:
+        """(6) What every feasible theta costs: the groups that are forced, more than `exhausted` others, and the
+        drift of those that stay zero.
+
+        q = J_M theta*_M + b is out of the range of J_Z and any `exhausted` groups, Z being the coordinates that nobody
+        pays for, or a forced group.
+        """
+        problem, work, kept = self.problem, self.work, self.kept
+        start = common((problem.start[j] for j in problem.free), work)
+        longest = max((row.bits for row in problem.rows), default=0)
+        work.spend(len(kept) * len(problem.free), start.bits, longest, each=100)
+        q = common(
+            (Q(sum(map(mul, problem.rows[i].nums, start.nums)), start.den) + self.labels[i] * problem.rows[i].den
+             for i in kept), work)  # fmt: skip
+        forced = {problem.pays[j] for j in range(problem.d) if j not in problem.at and problem.start[j]} - {-1}
+        blocks: dict[int, list[int]] = {-1: []}
+        for j in problem.free:
+            blocks.setdefault(-1 if problem.pays[j] in forced else problem.pays[j], []).append(j)
+        base, *groups = blocks.values()
+        n, size = len(groups), -1
+        if "count" in self.spec:
+            size = integer(member(self.spec["count"], "exhausted"), -1, n - 1, "exhausted")
+        if size >= 0:
+            rows = [problem.rows[i].nums for i in kept]
+            columns = ([[row[problem.at[j]] for row in rows] for j in block] for block in (base, *groups))
+            free, *others = [spanning(block, work) for block in columns]
+            Exhaustion(q.nums, free, others, work).try_all(size)
+        moves = [[abs(problem.start[j]) for j in group] for group in groups]
+        moves = [xs for xs in moves if problem.box is None or max(xs) <= problem.box]
+        costs = sorted(total(problem.lam / 2 * x * x + problem.mu * x for x in xs) for xs in moves)
+        sums = [ZERO]
+        for cost in costs:
+            sums.append(sums[-1] + cost)
+        return len(forced) + min(i + sums[n - i] for i in range(size + 1, n + 1) if n - i < len(sums))
+
+    # ------------------------------------------------------------ what is near
 
     def nearness(self) -> list[tuple[Q, bool]]:
-        """Bounds of the distance to every minimiser, and whether there is only one."""
-        every, found = all(self.seen[j] for j in self.free), []
-        only = not self.free or (not self.upper and (every or self.lam > 0 or self.mu > 0))
-        if only or self.name in COUNTS:
-            return [(ZERO, True)] * (only and self.name not in COUNTS)
-        modulus = self.lam + (min(self.beta[j] for j in self.free) if self.name in SEPARABLE else 0)
-        if modulus or self.kappa:
-            bound = roots(2 * self.slack / modulus)[1] if modulus else 2 * roots(2 * self.slack / self.kappa)[1]
-            found += [(bound, modulus > 0 or not self.slack)]
-        elif self.name == "l2" and every and not self.mu:
+        """(8) Bounds of the distance to every minimiser, and whether there is only one."""
+        problem, work, name = self.problem, self.work, self.problem.name
+        every, positive = all(problem.seen[j] for j in problem.free), problem.lam > 0 or problem.mu > 0
+        if name in COUNTS:
+            return []
+        if not problem.free or (not self.upper and (every or positive)):
+            return [(ZERO, True)]
+        found: list[tuple[Q, bool]] = []
+        modulus = problem.lam + (min(problem.beta[j] for j in problem.free) if name in SEPARABLE else 0)
+        if modulus:  # modulus/2 |theta - minimiser|^2 <= gap
+            found.append((enclosed(2 * self.slack / modulus, work)[1], True))
+        elif self.kappa:  # with kappa/2 |D|^2 in place of the ball; both points are that near to its minimiser
+            found.append((2 * enclosed(2 * self.slack / self.kappa, work)[1], not self.slack))
+        elif name == "l2" and every and not problem.mu:  # of two points the middle has no less than lower
             square = (self.upper**2 - self.lower**2) * (self.slack != 0)
-            found += [(roots(square / min(self.weight[j] for j in self.free))[1], True)]
-        loose, steps = {at for at, pin in enumerate(self.pins) if not pin}, [0] * self.d
-        if self.name == "linf":  # where g is not 0, w |theta| is the maximum: these coordinates move along one ray
-            steps = common(sign(x) / w if x else ZERO for x, w in zip(self.g, self.weight, strict=True))[0]
-        ray = {self.at.get(j, -1): step for j, step in enumerate(steps) if step}
-        moves = [{at: 1} for at in loose if not steps[self.free[at]]] + [ray] * (ray.keys() <= loose) * bool(ray)
-        columns = [[sum(self.rows[i][0][at] * x for at, x in move.items()) for i in self.kept] for move in moves]
-        found += [(ZERO, True)] * (not self.slack and len(self.kept) >= len(moves) == len(echelon(columns)))
-        return found + ([(self.rays(**self.spec["distance"]), not self.slack)] if "distance" in self.spec else [])
+            found.append((enclosed(square / min(problem.weight[j] for j in problem.free), work)[1], True))
+        found += [(ZERO, True)] * (not self.slack and self._pinned())
+        if "distance" in self.spec:
+            found.append((self.rays(self.spec["distance"]), not self.slack))
+        return found
 
-    def rays(self, active: list[int], L: Any) -> Q:
-        """The distance for groups: inactive ones are short, active ones nearly parallel to g_g, where L J is near 1."""
-        require(self.name == "group_l2", "only groups have such a distance")
-        J, k, spread, columns = [[Q(x, den) for x in row] for row, den in self.rows], len(self.rows), ZERO, {}
-        listed = entries(L, [a * k + i for a in range(len(active)) for i in self.kept])
-        inverse = [[listed.get(a * k + i, ZERO) for i in range(k)] for a in range(len(active))]
-        for label, (group, w) in enumerate(zip(self.groups, self.outer, strict=True)):
-            norm, places = length([self.g[j] for j in group]), [j for j in group if j in self.at]
+    def _pinned(self) -> bool:
+        """Every minimiser has the same zero slacks, so that coordinates which are not pinned alone may differ, and the
+        difference lies in the kernel of J: is there none?
+
+        Of linf, w |theta| is the maximum wherever g is not 0, so that these coordinates move along one ray.
+        """
+        problem, work, steps = self.problem, self.work, [0] * self.problem.d
+        loose = {at for at, pin in enumerate(self.pins) if not pin}
+        if problem.name == "linf":
+            signs = zip(self.g.nums, problem.weight, strict=True)
+            steps = common((sign(n) / w if n else ZERO for n, w in signs), work).nums
+        ray = {problem.at.get(j, -1): step for j, step in enumerate(steps) if step}
+        moves = [{at: 1} for at in sorted(loose) if not steps[problem.free[at]]]
+        moves += [ray] * bool(ray and ray.keys() <= loose)
+        if len(moves) > len(self.kept):
+            return False
+        work.spend(len(self.kept) * (len(moves) + len(ray)), max(map(int.bit_length, steps), default=0), 2000)
+        rows = [problem.rows[i].nums for i in self.kept]
+        columns = [[sum(row[at] * x for at, x in move.items()) for row in rows] for move in moves]
+        return len(echelon(columns, P61, work)) == len(moves)
+
+    def rays(self, spec: Any) -> Q:
+        """(8.5) The distance for groups: inactive ones are short, active ones nearly parallel to g_g, and L J sees how
+        long these are.
+        """
+        problem, work, kept = self.problem, self.work, self.kept
+        require(problem.name == "group_l2", "only groups have such a distance")
+        active, k = indices(member(spec, "active"), range(len(problem.groups)), "active"), len(problem.rows)
+        listed = entries(member(spec, "L"), [a * k + i for a in range(len(active)) for i in kept], work)
+        L = vector([listed.get(a * k + i, (0, 1)) for a in range(len(active)) for i in range(k)], work)
+        spread, columns = ZERO, {}
+        for label, (group, w) in enumerate(zip(problem.groups, problem.outer, strict=True)):
+            places = [j for j in group if j in problem.at]
+            norm = length(self.g.of(group), work)
             if label in active:
-                spread += 2 * roots(2 * self.slack * self.upper)[1] / w
-                columns[label] = [total(row[self.at[j]] * self.g[j] for j in places) / norm for row in J]
+                require(norm and w, "an active group without a direction")
+                spread += 2 * enclosed(2 * self.slack * self.upper, work)[1] / w
+                at, own = [problem.at[j] for j in places], self.g.of(places)
+                work.spend(k * len(at), own.bits, max((row.bits for row in problem.rows), default=0), each=300)
+                work.spend(k, own.bits, own.bits, each=5000, hard=40)
+                columns[label] = [
+                    Q(sum(row.nums[a] * n for a, n in zip(at, own.nums, strict=True)), row.den * own.den) / norm
+                    for row in problem.rows
+                ]
             elif places:
                 require(self.s * norm < w, "a group may be active that is not listed as such")
                 spread += 2 * self.slack / (w - self.s * norm)
-        error = length([dot(a, columns[b]) - (m == n) for m, a in enumerate(inverse) for n, b in enumerate(active)])
+        ready = {label: common(column, work) for label, column in columns.items()}
+        inverse = [Vector(L.nums[a * k : (a + 1) * k], L.den) for a in range(len(active))]
+        errors = [dot(row, ready[b], work) - (a == c) for a, row in enumerate(inverse) for c, b in enumerate(active)]
+        error = length(common(errors, work), work)
         require(error < 1, "L is no left inverse")
-        return spread * (1 + length([*listed.values()]) * length([x for row in J for x in row]) / (1 - error))
+        work.spend(k * len(problem.free), *[max((row.bits for row in problem.rows), default=0)] * 2)
+        size = total(Q(sum(map(mul, row.nums, row.nums)), row.den**2) for row in problem.rows)
+        return spread * (1 + length(L, work) * enclosed(size, work)[1] / (1 - error))
 
-def judge(proof: Proof, spec: Any, tau: Q | None) -> Verdict:  # Rejected, if it proves less than it claims
-    require((spec["schema"], spec["version"]) == ("exact-unlearn/certificate", 1), "no certificate of version 1")
-    proof.read(spec)
-    claims, kind = spec["claims"], spec["kind"]
+    def robust(self, tau: Q) -> Q:
+        """(7) A bound of R + Rhat wherever |J D - b| <= tau, b as written: there <nu, J D> >= <nu, b> - tau |nu|_1, and
+        `below` holds with <nu, b-hat> in the place of <nu, J D>."""
+        if not self.problem.free or self.problem.name in COUNTS:
+            return ZERO if self.problem.name in COUNTS else self.lower
+        moved = self.inner_nu([a - b for a, b in zip(self.labels, self.problem.rhs, strict=True)])
+        return max(ZERO, self.below - self.sigma * (moved + tau * self.nu_length))
+
+
+def _text(node: Any, key: str) -> str:
+    value = member(node, key)
+    require(isinstance(value, str), f"{key}: expected a text such as '-1f/8'", value)
+    return value  # type: ignore[no-any-return]
+
+
+class Exhaustion:
+    """(6) Whether q lies out of the range of `base` and any so many of the groups, all given by independent columns.
+
+    A depth-first elimination modulo P61.  A step takes a column, subtracts multiples of it from all that is still to
+    come so that one entry vanishes there, and forgets that entry.  What is left of q is not 0 if and only if q depends
+    modulo P61 on none of the columns taken; as these are then independent, the rank over the rationals grows by q.
+    Columns that depend modulo P61 on those before leave that open: rational ranks decide.
+    """
+
+    def __init__(self, q: list[int], base: list[Any], groups: list[list[Any]], work: Work) -> None:
+        self.q, self.base, self.groups, self.work = q, base, groups, work
+
+    def try_all(self, size: int) -> None:
+        """Rejected, if there is a set of `size` groups that could do."""
+        work, rows = self.work, len(self.q)
+        width = len(self.base) + size * max(map(len, self.groups), default=0) + 1
+        # a random mixture of the rows, of a full rank if there are few of them: ranks do not grow
+        mix = [[pow(i + 2, r, P61) for i in range(rows)] for r in range(width)] if width < rows else None
+        work.spend((len(self.base) + 1 + sum(map(len, self.groups))) * rows * (1 + (width if mix else 0)))
+        def mixed(v: Sequence[int]) -> list[int]:
+            v = [x % P61 for x in v]
+            return [sum(map(mul, m, v)) % P61 for m in mix] if mix else v
+        groups = [(at, [mixed(v) for v in group]) for at, group in enumerate(self.groups)]
+        (q, groups), sure = self._without([mixed(v) for v in self.base], mixed(self.q), groups)
+        self._descend(size, q, groups, (), sure)
+
+    def _without(self, columns: list[list[int]], q: list[int], groups: Any) -> tuple[tuple[list[int], Any], bool]:
+        """q and the groups after the elimination of these columns; and whether these are independent modulo P61."""
+        later, sure = columns, True
+        while later:
+            top, *later = later
+            at = next((i for i, x in enumerate(top) if x), None)
+            if at is None:
+                sure = False
+                continue
+            pivot = top[at]
+            self.work.spend((len(later) + 1 + sum(len(vs) for _, vs in groups)) * len(top))
+            rest = top[:at] + top[at + 1 :]
+
+            def less(v: list[int], at: int = at, pivot: int = pivot, rest: list[int] = rest) -> list[int]:
+                c = v[at]
+                v = v[:at] + v[at + 1 :]
+                return [(pivot * x - c * y) % P61 for x, y in zip(v, rest, strict=True)] if c else v
+
+            later, q = [less(v) for v in later], less(q)
+            groups = [(name, [less(v) for v in vs]) for name, vs in groups]
+        return (q, groups), sure
+
+    def _descend(self, size: int, q: list[int], groups: Any, chosen: tuple[int, ...], sure: bool) -> None:
+        if size == 0:
+            if not (sure and any(q)):
+                columns = [*self.base, *(v for g in chosen for v in self.groups[g])]
+                require(basis([*columns, self.q], self.work)[-1:] == [len(columns)], "some groups suffice")
+            return
+        for i in range(len(groups) - size + 1):
+            name, columns = groups[i]
+            later = groups[i + 1 :] if size > 1 else []
+            (rest, others), independent = self._without(columns, q, later)
+            self._descend(size - 1, rest, others, (*chosen, name), sure and independent)
+
+
+# ---------------------------------------------------------------- judge
+
+
+def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
+    """The verdict; Rejected, if the certificate proves nothing, or less than it claims."""
+    proof = Proof(problem, spec)
+    claims, kind = mapping(member(spec, "claims"), "claims"), member(spec, "kind")
+    require(kind in ("bounds", "infeasible"), "unknown kind", kind)
     if kind == "infeasible":
-        reach = [ZERO] * (not any(proof.z)) + [r * total(map(abs, proof.z)) for r in (proof.box,) if r is not None]
-        reach += [r * length(proof.z) for r in (proof.rho,) if r is not None]  # how far the regions let J^T nu go
-        excess = total(x * proof.rhs[i] for i, x in proof.nu.items()) - min(reach) if reach else ZERO
-        require(excess > 0 and claims["proof"] == kind, "nu is no Farkas vector, or something else is claimed")
-        require(proof.labels == proof.rhs, "a refutation is about b as written")
-        missed = excess / total(map(abs, proof.nu.values()))  # excess <= <nu, b - J D> <= |nu|_1 max |b - J D|
-        text = f"proved: no parameters satisfy the constraints; every drift misses some row by at least {show(missed)}"
-        fits = tau is None or tau < missed
-        return Verdict(fits, (text + "; --tau is not less" * (not fits),), kind, residual=missed)
-    require(kind == "bounds", f"unknown kind {kind!s:.40}")
-    proof.bounds()
-    near, lower, upper, exact = proof.nearness(), proof.lower, proof.upper, not proof.slack or not proof.upper
-    distance, unique = min((d for d, _ in near), default=None), any(u for _, u in near)
-    gap, square = ZERO if exact else (upper - lower) / upper, proof.root if exact and not proof.drift else None
-    level = "exact" if exact else "enclosure" if gap * 10**30 <= 1 else "repaired"
-    said = {key: number(claims[key]) for key in claims if key not in ("proof", "unique") and claims[key] is not None}
-    require(claims["proof"] in LEVELS[: LEVELS.index(level) + 1], f"not {claims['proof']!s:.20}, but {level}")
-    fair = said.get("lower", lower) <= lower and said.get("upper", upper) >= upper and said.get("gap", gap) >= gap
-    fair = fair and said.get("square", square) == square and (unique or claims.get("unique") in (None, False))
-    fair = fair and ("distance" not in said or (distance is not None and said["distance"] >= distance))
-    require(fair, "more is claimed than is proved")
-    text = f"proved ({level}): {show(lower)} <= optimum <= {show(upper)}, relative gap {show(gap)}"
-    text += "; the minimiser is unique" * unique + f"; distance <= {show(distance or ZERO)}" * (distance is not None)
-    found = Verdict(True, (text,), level, lower, upper, gap, square, unique, distance)
-    if len(proof.kept) == len(proof.rows) and proof.labels == proof.rhs:
-        return found
-    own = max(number(spec["rows"]["tau"], 0), proof.error)
-    fits, robust = tau is not None and own <= tau, proof.robust(own if tau is None else tau)
-    dropped = sorted({*range(len(proof.rows))} - {*proof.kept})
-    moved = sum(a != b for a, b in zip(proof.labels, proof.rhs, strict=True))
-    more = f"for {len(proof.kept)} of {len(proof.rows)} rows, without {dropped!s:.200}, and {moved} labels moved"
-    more += f"; theta misses rows as written by at most {show(proof.error)}"
-    more += f"; where |J D - b| <= {show(own if tau is None else tau)} values are >= {show(robust)}"
-    said_no = () if fits else (f"proved for tau = {show(own)}: give it to accept",)
-    return replace(found, proved=fits, sentences=(text, more, *said_no), residual=proof.error, robust_lower=robust)
+        return refutation(proof, claims, tau)
+    proof.place()
+    proof.bound()
+    near, exact = proof.nearness(), not proof.slack or not proof.upper
+    lower, upper, unique = proof.lower, proof.upper, any(one for _, one in near)
+    found = Verdict(
+        proved=True,
+        sentences=(),
+        lower=lower,
+        upper=upper,
+        gap=ZERO if exact else (upper - lower) / upper,
+        square=proof.root if exact and not proof.drift else None,
+        unique=unique,
+        distance=min((bound for bound, _ in near), default=None),
+    )
+    level = "exact" if exact else "enclosure" if found.gap * 10**30 <= 1 else "repaired"  # type: ignore[operator]
+    text = f"proved ({level}): {show(lower)} <= optimum <= {show(upper)}, relative gap {show(found.gap or ZERO)}"
+    text += "; the minimiser is unique" * unique
+    text += "" if found.distance is None else f"; distance <= {show(found.distance)}"
+    found = replace(found, proof=level, sentences=(text,))
+    compare(claims, found, problem.work)
+    return found if proof.literal else intended(proof, found, tau)
+
+
+def compare(claims: Mapping[str, Any], found: Verdict, work: Work) -> None:
+    """(9) Claims must not be stronger than what is proved."""
+    level = member(claims, "proof")
+    require(level in LEVELS, "unknown proof", level)
+    require(LEVELS.index(level) <= LEVELS.index(found.proof), f"not {level}, but {found.proof}")
+    require(claims.get("unique") in (None, False) or claims["unique"] is True, "unique is true, false or null")
+    require(found.unique or not claims.get("unique"), "that the minimiser is unique is claimed, but not proved")
+    holds: dict[str, Callable[[Q, Q], bool]] = {
+        "lower": Q.__le__, "upper": Q.__ge__, "gap": Q.__ge__, "distance": Q.__ge__, "square": Q.__eq__,
+    }  # fmt: skip
+    for name, fair in holds.items():
+        if claims.get(name) is not None:
+            claimed, own = number(_text(claims, name), work=work), getattr(found, name)
+            require(own is not None and fair(claimed, own), f"more is claimed than is proved: {name}")
+
+
+def intended(proof: Proof, found: Verdict, tau: Q | None) -> Verdict:
+    """(7) A proof about the kept rows and moved labels counts if the caller accepts a tau that covers both."""
+    rows = len(proof.problem.rows)
+    needed = max(proof.tau, proof.error)
+    accepted = tau is not None and needed <= tau
+    wide = needed if tau is None else tau
+    robust = proof.robust(wide)
+    dropped = sorted(set(range(rows)) - set(proof.kept))
+    moved = sum(a != b for a, b in zip(proof.labels, proof.problem.rhs, strict=True))
+    said = [f"this is about {len(proof.kept)} of {rows} rows" + f", without {dropped!s:.200}" * bool(dropped)]
+    said[0] += f", with {moved} labels moved" * bool(moved)
+    said[0] += f"; theta misses the rows as written by at most {show_up(proof.error)}"
+    said.append(f"where |J D - b| <= {show_up(wide)} in every row, values are >= {show(robust)}")
+    if not accepted:
+        said.append(f"proved for tau = {show_up(needed)}: give it to accept")
+    return replace(
+        found,
+        proved=accepted,
+        sentences=(*found.sentences, *said),
+        residual=proof.error,
+        robust_lower=robust,
+    )
+
+
+def refutation(proof: Proof, claims: Mapping[str, Any], tau: Q | None) -> Verdict:
+    """(10) Farkas: no D fits if <nu, b> exceeds the supremum of <J^T nu, D> over the D allowed.
+
+    For any D, <nu, b> - supremum <= <nu, b - J D> <= |nu|_1 max |b - J D|: some row is missed by at least that.
+    """
+    problem, work = proof.problem, proof.work
+    require(proof.labels == problem.rhs, "a refutation is about b as written")
+    reach = [ZERO] * (not any(proof.z.nums))
+    if problem.box is not None:
+        reach.append(problem.box * Q(sum(map(abs, proof.z.nums)), proof.z.den))
+    if problem.rho is not None:
+        reach.append(problem.rho * length(proof.z, work))
+    require(reach, "nu is no Farkas vector: J^T nu is not 0, and no region bounds D")
+    excess = proof.inner_nu(problem.rhs) - min(reach)
+    require(excess > 0, "nu is no Farkas vector: <nu, b> is not above the supremum")
+    require(claims.get("proof") == "infeasible", "something else is claimed than that nothing fits")
+    others = [claims.get(key) for key in ("lower", "upper", "gap", "square", "unique", "distance")]
+    require(all(claim is None or claim is False for claim in others), "more is claimed than that nothing fits")
+    missed = excess / proof.nu_length
+    text = f"proved: no parameters satisfy the constraints; every drift misses some row by at least {show(missed)}"
+    if tau is None or tau < missed:
+        return Verdict(True, (text,), "infeasible", residual=missed)
+    within = f"that is within tau = {show_up(tau)}, so it refutes the rows as written only"
+    return Verdict(False, (text, within), "infeasible", residual=missed)
+
 
 def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
-    """About a problem (None: the embedded one), each a path or an object; Rejected if the problem cannot be read."""
-    try:
-        proof = None if problem is None else Proof(read_problem(problem))
-    except Exception as error:
-        raise Rejected(f"the problem cannot be used: {type(error).__name__}: {error!s:.200}") from None
-    try:
-        tau = None if tau is None else number(tau, 0)
-    except Exception:
-        raise Rejected(f"tau: expected a finite number that is at least 0, got {tau!r:.60}") from None
+    """The verdict about a problem (None: the embedded one) and a certificate, each a path or an object.
+
+    tau: the caller's standard.  None: only a proof about all rows as written is one; a number: see `intended`.
+    Rejected, one sentence, if the problem or tau cannot be used.
+    """
+    if tau is not None:
+        try:
+            tau = number(tau, 0)
+        except Rejected:
+            raise Rejected(f"tau: expected a finite number that is at least 0, got {tau!r:.60}") from None
+    about = None
+    if problem is not None:
+        try:
+            about = Problem(read_problem(problem))
+        except Exception as error:
+            raise Rejected(f"the problem cannot be used: {_sentence(error)}") from None
     try:
         if isinstance(certificate, (str, Path)):
-            require(Path(certificate).is_file(), f"{certificate!s:.200} is no file")
-            require(Path(certificate).stat().st_size <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB")
-            certificate = parse(Path(certificate).read_bytes())
-        found = judge(proof or Proof(certificate["problem"]), certificate, tau)
-        if proof:
-            return found
+            certificate = parse(content_of(certificate, MAX_BYTES))
+        _expect(certificate, "exact-unlearn/certificate", "a certificate")
+        if about is not None:
+            return judge(about, certificate, tau)
+        require("problem" in certificate, "the certificate embeds no problem; give the one it is about")
+        found = judge(Problem(certificate["problem"]), certificate, tau)
         text = json.dumps(certificate["problem"], sort_keys=True, separators=(",", ":"))
-        about = f"this is about the embedded problem only, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
-        return replace(found, proved=False, sentences=(*found.sentences, about))
+        said = f"this is about the embedded problem only, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
+        return replace(found, proved=False, sentences=(*found.sentences, said))
     except Exception as error:
-        return Verdict(False, (f"not proved: {error if isinstance(error, Rejected) else repr(error)!s:.200}",))
-def main(arguments: list[str]) -> int:  # 0 proved, 1 not, 2 unusable, 3 proved for the embedded problem or some rows
+        return Verdict(False, (f"not proved: {_sentence(error)}",))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, Rejected):
+        return str(error)
+    return f"it is damaged ({type(error).__name__}: {error!s:.100})"
+
+
+USAGE = "usage: checker.py [PROBLEM] CERTIFICATE [--tau T]"
+
+
+def main(arguments: list[str]) -> int:
+    """0: proved; 1: not proved; 2: the command or the problem cannot be used; 3: proved, but for the embedded problem
+    only, or for some rows only and by no tau of the caller."""
     try:
-        tau = float(arguments.pop(arguments.index("--tau") + 1)) if "--tau" in arguments else None
-        paths = [argument for argument in arguments if argument != "--tau"]
-        require(len(paths) in (1, 2), "usage: checker.py [PROBLEM] CERTIFICATE [--tau T]")
+        paths, tau = [], None
+        rest = iter(arguments)
+        for argument in rest:
+            if argument == "--tau" or argument.startswith("--tau="):
+                text = argument[6:] if "=" in argument else next(rest, "")
+                try:
+                    tau = float(text)
+                except ValueError:
+                    raise Rejected(f"--tau needs a number, not {text!r:.60}") from None
+            else:
+                require(not argument.startswith("--"), USAGE)
+                paths.append(argument)
+        require(len(paths) in (1, 2), USAGE)
         found = check(paths[0] if len(paths) == 2 else None, paths[-1], tau)
-    except (ValueError, IndexError) as error:
-        print(error if isinstance(error, ValueError) else "--tau needs a number")
+    except Rejected as error:
+        print(error)
         return 2
     print(*found.sentences, sep="\n")
     return 0 if found.proved else 1 if found.proof == "none" else 3
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
