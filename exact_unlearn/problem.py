@@ -217,9 +217,10 @@ def exact_problem(
             "free: the exact problem is convex only where the model is affine in what moves (one layer of a "
             "linear network, the last layer of a perceptron); name such blocks in `free`, or use surrogate_problem"
         )
-    y = _targets(y_retain, len(x), model.n_outputs)
+    predicted = model.predict(theta_star, x)
+    y = _targets(y_retain, predicted)
     jacobian = _jacobian(model, theta_star, x, regularizer)
-    rhs = (y - model.predict(theta_star, x)).reshape(-1)
+    rhs = (y - predicted).reshape(-1)
     return UnlearningProblem(theta_star, jacobian, regularizer, None, mask, rhs)
 
 
@@ -230,7 +231,7 @@ def interpolation_residual(model: Any, theta: Array, x: Array, y: Array) -> Any:
 
 
 def _warn_unless_interpolating(model: Any, theta: Array, x: Any, y_retain: Any) -> None:
-    y = _targets(y_retain, *model.predict(theta, x).shape)
+    y = _targets(y_retain, model.predict(theta, x))
     residual = interpolation_residual(model, theta, x, y)
     scale = max(np.abs(to_float(y)).reshape(-1).tolist(), default=0.0)
     if residual > (0 if isinstance(residual, Fraction) else INTERPOLATION_TOLERANCE * max(1.0, scale)):
@@ -274,12 +275,14 @@ def _model_data(model: Any, theta_star: Any, x: Any, regularizer: Any, free: Any
     return model, theta, inputs, regularizer, free
 
 
-def _targets(y: Any, n: int, n_outputs: int) -> Array:
-    """y as an (n, l) matrix."""
+def _targets(y: Any, predicted: Array) -> Array:
+    """y as an (n, l) matrix like the predictions; of Fractions where they are, because y - f must not round."""
+    n, n_outputs = predicted.shape
     targets = real_array("y_retain", y, ndim=np.ndim(y) if np.ndim(y) in (1, 2) else 1)
     if targets.size != n * n_outputs or targets.shape[0] != n:
         raise ProblemError(f"y_retain: expected shape ({n}, {n_outputs}), got {targets.shape}")
-    return targets.reshape(n, n_outputs)
+    targets = targets.reshape(n, n_outputs)
+    return to_rational(targets) if predicted.dtype == object else targets
 
 
 def _jacobian(model: Any, theta: Array, x: Any, regularizer: Any) -> Jacobian:
