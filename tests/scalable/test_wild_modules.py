@@ -31,8 +31,9 @@ with warnings.catch_warnings():
 logging.set_verbosity_error()
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # theirs, in each call
 
-IDS = torch.tensor([[1, 5, 2], [7, 0, 3]])
-PADDED = {"input_ids": IDS, "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+IDS = torch.tensor([[1, 5, 2], [7, 4, 3]])
+PADDED = {"input_ids": torch.tensor([[1, 5, 2], [7, 4, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
+"""0 is BERT's padding, whose embedding torch does not differentiate by: it is masked here, so nothing depends on it."""
 ROWS = torch.linspace(-1, 1, 24).reshape(4, 2, 3).sin()
 
 
