@@ -31,7 +31,10 @@ from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L2, SquaredL2
 from exact_unlearn.scalable.composite import composite
 from exact_unlearn.scalable.euclidean import Euclidean, Projected, solve_euclidean
+from exact_unlearn.scalable.factor import U64
 from exact_unlearn.scalable.jacobian_core import as_tensor
+from exact_unlearn.scalable.literal import exceeds_rank
+from exact_unlearn.scalable.refine import DOT
 from exact_unlearn.scalable.solve import GAP, INCONSISTENT, drift_numbers, minimise
 from exact_unlearn.scalable.space import ShardedRows, Space, build_space
 from exact_unlearn.scalable.team import agreed, total
@@ -147,7 +150,8 @@ def project_shard(
 
     With s = 1 / (w + lam) and u = (theta - s lam theta*) / sqrt(s) the problem is the shortest u on (J sqrt(s))
     u = c: a Gram matrix, its Cholesky factor and refinement; ill-conditioned rows are orthonormalised by TSQR
-    (local QR, QR of the stacked triangles), which keeps every long factor sharded.  Arithmetic is float64.
+    (local QR, QR of the stacked triangles), which keeps every long factor sharded.  Arithmetic is float64.  `error` of
+    the result estimates |theta - answer| / |theta| over all shards, everything included, as for `project`.
     """
     star = as_tensor("theta", theta).to(jacobian.device, torch.float64)
     mask = torch.ones_like(star, dtype=torch.bool) if free is None else as_tensor("free", free).to(jacobian.device)
@@ -164,22 +168,49 @@ def project_shard(
     base = root.square() * lam * star
     plain = weights is None and lam == 0
     scaled = jacobian if plain else ShardedRows(jacobian.matrix.double() * root, jacobian.team)
-    space = build_space(scaled, (star - base) / root, mask, demanded)
-    u, y, error = _shortest(space)
+    target = star if plain else w * star * root  # not (star - base) / root: its terms may cancel
+    space = build_space(scaled, target, mask, demanded)
+    u, y, left = _shortest(space)
     moved = torch.where(mask, root * u + base, star)
+    error = _sharded_error(jacobian, space, (target, root, base), (moved, y, left), rhs is not None)
     return Projected(moved, moved - star, space.nu(y), space.inconsistency, error, space.report)
 
 
-def _shortest(space: Space) -> tuple[Tensor, Tensor, float]:
-    """The shortest u with Q u = c, y with u = Q.T y, and the relative residual: refinement, for Q is
-    orthonormal only nearly.
+def _sharded_error(
+    jacobian: ShardedRows,
+    space: Space,
+    data: tuple[Tensor, Tensor, Tensor],
+    found: tuple[Tensor, Tensor, float],
+    shifted: bool,
+) -> float:
+    """The estimate of refine.py in the rows of the space: what the residual shows, its noise, the rounding of J.T nu and
+    of theta, and rows that count as zero as far as they are not (project.py).
     """
+    (target, root, base), (theta, y, left), team, report = data, found, space.team, space.report
+    seen, size = math.sqrt(total(team, torch.where(space.free, target, 0.0).square())), _length(team, theta)
+    longest = float(team.max(torch.where(space.free, root, 0.0).max() if root.numel() else root.new_zeros(())))
+    k, pulled = jacobian.shape[0], float(torch.linalg.vector_norm(y))
+    noise = (DOT * (seen + pulled) + 2.0 * math.sqrt(k) * pulled) * math.sqrt(report.rank) * U64
+    wrong = 2.0 * left + (noise / report.smallest_kept if report.rank else 0.0)
+    error = longest * wrong + U64 * (5.0 * size + 8.0 * _length(team, base))
+    if report.rank < k and exceeds_rank(jacobian, report.rank, space.free):
+        error += math.inf if shifted else longest * seen
+    (relative,) = agreed(team, error / size if size else error)
+    return relative
+
+
+def _length(team: Any, values: Tensor) -> float:
+    """|values| over all shards."""
+    return math.sqrt(total(team, values.square()))
+
+
+def _shortest(space: Space) -> tuple[Tensor, Tensor, float]:
+    """The shortest u with Q u = c, y with u = Q.T y, and |c - Q u|: refinement, for Q is orthonormal only nearly."""
     y, best, error = torch.zeros_like(space.right), torch.inf, 0.0
     u = torch.zeros_like(space.free, dtype=torch.float64)
-    size = float(torch.linalg.vector_norm(space.right)) or 1.0
     for _ in range(60):
         left = space.right - space.product(u)
-        (error,) = agreed(space.team, float(torch.linalg.vector_norm(left)) / size)
+        (error,) = agreed(space.team, float(torch.linalg.vector_norm(left)))
         if not error < 0.5 * best:
             break
         best = error

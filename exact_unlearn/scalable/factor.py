@@ -102,6 +102,10 @@ class RowFactor:
         outside = self.scale * residual - self.coordinates @ inside
         return math.hypot(length, self.unseen * float(torch.linalg.vector_norm(outside)))
 
+    def pulled_length(self, nu: Tensor) -> float:
+        """|J.T nu|, from the coordinates of the rows."""
+        return float(torch.linalg.vector_norm(self.coordinates.T @ (self.lengths * nu)))
+
     def solve(self, residual: Tensor) -> Tensor:
         """(J J.T)^+ residual, (k,)."""
         return self.scale * (self.whiten.T @ self.whitened(residual))

@@ -25,7 +25,16 @@ import torch
 from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable.factor import U64, RowFactor, choleskyqr, default_tolerance, factors, tsqr
+from exact_unlearn.scalable.factor import (
+    U32,
+    U64,
+    RowFactor,
+    choleskyqr,
+    default_tolerance,
+    factors,
+    mixed_gram,
+    tsqr,
+)
 from exact_unlearn.scalable.jacobian_core import (
     DenseTorchJacobian,
     TorchJacobian,
@@ -35,6 +44,7 @@ from exact_unlearn.scalable.jacobian_core import (
 )
 from exact_unlearn.scalable.jacobian_views import MixedRows
 from exact_unlearn.scalable.krylov import krylov_factor
+from exact_unlearn.scalable.literal import exceeds_rank, is_stored
 from exact_unlearn.scalable.projection import Projection
 from exact_unlearn.scalable.quadratic import Quadratic, quadratic
 from exact_unlearn.scalable.refine import Measured, Task, refine
@@ -249,33 +259,82 @@ def _rescaled(jacobian: TorchJacobian, data: Quadratic, plan: Plan, exponents: l
 def solve_seminorm(jacobian: TorchJacobian, data: Quadratic, costless: Tensor, plan: Plan) -> Projection:
     """The l2 problem with free coordinates Z that cost nothing (weight 0, lam = 0).
 
-    J_Z.T nu must vanish, so the rows are replaced by their combinations that do not see Z; the other
-    coordinates solve that problem, and Z takes up what is left with the shortest possible move (it is not
-    unique).
+    J_Z.T nu must vanish, so the rows are replaced by orthonormal ones, and these turned into combinations that do not
+    see Z and others that do.  The former decide the other coordinates; Z takes up what the latter leave, with the
+    shortest possible move (it is not unique).
     """
-    dtype, zeros = data.theta_star.dtype, torch.zeros_like(data.theta_star)
-    inside = choleskyqr(jacobian, costless.to(torch.float64), plan.tolerance)
-    mix = inside.null * torch.where(inside.scale > 0, inside.scale, 1.0)
-    mixed_rhs = None if data.rhs is None else mix @ data.rhs
-    outer = solve_quadratic(MixedRows(jacobian, mix), replace(data, rhs=mixed_rhs), plan)
-    left = -jacobian.reduce(jacobian.matvec(outer.drift.double()))
-    left = left if data.rhs is None else left + data.rhs
-    inner_data = Quadratic(zeros, 0.0, None, costless, left, costless.to(dtype), 1.0)
-    inner = solve_quadratic(jacobian, inner_data, plan)
+    star = data.theta_star
+    free = torch.ones_like(costless) if data.free is None else data.free
+    wide = replace(data, theta_star=star.double())
+    whole = choleskyqr(jacobian, free.double(), plan.tolerance)
+    blind, seeing, dim = _split_rows(jacobian, whole, costless.double())
+    right = torch.zeros(jacobian.shape[0], dtype=torch.float64, device=star.device) if data.rhs is None else data.rhs
+    declared = replace(plan, declared=True)
+    outer = solve_quadratic(MixedRows(jacobian, blind), replace(wide, rhs=blind @ right), declared)
+    left = seeing @ (right - jacobian.reduce(jacobian.matvec(outer.drift)))
+    zeros = torch.zeros_like(wide.theta_star)
+    inner_data = Quadratic(zeros, 0.0, None, costless, left, costless.double(), 1.0)
+    inner = solve_quadratic(MixedRows(jacobian, seeing), inner_data, declared)
     theta = outer.theta + inner.drift
-    parts = [part.error_estimate * float(torch.linalg.vector_norm(part.theta)) for part in (outer, inner)]
     size = float(torch.linalg.vector_norm(theta))
+    move = float(torch.linalg.vector_norm(inner.drift))
+    wrong = _blurred(jacobian, data, blind, outer) * outer.error_estimate * float(torch.linalg.vector_norm(outer.theta))
+    if outer.factor is not None:
+        hidden = 32.0 * U64 * math.sqrt(jacobian.shape[0]) * whole.size * move
+        wrong += data.stretch * outer.factor.size * float(outer.factor.scale.max()) * hidden if outer.rank else 0.0
+    seen = inner.error_estimate * float(torch.linalg.vector_norm(inner.theta))
+    error = wrong * (1.0 + dim) + dim * (seen + 32.0 * U64 * math.sqrt(jacobian.shape[0]) * whole.size * move)
+    error += size * (U32 if star.dtype == torch.float32 else U64)
+    literal = is_stored(jacobian) and not plan.declared
+    unsure = literal and (
+        exceeds_rank(jacobian, whole.rank, free) or exceeds_rank(jacobian, seeing.shape[0], costless)
+    )
+    ambiguity = math.inf if unsure else 0.0
     return replace(
         outer,
-        theta=theta,
-        late_drift=lambda: outer.drift + inner.drift,
-        nu=mix.T @ outer.nu,
-        rank=outer.rank + inside.rank,
+        theta=theta.to(star.dtype),
+        theta_star=star,
+        late_drift=lambda: (outer.drift + inner.drift).to(star.dtype),
+        nu=blind.T @ outer.nu,
+        rank=whole.rank,
         factor=None,
-        error_estimate=sum(parts) / size if size else sum(parts),
-        inconsistency=max(outer.inconsistency, inner.inconsistency),
+        error_estimate=(error / size if size else error) + ambiguity,
+        ambiguity=ambiguity,
+        inconsistency=max(_unreached(whole, data.rhs), outer.inconsistency),
         steps=outer.steps + inner.steps,
     )
+
+
+def _split_rows(jacobian: TorchJacobian, whole: RowFactor, costless: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Combinations of rows that do not see the costless columns (r', k), those that do, and how dim the dimmest of the
+    latter sees them: 1 / the length of its part there, all of them being orthonormal.
+
+    A second round turns what the first Gram matrix could not resolve, as in `choleskyqr`.
+    """
+    mix = whole.whiten * whole.scale
+    every = torch.arange(mix.shape[1], device=mix.device)
+    for _ in range(2):
+        squares, turn = torch.linalg.eigh(mixed_gram(jacobian, mix, every, costless))
+        small = squares <= 1e-6 * squares[-1:].clamp_min(0)
+        mix = turn.T @ mix
+        if bool(small.any()):
+            some = mixed_gram(jacobian, mix[small], every, costless)
+            mix[small] = torch.linalg.eigh(some)[1].T @ mix[small]
+    lengths = mixed_gram(jacobian, mix, every, costless).diagonal().clamp_min(0).sqrt()
+    seen = lengths > 16.0 * U64 * math.sqrt(mix.shape[1]) * whole.size
+    return mix[~seen], mix[seen], 1.0 / float(lengths[seen].min()) if bool(seen.any()) else 0.0
+
+
+def _blurred(jacobian: TorchJacobian, data: Quadratic, mix: Tensor, outer: Projection) -> float:
+    """How much longer the rows are than the combinations of them that were used, at most: rounding is in proportion to
+    the former."""
+    if outer.factor is None or not outer.rank:
+        return 1.0
+    squares = torch.zeros(jacobian.shape[0], dtype=torch.float64, device=mix.device)
+    for columns, block in jacobian.column_blocks(torch.float64):
+        squares += block.square() @ (torch.ones_like(block[0]) if data.metric is None else data.metric[columns])
+    sizes = mix.abs() @ jacobian.reduce(squares).sqrt()
+    return max(1.0, float((sizes * outer.factor.scale).max()))
 
 
 def finished(
@@ -298,7 +357,7 @@ def finished(
         rank=factor.rank,
         error_estimate=error / size if size else 0.0,
         ambiguity=ambiguity / size if size else 0.0,
-        inconsistency=_inconsistency(task, factor, best),
+        inconsistency=_inconsistency(task, factor),
         late_drift=lambda: data.drift(best.pull).to(star.dtype),
         steps=steps,
         factor=factor,
@@ -308,28 +367,40 @@ def finished(
 def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     """How far theta would move if the combinations of rows that count as zero, but are not, were kept.
 
-    Zero up to the rounding of a float32 J is not zero: the rows as written still constrain theta.  The length
-    of the combinations is measured on a random one of them; the factor 2 allows for their being unequal.
+    Zero up to rounding is not zero: rows as written still constrain theta.  Entries that are given numbers have a rank
+    as written (literal.py); where it is the rank found, nothing would move.  Else the combinations N are looked at:
+    theta would move by |(N N.T)^(-1/2) N D|, as far as their lengths stand out of rounding, and where they do not by
+    anything up to |D| (without limit if b is not 0).
     """
+    J, data = task.jacobian, task.data
     count, floor = factor.null.shape[0], 8.0 * U64 * math.sqrt(factor.scale.numel())
-    if count == 0 or factor.tolerance <= 4.0 * floor or getattr(task.jacobian, "products_only", False):
-        return 0.0  # nothing was dropped, or nothing that could be told from rounding
-    signs = torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(0)).to(factor.null) * 2 - 1
-    lengths = torch.where(factor.scale > 0, factor.scale, 0.0)
-    combination = task.jacobian.rmatvec(lengths * (factor.null.T @ signs))
-    metric = task.data.metric
-    length = task.length(combination if metric is None else combination * metric.to(combination.dtype).sqrt())
-    length /= math.sqrt(count)
-    if length <= floor:
+    if count == 0 or getattr(J, "products_only", False):
         return 0.0
+    given = is_stored(J)
+    if not given and factor.tolerance <= 4.0 * floor:
+        return 0.0  # entries that are themselves rounded say no more than this
+    if given and not exceeds_rank(J, factor.rank, data.metric):
+        return 0.0
+    scale = torch.where(factor.scale > 0, factor.scale, 0.0)
+    index = torch.arange(scale.numel(), device=scale.device)
+    weights = data.metric if data.metric is None else data.metric.double()
+    squares, turn = torch.linalg.eigh(mixed_gram(J, factor.null * scale, index, weights))
     residual = best.residual if best.pull.dtype == torch.float64 else task.sweep(best.nu, torch.float64)[1]
-    missed = float(torch.linalg.vector_norm(factor.null @ (lengths * residual)))
-    return task.data.shrink * min(2.0 * missed / length, task.target_length)
+    missed = (turn.T @ (factor.null @ (scale * residual))).abs()
+    clear = squares.clamp_min(0).sqrt() > 100.0 * floor
+    moved = float(torch.linalg.vector_norm((missed + floor * task.target_length)[clear] / squares[clear].sqrt()))
+    if given and not bool(clear.all()):
+        moved = math.inf
+    limit = task.target_length if data.rhs is None else math.inf
+    return data.stretch * min(1.1 * moved, limit)
 
 
-def _inconsistency(task: Task, factor: RowFactor, best: Measured) -> float:
+def _inconsistency(task: Task, factor: RowFactor) -> float:
     """|b - J D| on the combinations of rows that vanish, relative to |b|: not 0 where no D fits b."""
-    rhs = task.data.rhs
+    return _unreached(factor, task.data.rhs)
+
+
+def _unreached(factor: RowFactor, rhs: Tensor | None) -> float:
     if rhs is None or factor.null.shape[0] == 0:
         return 0.0
     lengths = torch.where(factor.scale > 0, factor.scale, 1.0)

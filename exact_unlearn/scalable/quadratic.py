@@ -28,9 +28,10 @@ from exact_unlearn.scalable.jacobian_core import as_tensor
 class Quadratic:
     """The data of one l2 problem, checked.
 
-    theta_star: (d,).  weights: w (d,) or None for 1.  free: boolean mask (d,) or None for all.  rhs: b (k,)
-    float64 or None for 0. metric: s (d,), or None where s is the constant `shrink`; where metric is given,
-    shrink is 1.
+    theta_star: (d,).  weights: w (d,) float64 or None for 1.  free: boolean mask (d,) or None for all.  rhs: b (k,)
+    float64 or None for 0.  metric and shrink: s = shrink * metric, where metric (d,) is None for 1, the mask of the
+    free coordinates (in the precision of theta*), or, with weights, s itself in float64 (then shrink is 1): what is
+    derived from the data is never rounded to float32, for neither an answer nor its estimate would notice.
     """
 
     theta_star: Tensor
@@ -43,26 +44,33 @@ class Quadratic:
 
     @property
     def target(self) -> Tensor:
-        """q = w theta*: theta* itself for weights 1."""
+        """q = w theta*: theta* itself for weights 1, else float64."""
         return self.theta_star if self.weights is None else self.weights * self.theta_star
 
     def scaled(self, vector: Tensor) -> Tensor:
-        """s * vector, where s is not constant (the constant is applied last)."""
-        return vector if self.metric is None else self.metric.to(vector.dtype) * vector
+        """metric * vector, without the constant, which is applied last; float64 where there are weights."""
+        return vector if self.metric is None else self.metric * vector
 
     def drift(self, pull: Tensor) -> Tensor:
-        """D = s (J.T nu - q) for pull = J.T nu, in the precision of pull (mixed precisions would be slow, not
-        more accurate).
-        """
-        moved = self.scaled(pull - self.target.to(pull.dtype))
+        """D = s (J.T nu - q) for pull = J.T nu, in the precision of pull, or better."""
+        moved = self.scaled(pull - (self.theta_star.to(pull.dtype) if self.weights is None else self.target))
         return moved if self.shrink == 1.0 else moved.mul_(self.shrink)
 
     def point(self, pull: Tensor) -> Tensor:
-        """theta, without the cancellation that theta* + D suffers where the drift nearly cancels theta*."""
+        """theta, without the cancellation that theta* + D suffers where the drift nearly cancels theta*; in the
+        precision of pull, or better.
+        """
         star = self.theta_star.to(pull.dtype)
         moved = self.scaled(pull if self.lam == 0.0 else torch.add(pull, star, alpha=self.lam))
         moved = moved if self.shrink == 1.0 else self.shrink * moved
-        return moved if self.free is None else torch.where(self.free, moved, star)
+        return moved if self.free is None else torch.where(self.free, moved, star.to(moved.dtype))
+
+    @property
+    def stretch(self) -> float:
+        """What a length in the metric, |v / sqrt(metric)|, becomes in parameter space at most."""
+        if self.metric is None or self.weights is None or not self.metric.numel():
+            return self.shrink
+        return math.sqrt(float(self.metric.max()))
 
     def seminorm(self) -> Tensor | None:
         """The mask of free coordinates that cost nothing (w + lam = 0), or None if there are none."""
@@ -93,17 +101,17 @@ def quadratic(
     lam = float(lam)
     mask = _mask(free, theta_star)
     if weights is not None:
-        weights = _vector("weights", weights, theta_star.numel(), theta_star)
+        weights = _vector("weights", weights, theta_star.numel(), theta_star, torch.float64)
         if bool((weights < 0).any()):
             raise ProblemError(f"weights: expected numbers >= 0, got {float(weights.min())}")
     if rhs is not None:
         rhs = _vector("rhs", rhs, n_rows, theta_star, torch.float64)
         rhs = rhs if bool((rhs != 0).any()) else None
-    if weights is None and mask is None:
-        return Quadratic(theta_star, lam, None, None, rhs, None, 1.0 / (1.0 + lam))
-    size = torch.ones_like(theta_star) if weights is None else weights
-    stiffness = size + lam
-    metric = stiffness.reciprocal().clamp_max(torch.finfo(size.dtype).max)
+    if weights is None:
+        metric = None if mask is None else mask.to(theta_star.dtype)
+        return Quadratic(theta_star, lam, None, mask, rhs, metric, 1.0 / (1.0 + lam))
+    stiffness = weights + lam
+    metric = stiffness.reciprocal().clamp_max(torch.finfo(torch.float64).max)
     metric = torch.where(stiffness > 0, metric, 0.0)  # coordinates that cost nothing are eliminated first
     metric = metric if mask is None else metric * mask
     return Quadratic(theta_star, lam, weights, mask, rhs, metric, 1.0)

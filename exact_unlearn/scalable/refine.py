@@ -22,6 +22,11 @@ from exact_unlearn.scalable.quadratic import Quadratic
 _SAMPLE_ROWS = 5
 _SAFETY = 4.0
 _MARGIN = 1.5  # W itself is known to rounding only
+DOT = 16.0
+"""Rounding of one entry of a residual in units of |row| |v|: products, sums over chunks of WIDTH columns, and s, q
+themselves (measured: up to 30 where all terms are equal, 1 to 2 elsewhere)."""
+WIDTH = 4096
+"""Columns whose products are summed at once in float64 at most: short sums round less."""
 _MAX_STEPS = 30
 
 
@@ -56,9 +61,8 @@ class Task:
     def right_side(self, dtype: torch.dtype) -> Tensor:
         """c = J (s q) + b / shrink, (k,) float64, with products in `dtype`; computed once per precision."""
         if dtype not in self.known:
-            target = self.data.scaled(
-                self.data.target.to(dtype)
-            )  # the same object as theta* where nothing changes: J theta* may be known
+            # The same object as theta* where nothing changes: J theta* may be known.
+            target = self.data.scaled(self.data.target).to(dtype)
             self.known[dtype] = self._with_rhs(self.jacobian.reduce(self.jacobian.matvec(target).double()))
         return self.known[dtype]
 
@@ -70,7 +74,7 @@ class Task:
         k, d = J.shape
         gram = torch.zeros(k, k, dtype=torch.float64, device=J.device)
         product = gram.new_zeros(k)
-        target, width = data.target.to(dtype), chunk_width(k, dtype, J.device)
+        target, width = data.target.to(dtype), _width(k, dtype, J.device)
         for start in range(0, d, width):
             chunk = J.matrix[:, start : start + width].to(dtype)
             add_lower(gram, chunk, chunk)
@@ -83,40 +87,46 @@ class Task:
         J, data = self.jacobian, self.data
         if not isinstance(J, DenseTorchJacobian):
             pull = J.rmatvec(nu.to(dtype))
-            product = J.reduce(J.matvec(data.scaled(pull)).double())
+            product = J.reduce(J.matvec(data.scaled(pull).to(dtype)).double())
             return pull, self.right_side(dtype) - product
         k, d = J.shape
-        target, width = data.target.to(dtype), chunk_width(k, dtype, J.device)
-        metric = None if data.metric is None else data.metric.to(dtype)
-        pull, working = torch.empty_like(target), nu.to(dtype)
+        width = _width(k, dtype, J.device)
+        target = data.target if data.weights is not None else data.target.to(dtype)
+        pull, working = torch.empty(d, dtype=dtype, device=J.device), nu.to(dtype)
         product = torch.zeros(k, dtype=torch.float64, device=J.device)
         for start in range(0, d, width):
             columns = slice(start, min(start + width, d))
             chunk = J.matrix[:, columns].to(dtype)
             torch.mv(chunk.T, working, out=pull[columns])
             moved = target[columns] - pull[columns]
-            product += chunk @ (moved if metric is None else moved.mul_(metric[columns]))
+            product += chunk @ (moved if data.metric is None else (moved * data.metric[columns]).to(dtype))
         return pull, self._with_rhs(product)
 
-    def product_noise(self, pull: Tensor, residual: Tensor, scale: Tensor) -> float:
-        """How noisy the residual is per unit-length row: the root mean square over a few rows, recomputed in
-        float64.
+    def product_noise(self, pull: Tensor, residual: Tensor, factor: RowFactor, nu: Tensor) -> float:
+        """How noisy the residual is per row of unit length in the metric.
+
+        In float64 by a model of rounding; in float32 also the root mean square over a few rows, recomputed in float64
+        from data that were never rounded.
         """
+        moved = self.target_length + factor.pulled_length(nu)
+        model = DOT * U64 * moved
         if pull.dtype == torch.float64:
-            return U64 * self.target_length
+            return model
         k = self.jacobian.shape[0]
         some = slice(0, k, (k // _SAMPLE_ROWS) | 1)  # an odd step, for kernels treat rows in groups of 4 or 8
         rows = self.jacobian.select(some)
-        moved = self.data.scaled(self.data.target - pull)
-        exact = rows.reduce(wide_product(rows, moved))
+        exact = rows.reduce(wide_product(rows, self.data.scaled(self.data.target.double() - pull.double())))
         exact = exact if self.data.rhs is None else exact + self.data.rhs[some] / self.data.shrink
-        wrong = scale[some] * (residual[some] - exact)
-        return _SAFETY * float(wrong.square().mean().sqrt()) + U64 * self.length(pull)
+        wrong = factor.scale[some] * (residual[some] - exact)
+        return _SAFETY * float(wrong.square().mean().sqrt()) + model
 
     @cached_property
     def target_length(self) -> float:
-        """|q|, an upper bound of |J.T nu - q| up to the error of J.T nu."""
-        return self.length(self.data.target)
+        """|sqrt(metric) q|: how long what J must see is, in the metric."""
+        data = self.data
+        if data.weights is None or data.metric is None:
+            return self.length(data.scaled(data.theta_star))
+        return self.length(data.metric.sqrt() * data.target)
 
     def length(self, vector: Tensor) -> float:
         """Euclidean norm over all shards."""
@@ -124,6 +134,11 @@ class Task:
 
     def _with_rhs(self, product: Tensor) -> Tensor:
         return product if self.data.rhs is None else product + self.data.rhs / self.data.shrink
+
+
+def _width(n_rows: int, dtype: torch.dtype, device: torch.device) -> int:
+    """Columns per chunk of a sweep."""
+    return min(chunk_width(n_rows, dtype, device), WIDTH) if device.type == "cpu" else chunk_width(n_rows, dtype, device)
 
 
 def wide_product(jacobian: TorchJacobian, vector: Tensor) -> Tensor:
@@ -138,17 +153,27 @@ def wide_product(jacobian: TorchJacobian, vector: Tensor) -> Tensor:
 
 
 def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Measured:
-    """J.T nu and what is known about its error, in lengths of parameter space."""
+    """J.T nu and what is known about its error, in lengths of parameter space.
+
+    With t = 1 / s the exact D of these multipliers is s (J.T nu - q), and the answer differs from it by
+    |sqrt(t) (D - D')| = |(J s J.T)^(-1/2) (b - J D)|: `seen`, up to the noise of that residual.  What rounding did to
+    J.T nu across the row space, and to theta as it was computed and stored, comes on top.
+    """
     data = task.data
     pull, residual = task.sweep(nu, dtype)
     unit = U64 if dtype == torch.float64 else float32_unit(nu.device)
-    rounding = unit * math.sqrt(nu.numel()) * float(torch.linalg.vector_norm(nu * factor.lengths))
+    rounding = 2.0 * unit * math.sqrt(nu.numel()) * float(torch.linalg.vector_norm(nu * factor.lengths))
     seen = _MARGIN * factor.distance(residual) / (1.0 - factor.departure)
-    unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor.scale), rounding)
-    stretch = data.shrink if data.metric is None else math.sqrt(float(data.metric.max()))
-    point = data.point(pull.to(data.theta_star.dtype))
+    unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor, nu), rounding)
+    computed = data.point(pull)
+    point = computed.to(data.theta_star.dtype)
     size = task.length(point)
     rounded = size * (U32 if data.theta_star.dtype == torch.float32 else U64)
+    if data.metric is not None or data.shrink != 1.0:  # theta = s (J.T nu + lam theta*), whose two terms may cancel
+        share = data.lam * data.stretch**2 / (data.shrink if data.weights is None else 1.0)
+        terms = size + 2.0 * min(share, 1.0) * task.length(data.theta_star)
+        rounded += 4.0 * (U64 if computed.dtype == torch.float64 else U32) * terms
+    stretch = data.stretch
     return Measured(nu, pull, point, residual, stretch * seen, stretch * unseen + rounded, size)
 
 

@@ -195,6 +195,8 @@ class ShardedRows:
     matrix: Tensor
     team: Team
 
+    stored = True
+
     @property
     def local(self) -> DenseTorchJacobian:
         """The shard as a Jacobian of its own."""
