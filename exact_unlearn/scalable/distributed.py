@@ -34,7 +34,7 @@ from exact_unlearn.scalable.euclidean import Euclidean, Projected, solve_euclide
 from exact_unlearn.scalable.factor import U64
 from exact_unlearn.scalable.jacobian_core import as_tensor
 from exact_unlearn.scalable.literal import exceeds_rank
-from exact_unlearn.scalable.refine import DOT
+from exact_unlearn.scalable.refine import COHERENT, DERIVED, DOT
 from exact_unlearn.scalable.solve import GAP, INCONSISTENT, drift_numbers, minimise
 from exact_unlearn.scalable.space import ShardedRows, Space, build_space
 from exact_unlearn.scalable.team import agreed, total
@@ -183,14 +183,15 @@ def _sharded_error(
     found: tuple[Tensor, Tensor, float],
     shifted: bool,
 ) -> float:
-    """The estimate of refine.py in the rows of the space: what the residual shows, its noise, the rounding of J.T nu and
-    of theta, and rows that count as zero as far as they are not (project.py).
+    """The estimate of refine.py in the rows of the space: what the residual shows, its noise, the rounding of J.T nu
+    and of theta, and rows that count as zero as far as they are not (project.py).
     """
     (target, root, base), (theta, y, left), team, report = data, found, space.team, space.report
     seen, size = math.sqrt(total(team, torch.where(space.free, target, 0.0).square())), _length(team, theta)
     longest = float(team.max(torch.where(space.free, root, 0.0).max() if root.numel() else root.new_zeros(())))
     k, pulled = jacobian.shape[0], float(torch.linalg.vector_norm(y))
-    noise = (DOT * (seen + pulled) + 2.0 * math.sqrt(k) * pulled) * math.sqrt(report.rank) * U64
+    noise = (DOT + DERIVED + (COHERENT if shifted else 0.0)) * (seen + pulled) + 2.0 * math.sqrt(k) * pulled
+    noise *= 10.0 * math.sqrt(report.rank) * U64  # 10: Householder QR of long columns
     wrong = 2.0 * left + (noise / report.smallest_kept if report.rank else 0.0)
     error = longest * wrong + U64 * (5.0 * size + 8.0 * _length(team, base))
     if report.rank < k and exceeds_rank(jacobian, report.rank, space.free):

@@ -295,10 +295,10 @@ def tsqr(jacobian: TorchJacobian, weights: Tensor | None, tolerance: float) -> R
     for columns, block in jacobian.column_blocks(torch.float64):
         rows = block if weights is None else block * weights[columns].to(torch.float64).sqrt()
         upper = torch.linalg.qr(torch.cat([upper, rows.T]), mode="r").R
-    return _cleaned(jacobian, weights, triangular_factor(upper, householder_tolerance(tolerance, k, d)))
+    return cleaned(jacobian, weights, triangular_factor(upper, householder_tolerance(tolerance, k, d)))
 
 
-def _cleaned(jacobian: TorchJacobian, weights: Tensor | None, factor: RowFactor) -> RowFactor:
+def cleaned(jacobian: TorchJacobian, weights: Tensor | None, factor: RowFactor) -> RowFactor:
     """The factor with what the error of R left of the row space in its null combinations taken out, by one sweep."""
     if factor.null.shape[0] == 0:
         return factor

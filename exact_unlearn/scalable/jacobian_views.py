@@ -52,7 +52,10 @@ class MixedRows:
         return product
 
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        return self.mix @ self.inner.gram(weights, torch.float64) @ self.mix.T
+        out = torch.zeros(self.shape[0], self.shape[0], dtype=torch.float64, device=self.device)
+        for columns, rows in self.column_blocks(torch.float64):  # mixed first: combinations of rows may cancel
+            out += (rows if weights is None else rows * weights[columns]) @ rows.T
+        return out
 
     def column_blocks(self, dtype: torch.dtype | None = None) -> Iterator[tuple[slice, Tensor]]:
         for columns, block in self.inner.column_blocks(torch.float64):

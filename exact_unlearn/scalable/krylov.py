@@ -12,12 +12,14 @@ A, so rank and conditioning are known; stopped early, only the part of the spect
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from exact_unlearn.scalable.factor import RowFactor
 from exact_unlearn.scalable.jacobian_core import TorchJacobian
+from exact_unlearn.scalable.jacobian_views import MixedRows
 
 _CHECK_EVERY = 8
 _SAFETY = 10.0
@@ -31,7 +33,7 @@ def krylov_factor(
     goal: float = 0.0,
     dtype: torch.dtype | None = None,
 ) -> RowFactor:
-    """A factor of J diag(sqrt(weights)) from at most k pairs of products; rows keep their own lengths (D = 1).
+    """A factor of J diag(sqrt(weights)) from at most k pairs of products; all rows are scaled alike, by 1 / sigma_1.
 
     start: c (k,), the right-hand side to be solved for.  goal: stop as soon as the error for c is below this
     relative size, judged by ten times the residual over the smallest singular value seen; 0 means run to the
@@ -45,6 +47,23 @@ def krylov_factor(
             break
         process.advance()
     return process.factor(tolerance)
+
+
+def krylov_of_unit_rows(jacobian: TorchJacobian, weights: Tensor | None, start: Tensor, tolerance: float) -> RowFactor:
+    """The same for rows of unit length, which k more products find: where rows count as dependent, their lengths must
+    not have a say in it.
+    """
+    k, squares = jacobian.shape[0], []
+    for i in range(k):
+        unit = torch.zeros(k, dtype=jacobian.dtype, device=jacobian.device)
+        unit[i] = 1.0
+        row = jacobian.rmatvec(unit).double()
+        squares.append(jacobian.reduce((row.square() if weights is None else weights * row.square()).sum()))
+    lengths = torch.stack(squares).sqrt()
+    scale = torch.where(lengths > 0, lengths.reciprocal(), 0.0)
+    unit_rows = MixedRows(jacobian, torch.diag(scale))
+    factor = krylov_factor(unit_rows, weights, scale * start, tolerance, dtype=torch.float64)
+    return replace(factor, scale=scale * factor.scale)
 
 
 class _Bidiagonalisation:
@@ -129,11 +148,15 @@ class _Bidiagonalisation:
         left, sigma, _ = torch.linalg.svd(self.bidiagonal())
         left = self.left @ left
         kept = sigma > tolerance * sigma[:1]
+        size = float(sigma[0]) if float(sigma[0]) > 0.0 else 1.0
+        sigma = sigma / size
         whiten = left[:, kept].T / sigma[kept, None]
         null = left[:, ~kept].T if j == k else left[:, :0].T
         unseen = 0.0 if j == k or not bool(kept.any()) else 1.0 / float(sigma[kept][-1])
-        ones = torch.ones(k, dtype=torch.float64, device=left.device)
-        return RowFactor(ones, whiten, left[:, kept] * sigma[kept], null, tolerance, 0.0, "krylov", unseen)
+        scale = torch.full((k,), 1.0 / size, dtype=torch.float64, device=left.device)
+        departure = 2.0 * math.sqrt(k) * float(torch.finfo(self.dtype).eps) * float(torch.linalg.vector_norm(whiten))
+        coordinates = left[:, kept] * sigma[kept]
+        return RowFactor(scale, whiten, coordinates, null, tolerance, departure, "krylov", unseen)
 
     def _append(self, u: Tensor, beta: float, v: Tensor | None) -> None:
         following = self.pull(u) if v is None else self.pull(u) - beta * v

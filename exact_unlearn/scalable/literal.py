@@ -70,7 +70,7 @@ def _rank(jacobian: TorchJacobian, prime: int, width: int, columns: Tensor | Non
     seed = int(getattr(getattr(jacobian, "team", None), "rank", 0))
     for start, block in _blocks(jacobian, columns):
         generator = torch.Generator().manual_seed(1_000_003 * seed + start)
-        for piece in block[rows].split(_WIDTH, 1):
+        for piece in torch.split(block[rows], _WIDTH, 1):
             mantissa, exponent = torch.frexp(piece)
             whole = torch.remainder(torch.ldexp(mantissa, torch.tensor(53, device=total.device)), prime)
             residues = torch.remainder(whole * powers[exponent.long() - 53 + 1200], prime)

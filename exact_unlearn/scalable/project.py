@@ -26,10 +26,12 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.scalable.factor import (
+    MAX_DEPARTURE,
     U32,
     U64,
     RowFactor,
     choleskyqr,
+    cleaned,
     default_tolerance,
     factors,
     mixed_gram,
@@ -40,10 +42,11 @@ from exact_unlearn.scalable.jacobian_core import (
     TorchJacobian,
     as_tensor,
     as_torch_jacobian,
+    products_gram,
     wider,
 )
 from exact_unlearn.scalable.jacobian_views import MixedRows
-from exact_unlearn.scalable.krylov import krylov_factor
+from exact_unlearn.scalable.krylov import krylov_factor, krylov_of_unit_rows
 from exact_unlearn.scalable.literal import exceeds_rank, is_stored
 from exact_unlearn.scalable.projection import Projection
 from exact_unlearn.scalable.quadratic import Quadratic, quadratic
@@ -73,7 +76,8 @@ def project(
     jacobian: (k, d) tensor or array, `Jacobian` or `TorchJacobian`.  theta: (d,) tensor (same device) or array.
     lam, weights, free, rhs: see the formula of this module; free is a mask or indices of the coordinates that
     may move. rank_tolerance: a combination of unit-length rows, itself of unit length, counts as zero when no
-    longer than this; default 2 sqrt(k) eps.  goal: relative error to aim at, default by dtype (`GOALS`).
+    longer than this; default 2 sqrt(k) eps.  goal: relative error to aim at, default by dtype (`GOALS`); given one, the
+    Krylov route stops there and assumes that the singular values it has not seen are no smaller than those it has.
     route: "auto", or the one of `ROUTES` to insist on.
 
     Returns a Projection: tensors in, tensors out; arrays in, arrays out.  Raises ProblemError on arguments that
@@ -91,12 +95,15 @@ def project(
 
 @dataclass(frozen=True)
 class Plan:
-    """How exact an answer is wanted and by which route; `declared`: the caller chose the rank tolerance."""
+    """How exact an answer is wanted and by which route; `declared`: the caller chose the rank tolerance; `early`: and
+    the goal, so that Krylov may stop there.
+    """
 
     tolerance: float
     declared: bool
     goal: float
     route: str
+    early: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +152,8 @@ def ask(
         scaled = None if original.rhs is None else _ldexp(original.rhs, -shift)
         data = replace(original, theta_star=_ldexp(point, -shift), rhs=scaled)
     tolerance = default_tolerance(J.shape[0], J.dtype) if rank_tolerance is None else float(rank_tolerance)
-    plan = Plan(tolerance, rank_tolerance is not None, GOALS[point.dtype] if goal is None else float(goal), route)
+    aim = GOALS[point.dtype] if goal is None else float(goal)
+    plan = Plan(tolerance, rank_tolerance is not None, aim, route, goal is not None)
     return Asked(J, data, original, plan, shift, not isinstance(theta, Tensor))
 
 
@@ -194,8 +202,16 @@ class First:
 def _ladder(task: Task, plan: Plan, first: First) -> Iterator[RowFactor]:
     J, weights = task.jacobian, task.data.metric
     if first.gram is None:
-        yield krylov_factor(J, weights, first.right_side, plan.tolerance, plan.goal)
-        yield krylov_factor(J, weights, first.right_side, plan.tolerance)
+        if plan.early:
+            factor = krylov_factor(J, weights, first.right_side, plan.tolerance, plan.goal)
+            if factor.departure <= MAX_DEPARTURE:
+                yield factor
+        factor = krylov_factor(J, weights, first.right_side, plan.tolerance)
+        if factor.departure > MAX_DEPARTURE and J.dtype == torch.float32:
+            factor = krylov_factor(J, weights, first.right_side, plan.tolerance, dtype=torch.float64)
+        if factor.null.shape[0]:
+            factor = krylov_of_unit_rows(J, weights, first.right_side, plan.tolerance)
+        yield replace(factor, departure=min(factor.departure, MAX_DEPARTURE))
     elif plan.route == "choleskyqr":
         yield choleskyqr(J, weights, plan.tolerance)
     elif plan.route == "tsqr":
@@ -275,7 +291,7 @@ def solve_seminorm(jacobian: TorchJacobian, data: Quadratic, costless: Tensor, p
     zeros = torch.zeros_like(wide.theta_star)
     inner_data = Quadratic(zeros, 0.0, None, costless, left, costless.double(), 1.0)
     inner = solve_quadratic(MixedRows(jacobian, seeing), inner_data, declared)
-    theta = outer.theta + inner.drift
+    theta = torch.where(costless, wide.theta_star, outer.theta) + inner.drift
     size = float(torch.linalg.vector_norm(theta))
     move = float(torch.linalg.vector_norm(inner.drift))
     wrong = _blurred(jacobian, data, blind, outer) * outer.error_estimate * float(torch.linalg.vector_norm(outer.theta))
@@ -374,7 +390,7 @@ def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     """
     J, data = task.jacobian, task.data
     count, floor = factor.null.shape[0], 8.0 * U64 * math.sqrt(factor.scale.numel())
-    if count == 0 or getattr(J, "products_only", False):
+    if count == 0:
         return 0.0
     given = is_stored(J)
     if not given and factor.tolerance <= 4.0 * floor:
@@ -384,7 +400,12 @@ def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     scale = torch.where(factor.scale > 0, factor.scale, 0.0)
     index = torch.arange(scale.numel(), device=scale.device)
     weights = data.metric if data.metric is None else data.metric.double()
-    squares, turn = torch.linalg.eigh(mixed_gram(J, factor.null * scale, index, weights))
+    products = getattr(J, "products_only", False)
+    if not products:
+        factor = cleaned(J, weights, factor)
+    null = factor.null * scale
+    gram = products_gram(MixedRows(J, null), weights) if products else mixed_gram(J, null, index, weights)
+    squares, turn = torch.linalg.eigh(gram)
     residual = best.residual if best.pull.dtype == torch.float64 else task.sweep(best.nu, torch.float64)[1]
     missed = (turn.T @ (factor.null @ (scale * residual))).abs()
     clear = squares.clamp_min(0).sqrt() > 100.0 * floor
@@ -405,7 +426,7 @@ def _unreached(factor: RowFactor, rhs: Tensor | None) -> float:
         return 0.0
     lengths = torch.where(factor.scale > 0, factor.scale, 1.0)
     size = float(torch.linalg.vector_norm(lengths * rhs))
-    return float(torch.linalg.vector_norm(factor.null @ (lengths * rhs))) / size
+    return float(torch.linalg.vector_norm(factor.null @ (lengths * rhs))) / size if size else 0.0
 
 
 def _point(theta: Any, jacobian: TorchJacobian) -> Tensor:

@@ -22,12 +22,17 @@ from exact_unlearn.scalable.quadratic import Quadratic
 _SAMPLE_ROWS = 5
 _SAFETY = 4.0
 _MARGIN = 1.5  # W itself is known to rounding only
-DOT = 16.0
-"""Rounding of one entry of a residual in units of |row| |v|: products, sums over chunks of WIDTH columns, and s, q
-themselves (measured: up to 30 where all terms are equal, 1 to 2 elsewhere)."""
-WIDTH = 4096
-"""Columns whose products are summed at once in float64 at most: short sums round less."""
+DOT = 6.0
+"""Rounding of one entry of a residual in units of |row| |v|: products, and sums over WIDTH columns at a time."""
+DERIVED = 4.0
+"""The same for s and q, where there are weights."""
+COHERENT = 40.0
+"""The same where all terms have one sign, which only b can ask for: measured up to 36, for a million equal terms."""
 _MAX_STEPS = 30
+WIDTH = 2048
+"""Columns whose products are summed at once in float64 on a CPU, at most: short sums round less."""
+FEW = 4
+"""Rows for which products are summed pairwise instead, since a chunk of theirs would be long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +104,8 @@ class Task:
             chunk = J.matrix[:, columns].to(dtype)
             torch.mv(chunk.T, working, out=pull[columns])
             moved = target[columns] - pull[columns]
-            product += chunk @ (moved if data.metric is None else (moved * data.metric[columns]).to(dtype))
+            moved = moved if data.metric is None else (moved * data.metric[columns]).to(dtype)
+            product += chunk @ moved if k > FEW else (chunk * moved).sum(1)
         return pull, self._with_rhs(product)
 
     def product_noise(self, pull: Tensor, residual: Tensor, factor: RowFactor, nu: Tensor) -> float:
@@ -108,8 +114,12 @@ class Task:
         In float64 by a model of rounding; in float32 also the root mean square over a few rows, recomputed in float64
         from data that were never rounded.
         """
-        moved = self.target_length + factor.pulled_length(nu)
-        model = DOT * U64 * moved
+        data, moved = self.data, self.target_length
+        if data.rhs is not None or not isinstance(self.jacobian, DenseTorchJacobian):  # else |J.T nu - q| <= |q|
+            moved += factor.pulled_length(nu)
+        model = (DOT if data.weights is None else DOT + DERIVED) * U64 * moved
+        if data.rhs is not None:
+            model += COHERENT * U64 * float(torch.linalg.vector_norm(factor.scale * data.rhs)) / data.shrink
         if pull.dtype == torch.float64:
             return model
         k = self.jacobian.shape[0]
@@ -138,7 +148,8 @@ class Task:
 
 def _width(n_rows: int, dtype: torch.dtype, device: torch.device) -> int:
     """Columns per chunk of a sweep."""
-    return min(chunk_width(n_rows, dtype, device), WIDTH) if device.type == "cpu" else chunk_width(n_rows, dtype, device)
+    width = chunk_width(n_rows, dtype, device)
+    return min(width, WIDTH) if device.type == "cpu" and dtype == torch.float64 and n_rows > FEW else width
 
 
 def wide_product(jacobian: TorchJacobian, vector: Tensor) -> Tensor:

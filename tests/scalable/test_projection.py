@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from exact_unlearn.scalable.factor import choleskyqr, default_tolerance
 from exact_unlearn.scalable.quadratic import quadratic
 from exact_unlearn.scalable.refine import Task
 from tests.scalable.matrices import CASES, D, conditioned, relative, truth, with_spectrum
+from validation.attack.projections import exact
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -257,7 +259,51 @@ def test_the_noise_of_float32_residuals_is_measured(name: str, rng: np.random.Ge
     pull, residual = task.sweep(nu, torch.float32)
     exact = J.double() @ (theta.double() - pull.double())
     noise = torch.linalg.vector_norm(scale * (residual - exact)) / len(J) ** 0.5
-    assert float(noise) <= task.product_noise(pull, residual, choleskyqr(task.jacobian, None, 1e-6), nu) <= 100 * float(noise)
+    factor = choleskyqr(task.jacobian, None, 1e-6)
+    assert float(noise) <= task.product_noise(pull, residual, factor, nu) <= 100 * float(noise)
+
+
+@pytest.mark.parametrize("d", [2, 100_000])
+def test_what_is_derived_from_the_data_is_not_rounded(d: int) -> None:
+    """Weights 3 and 7 beside theta* that the one row hardly sees: 1/3 in float32 was 1.6 % of the answer, unnoticed."""
+    theta = np.tile(np.array([1.0, -1.0 + 2.0**-20], dtype=np.float32), d // 2)
+    weights = np.tile(np.array([3.0, 7.0], dtype=np.float32), d // 2)
+    result = project(np.ones((1, d), dtype=np.float32), theta, weights=weights)
+    expected = 2.0**-20 / (1 / 3 + 1 / 7) / weights.astype(float)
+    assert relative(result.theta, expected) <= result.error_estimate <= 1e-6
+
+
+def test_rows_that_differ_in_the_last_bit_are_two_rows_as_written() -> None:
+    """They count as one, and the estimate says that the problem as written has another answer."""
+    J, theta = np.array([[1.0, 1.0], [1.0, 1.0 + 2.0**-52]]), np.array([2.0, 1.0])
+    result = project(J, theta)
+    assert result.rank == 1
+    assert np.linalg.norm(result.theta - theta) <= result.error_estimate * np.linalg.norm(result.theta)
+    assert project(J, theta, rank_tolerance=1e-15).error_estimate <= 1e-14
+    for same in (J[:1].repeat(2, axis=0), np.array([[1.0, 2.0], [3.0, -1.0], [11.0, 1.0]])):
+        assert project(same, theta).ambiguity == 0.0  # dependent as written: duplicates, and 2 r1 + 3 r2
+
+
+def test_the_estimate_is_no_excuse(rng: np.random.Generator) -> None:
+    """Where nothing is hard it stays within a factor of a thousand of the true error (30 in the median)."""
+    ratios = []
+    for _ in range(20):
+        J, theta = rng.integers(-9, 10, (6, 40)).astype(float), rng.standard_normal(40)
+        weights = rng.integers(1, 9, 40).astype(float)
+        result = project(J, theta, weights=weights)
+        off = [float(a - Fraction(b)) for a, b in zip(exact(J, theta, weights=weights), result.theta, strict=True)]
+        ratios.append(result.error_estimate * np.linalg.norm(result.theta) / np.linalg.norm(off))
+    assert min(ratios) >= 1.0
+    assert np.median(ratios) <= 1e3
+
+
+def test_costless_coordinates_start_from_theta_star(rng: np.random.Generator) -> None:
+    """theta and drift tell one story there too: the shortest move from theta* that the rows ask for."""
+    J, theta, w = rng.standard_normal((3, 12)), rng.standard_normal(12), np.ones(12)
+    w[:2] = 0.0
+    result = project(J, theta, weights=w)
+    np.testing.assert_allclose(result.theta - theta, result.drift, atol=1e-13)
+    assert np.abs(J @ (result.theta - theta)).max() <= 1e-12
 
 
 @pytest.mark.parametrize("kind", ["tensor", "array", "list"])
