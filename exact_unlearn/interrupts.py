@@ -1,12 +1,14 @@
 """Ctrl-C, obeyed even where it gets lost.
 
-Python turns SIGINT into KeyboardInterrupt in the main thread, wherever that is at the moment.  There it can get lost: C
-code that calls back into Python may drop an exception, or replace it by another (a SystemError that a `Fraction`
-"returned a result with an exception set", an ImportError of an extension half loaded).  Whoever then goes on, or takes
-that error for a result, records what was never measured.  So the interrupt is remembered where it arrives:
+Python turns SIGINT into KeyboardInterrupt in the main thread, wherever that is at the moment.  There it can get lost:
+solvers put handlers of their own in its place while they work, and end as if at a limit; C code that calls back into
+Python drops an exception, or replaces it by another (a SystemError that a `Fraction` "returned a result with an
+exception set", an ImportError of an extension half loaded).  Whoever then goes on, or takes that for a result, records
+what was never measured.  So the interrupt is taken where nobody else can, and remembered:
 
-* `obeyed` remembers it, repeats it, and ends a process that does not listen;
-* `check` raises it again; it stands before everything that is written or told;
+* `obeyed` has a thread wait for it, remember it, raise it in the main thread, again and again, and end a process that
+  does not listen; SIGINT itself is blocked meanwhile, also in processes started from here: their parent ends them;
+* `check` raises it once more; it stands before everything that is written or told;
 * `reraise` stands where errors become results, and finds it along `__cause__` and `__context__`.
 
 Outside of `obeyed`, as in programs that use this package as a library, nothing is remembered, signals are left alone.
@@ -19,7 +21,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -31,6 +33,9 @@ AGAIN = (1.0, 2.0)
 
 PATIENCE = 5.0
 """Seconds after the last repetition until the process is ended without asking: it is in C code that never looks up."""
+
+WAKE: int = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGINT
+"""What raises the interrupt in the main thread: a signal that no library takes for itself, where there is one."""
 
 _arrived, _held = threading.Event(), threading.Event()
 
@@ -83,29 +88,53 @@ def obeyed() -> Iterator[None]:
     over = threading.Event()
 
     def arrive(number: int, frame: FrameType | None) -> None:
-        if not _arrived.is_set():
-            _arrived.set()
+        if number == signal.SIGINT and not _arrived.is_set():  # by way of a thread that is older than the watch
             # not threading.Thread, whose locks the interrupted code may hold
-            _thread.start_new_thread(_insist, (over,))
+            _thread.start_new_thread(_insist, (over, AGAIN))
+        _arrived.set()
         if not _held.is_set():
             raise KeyboardInterrupt
 
     _arrived.clear()
     signal.signal(signal.SIGINT, arrive)
+    before = signal.signal(WAKE, arrive)
+    watch = threading.Thread(target=_watch, args=(over,), daemon=True)
+    if WAKE != signal.SIGINT:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        watch.start()
     try:
         yield
     finally:
+        _held.set()  # nothing is raised from here on
         over.set()
+        if WAKE != signal.SIGINT:
+            if watch.is_alive():
+                signal.pthread_kill(watch.ident or 0, signal.SIGINT)
+                watch.join()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signal.signal(WAKE, before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _arrived.clear()
+        _held.clear()
 
 
-def _insist(over: threading.Event) -> None:
+def _watch(over: threading.Event) -> None:
+    """Wait for the first interrupt."""
+    signal.sigwait({signal.SIGINT})
+    if not over.is_set():
+        _arrived.set()
+        _insist(over, (0.0, *AGAIN))
+
+
+def _insist(over: threading.Event, waits: Sequence[float]) -> None:
     """Raise the interrupt again and again, and end the process in the end; files appear whole or not at all."""
-    for wait in AGAIN:
+    for wait in waits:
         if over.wait(wait):
             return
-        _thread.interrupt_main()
+        if WAKE == signal.SIGINT:
+            _thread.interrupt_main()
+        else:  # unlike that, this also ends a system call that the main thread waits in
+            signal.pthread_kill(threading.main_thread().ident or 0, WAKE)
     if over.wait(PATIENCE):
         return
     sys.stderr.write("exact-unlearn: interrupted\n")

@@ -85,12 +85,30 @@ def test_interrupts_are_found_along_the_whole_chain() -> None:
     interrupts.reraise(ValueError())
 
 
+def test_a_library_with_a_handler_of_its_own_gets_none(tmp_path: Path) -> None:
+    """As solvers do while they work, in C: theirs would end the solve, and Python would never hear of it."""
+    code = (
+        "import ctypes, os, signal\nfrom exact_unlearn import interrupts\n"
+        "libc = ctypes.CDLL(None)\n"
+        "theirs = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: print('lost'))\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with interrupts.obeyed():\n"
+        "  libc.signal(2, theirs)\n"
+        "  try: os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+        "  except KeyboardInterrupt: print('obeyed')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "obeyed\n"
+
+
 def test_one_that_is_held_arrives_afterwards() -> None:
     moved: list[int] = []
 
     def move() -> None:
         with interrupts.held():
             interrupt()
+            while not interrupts.pending():
+                threading.Event().wait(0.01)
             moved.extend(range(10_000))
 
     with interrupts.obeyed(), pytest.raises(KeyboardInterrupt):
@@ -120,10 +138,15 @@ def test_a_run_that_ends_well_after_losing_one_was_interrupted(
 
 
 @pytest.mark.parametrize(
-    "loop", ["while True:\n  try: signal.pause()\n  except BaseException: pass", "libc.sleep(60)"], ids=["python", "C"]
+    "loop",
+    [
+        "while True:\n  try: signal.pause()\n  except BaseException: pass",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {interrupts.WAKE})\nlibc.sleep(60)",
+    ],
+    ids=["python", "C"],
 )
 def test_a_process_that_does_not_listen_is_ended(loop: str) -> None:
-    """The first loop loses every interrupt, the second never returns to Python."""
+    """The first loop loses every interrupt, the second is in C and cannot be reached."""
     code = (
         "import ctypes, os, signal\nfrom exact_unlearn import interrupts\n"
         "interrupts.AGAIN, interrupts.PATIENCE = (.05, .05), .2\n"

@@ -401,7 +401,7 @@ RESULT = Result(
             "error-exponent",
             "Smooth activations: the exponent is $-2$.",
             exponent,
-            r"exponent, $\lambda$ from 99 to 999",
+            r"exponent, $1 + \lambda$ from $10^3$ to $10^5$",
             kind="ours",
             cases=(
                 "silu",

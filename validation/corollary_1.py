@@ -48,6 +48,31 @@ def _end_to_end(rng: Rng, case: Any) -> Measurement:
     )
 
 
+def _at_minimiser(rng: Rng, case: Any) -> Measurement:
+    """Proposition 1 at the solver's minimiser of Theorem 5, in floats: R stays, counted from the definition, exactly R
+    rows are left, R <= s, and these rows alone fit the retain data.
+    """
+    model, theta, data = taught_perceptron(rng, case, 3, 6, 3, 1)
+    x, y = data.retain
+    found = xu.solve(xu.surrogate_problem(model, theta, x, xu.ActiveNeurons(model))).theta
+    before, after = model.split(found), model.split(closed_form.proposition_1_prune(model, found))
+    counts = [
+        sum(1 for i in range(model.width) if parts["c"][:, i].any() and parts["A"][i].any())
+        for parts in (before, after)
+    ]
+    rows = int(after["A"].any(axis=1).sum())
+    phi, A = naive.activation(case), model.split(theta)["A"]
+    s = naive.rank(np.array([[phi(naive.dot(a, row)) for a in A] for row in x], dtype=object))
+    fitted = _narrow_outputs(phi, after["c"], after["A"], x.astype(float), np.zeros(1)).astype(float)
+    return worst_of(
+        [
+            equal([counts[0], counts[0]], [counts[1], rows], shown=(counts[0], rows)),
+            at_most(s, rows),
+            close(y.astype(float), fitted, 1e-9, shown=(counts[0], rows)),
+        ]
+    )
+
+
 def _every_activation(rng: Rng, case: Any) -> Measurement:
     """The same in floats; neurons with a_i = 0 are a bias, so rows and bias together make the function."""
     model = xu.Perceptron(3, 20, case)
@@ -119,6 +144,16 @@ RESULT = Result(
             "non-zero rows (at most)",
             cases=tuple((name, 1) for name in RATIONAL),
             quick=16,
+            assumptions=("$A$ does not move",),
+        ),
+        Claim(
+            "minimiser",
+            r"At the solver's minimiser: $R(\tilde\theta) = R(\hat\theta) \le s$, and exactly $R$ rows are left.",
+            _at_minimiser,
+            r"active neurons of $\tilde\theta$, rows of $\hat A$",
+            cases=RATIONAL,
+            quick=1,
+            full=20,
             assumptions=("$A$ does not move",),
         ),
         Claim(

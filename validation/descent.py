@@ -6,6 +6,7 @@ the point feasible and reports its |theta|_2^2.  It knows nothing of the closed 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,25 @@ from scipy.optimize import minimize
 import exact_unlearn as xu
 
 Array = np.ndarray[Any, Any]
+SPARE = 20
+"""Runs that may fail to become feasible."""
+
 PENALTIES = (1e3, 1e5)
 """A small first weight lets deep networks shrink to 0, where their gradient vanishes, before they fit anything."""
 
 
 def shortest_found(network: xu.LinearNetwork, x: Array, y: Array, rng: np.random.Generator, starts: int) -> float:
-    """The least |theta|_2^2 of `starts` runs, each from another random point and scale; inf if none becomes
-    feasible.
+    """The least |theta|_2^2 of `starts` runs that became feasible, each from another random point and scale.
+
+    Raises SolverError if too many runs lose the rank for it: what never fits says nothing about the least length.
     """
-    return min(feasible_length(network, trajectory(network, x, y, rng)[-1], x, y) for _ in range(starts))
+    lengths: list[float] = []
+    for _ in range(starts + SPARE):
+        length = feasible_length(network, trajectory(network, x, y, rng)[-1], x, y)
+        lengths += [length] if math.isfinite(length) else []
+        if len(lengths) == starts:
+            return min(lengths)
+    raise xu.SolverError(f"only {len(lengths)} of {starts + SPARE} runs of descent became feasible")
 
 
 def trajectory(network: xu.LinearNetwork, x: Array, y: Array, rng: np.random.Generator) -> Array:

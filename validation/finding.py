@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -244,6 +244,25 @@ def at_least(
     size = max(abs(bound), abs(measured))
     deviation = max(as_float(shortfall / size), 5e-324) if shortfall else 0.0
     return Measurement(as_float(bound), as_float(measured), deviation, proof, tolerance, series)
+
+
+def below(bound: Number, measured: Number, margin: float = 0.0, proof: str = "exact", **series: float) -> Measurement:
+    """A measurement of measured < bound, by more than `margin`, relatively: what happens when an assumption is missing,
+    where the statement says to which side.
+
+    The deviation is 0 if so, and says how much is missing if not.
+    """
+    shortfall, size = bound - measured, max(abs(bound), abs(measured))
+    gap = as_float(shortfall / size) if shortfall > 0 else 0.0
+    gap = max(gap, 5e-324) if shortfall > 0 else gap
+    missing = 0.0 if gap > margin else 1.0 - gap / margin if margin else 1.0
+    return Measurement(as_float(bound), as_float(measured), missing, proof, 0.0, series)
+
+
+def above(bound: Number, measured: Number, margin: float = 0.0, proof: str = "exact", **series: float) -> Measurement:
+    """A measurement of measured > bound, by more than `margin`, relatively."""
+    mirrored = below(-bound, -measured, margin, proof, **series)
+    return replace(mirrored, predicted=as_float(bound), measured=as_float(measured))
 
 
 def negligible(value: float, scale: float, tolerance: float, proof: str = "none", **series: float) -> Measurement:

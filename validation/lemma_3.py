@@ -11,7 +11,7 @@ import exact_unlearn as xu
 from exact_unlearn import closed_form
 
 from . import naive
-from .finding import Claim, Measurement, Result, at_least, close, differ, equal, worst_of
+from .finding import Claim, Measurement, Result, at_least, below, close, equal, worst_of
 from .instances import Rng, float_data, fractions, integers, rational_data
 from .proofs import optimum, prove
 
@@ -77,7 +77,7 @@ def _other_norm(rng: Rng, case: Any) -> Measurement:
         X[i, 2 * i : 2 * i + 2] = fractions(rng.permutation([1, 2, 3])[:2] * rng.choice([-1, 1], size=2))
     truth = naive.min_norm(X, y, 2 * n)
     certificate = prove(xu.exact_problem(xu.LinearModel(2 * n), truth * 0, X, y, xu.L1()))
-    return differ(sum(abs(truth)), certificate.upper, proof=certificate.proof)
+    return below(sum(abs(truth)), certificate.upper, proof=certificate.proof)
 
 
 def _inconsistent(rng: Rng, case: Any) -> Measurement:

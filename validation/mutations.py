@@ -6,8 +6,8 @@ missing row) while the claims of its result run on a few instances.  At least on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -31,17 +31,19 @@ from . import (
     lemma_6,
     proposition_1,
     proposition_2,
+    section_4_3,
+    section_5_1,
     theorem_1,
     theorem_2,
     theorem_3,
     theorem_4,
     theorem_5,
 )
+from .falsehood import Breaker, broken
+from .falsehoods import FALSEHOODS
 from .finding import Claim, Measurement, Result, equal
 from .instances import Rng
 from .runner import BATCH, Cell, measure_cell
-
-Breaker = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,9 @@ class Mutant:
     broken: Breaker
 
 
-@contextmanager
-def applied(mutant: Mutant) -> Iterator[None]:
+def applied(mutant: Mutant) -> AbstractContextManager[None]:
     """The mutant in place; whatever happens, the original returns."""
-    is_dict = isinstance(mutant.owner, dict)
-    original = mutant.owner[mutant.name] if is_dict else getattr(mutant.owner, mutant.name)
-    put = mutant.owner.__setitem__ if is_dict else lambda name, value: setattr(mutant.owner, name, value)
-    put(mutant.name, mutant.broken(original))
-    try:
-        yield
-    finally:
-        put(mutant.name, original)
+    return broken(mutant.owner, mutant.name, mutant.broken)
 
 
 def noticed_by(mutant: Mutant, instances: int = 2) -> str | None:
@@ -241,6 +235,11 @@ def _not_kernel(f: Any) -> Any:
     return basis
 
 
+def _heavier(f: Any) -> Any:
+    """Ridge regression with lam doubled."""
+    return lambda x, y, lam: f(x, y, 2 * lam)
+
+
 def _forgets_first_layer(f: Any) -> Any:
     """J of a network whose block A_1 is taken at half its size."""
 
@@ -385,6 +384,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "lemma_6_sparse_drift",
         _without_last_vector_first,
     ),
+    Mutant(
+        section_4_3.RESULT,
+        "hinges at the samples where lines meet between them",
+        section_4_3,
+        "interpolant",
+        lambda f: lambda x, y: [(c, a, Fraction(round(b))) for c, a, b in f(x, y)],
+    ),
+    Mutant(section_5_1.RESULT, "ridge of twice the weight", section_5_1, "ridge", _heavier),
+    Mutant(
+        section_5_1.RESULT,
+        "Newton step that forgets the weight in the gradient",
+        section_5_1,
+        "newton_removal",
+        lambda f: lambda theta, x, y, lam: f(theta, x, y, lam) * (1 + lam),
+    ),
     Mutant(lemma_6.RESULT, "sparse drift of half the size", closed_form, "lemma_6_sparse_drift", _scaled(0.5)),
     Mutant(proposition_2.RESULT, "gradient ascent", proposition_2, "descend", _ascends),
     Mutant(proposition_2.RESULT, "a start outside the row space", proposition_2, "descend", _starts_elsewhere),
@@ -415,17 +429,22 @@ def _noticed(rng: Rng, case: Any) -> Measurement:
     return equal(1, int(noticed_by(MUTANTS[case]) is not None))
 
 
+def _contradicted(rng: Rng, case: Any) -> Measurement:
+    return equal(1, int(FALSEHOODS[case].contradicted()))
+
+
 RESULT = Result(
     name="Self-check",
-    title="Would a wrong formula be noticed?",
+    title="Would a wrong formula be noticed, or a false statement?",
     statement=(
         "A verification that would also pass for a false claim is worthless. So every formula is broken on "
         "purpose, one at a time, and the claims of its result are measured again: at least one of them must be "
-        "contradicted."
+        "contradicted. And every claim is made to say something false: it must be contradicted itself."
     ),
     tried=(
-        "One broken formula per line of the table below: forgotten factors, wrong exponents, signs, derivatives, "
-        "projections and missing samples."
+        "One broken formula, or one false statement, per line of the table below: forgotten factors, wrong exponents, "
+        "signs, derivatives, projections and missing samples; bounds tightened by 1, assumptions dropped, conclusions "
+        "denied."
     ),
     claims=(
         Claim(
@@ -435,6 +454,16 @@ RESULT = Result(
             "noticed (1 = yes)",
             kind="ours",
             cases=tuple(range(len(MUTANTS))),
+            quick=1,
+            full=1,
+        ),
+        Claim(
+            "statements",
+            "Every claim, made false, is contradicted.",
+            _contradicted,
+            "contradicted (1 = yes)",
+            kind="ours",
+            cases=tuple(range(len(FALSEHOODS))),
             quick=1,
             full=1,
         ),

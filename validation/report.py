@@ -17,6 +17,7 @@ import exact_unlearn
 from exact_unlearn.mathml import MathError, to_mathml
 from exact_unlearn.report import number, small, write_text
 
+from .falsehoods import FALSEHOODS
 from .finding import KINDS, PROOFS, VERDICTS, Finding, Result, slug
 from .mutations import MUTANTS
 from .mutations import RESULT as SELF_CHECK
@@ -355,9 +356,15 @@ def _notes(finding: Finding) -> list[str]:
     return notes
 
 
+def _broken() -> list[tuple[str, str, str]]:
+    """(result, claim, what is wrong) of all that is broken on purpose."""
+    formulas_ = [(mutant.result.name, "", mutant.what) for mutant in MUTANTS]
+    return formulas_ + [(one.result.name, one.claim, one.says) for one in FALSEHOODS]
+
+
 def _html_mutants() -> str:
-    rows = "".join(f"<tr><td>{html.escape(m.result.name)}</td><td>{html.escape(m.what)}</td></tr>" for m in MUTANTS)
-    head = "<tr><th>Result</th><th>Broken on purpose</th></tr>"
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(word)}</td>' for word in row)}</tr>" for row in _broken())
+    head = "<tr><th>Result</th><th>Claim</th><th>Broken on purpose, or said instead</th></tr>"
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
@@ -432,6 +439,6 @@ def _markdown_section(report: Report, result: Result, figures: str) -> list[str]
         ]
         lines.append("| " + " | ".join(cells) + " |")
     if result is SELF_CHECK:
-        lines += ["", "| Result | Broken on purpose |", "|---|---|"]
-        lines += [f"| {m.result.name} | {_markdown(m.what, cell=True)} |" for m in MUTANTS]
+        lines += ["", "| Result | Claim | Broken on purpose, or said instead |", "|---|---|---|"]
+        lines += [f"| {result_} | {claim} | {_markdown(what, cell=True)} |" for result_, claim, what in _broken()]
     return lines

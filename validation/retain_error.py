@@ -21,6 +21,9 @@ from .finding import Measurement, close, equal, worst_of
 from .instances import Rng, taught_perceptron
 from .lemma_1 import instance as network_instance
 
+EXPONENT = 1e-3
+"""Allowed in a measured exponent, relatively: rounding of errors near 1e-10."""
+
 
 def interpolation_series(model: Any, theta: Any, x: Any, order: int) -> list[Any]:
     """Coefficients of f(theta* + s D_0, x) in s, where D_0 = -P_perp theta* is the drift for lam = 0; then s =
@@ -59,18 +62,19 @@ def _nonlinear(rng: Rng, kind: Any) -> tuple[Any, Any, Any]:
 
 
 def exponent(rng: Rng, case: Any) -> Measurement:
-    """Every smooth activation, floats: the exponent of the error between lam = 999 and 9999 is -2, up to a term of
-    size 1/lam.
+    """Every smooth activation, floats: the exponent of the error of one sample between s = 1/(1+lam) and s/10 is
+    -2 + a s + O(s^2); from two neighbouring decades, the term a s is eliminated.
     """
     model = xu.Perceptron(3, 8, case)
     theta, x = rng.standard_normal(model.n_parameters), rng.standard_normal((4, 3))
     J, before = model.jacobian(theta, x), model.predict(theta, x)
     errors = []
-    for lam in (9.0, 99.0, 999.0):
-        moved = theta + closed_form.appendix_e_drift(J, theta, lam)
-        errors.append(float(np.abs(model.predict(moved, x) - before).max()))
-    slope = math.log10(errors[2] / errors[1])
-    return close(-2.0, slope, 0.03, error=errors[0])
+    for s in (1e-1, 1e-3, 1e-4, 1e-5):
+        moved = theta + closed_form.appendix_e_drift(J, theta, 1 / s - 1)
+        errors.append(np.abs(model.predict(moved, x) - before)[:, 0])
+    i = int(np.argmax(errors[1]))
+    first, second = (math.log10(errors[k + 1][i] / errors[k][i]) for k in (1, 2))
+    return close(-2.0, second + (second - first) / 9, EXPONENT, error=float(errors[0].max()))
 
 
 def depth(rng: Rng, case: Any) -> Measurement:

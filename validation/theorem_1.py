@@ -14,7 +14,7 @@ from exact_unlearn import closed_form
 
 from . import naive
 from .appendix_e import model_instance, outputs_of
-from .finding import Claim, Measurement, Result, at_least, differ, equal, negligible, worst_of
+from .finding import Claim, Measurement, Result, above, at_least, close, differ, equal, negligible, worst_of
 from .instances import Rng, integers, positive_semidefinite, rational_vector
 from .lemma_1 import instance as network_instance
 from .proofs import optimum, prove
@@ -202,7 +202,7 @@ def _distance_linear(rng: Rng, case: Any) -> Measurement:
     distance = naive.square_norm(theta - exact)
     return worst_of(
         [
-            differ(0, distance),
+            above(0, distance),
             equal(naive.square_norm(theta) - naive.square_norm(exact), distance, shown=(0, distance)),
             certified,
         ]
@@ -248,15 +248,60 @@ def _not_interpolating(rng: Rng, case: Any) -> Measurement:
 
 def _other_loss(rng: Rng, case: Any) -> Measurement:
     """A loss that is not least at f = y moves an interpolating theta*."""
-    while True:
+    model, theta, (x, y), _ = _samples(rng, "linear")
+    while not any(theta) or not any(y.dot(x)):
         model, theta, (x, y), _ = _samples(rng, "linear")
-        if any(x.sum(axis=0)):
+    if case == "shifted":  # (f - y - 1)^2 / 2 has the slope -1 at f = y
+        g = loss_gradient(model, theta, x, y, lambda r: _squared(r - 1))
+        size = naive.square_norm(g)
+        return worst_of([above(0, size), equal(-x.sum(axis=0), g, shown=(0, size))])
+    # log(1 + exp(-y f)) falls for ever; at f = y its slope is -y / (1 + exp(y^2)), and theta* is where f = y
+    size = max(abs(value) for value in y)
+    theta, y = theta / size, y / size  # larger outputs have slopes below rounding
+    labels, inputs = y.astype(float), x.astype(float)
+
+    def total(t: Any) -> Any:
+        return np.array([np.sum(np.log1p(np.exp(-labels * inputs.dot(t))))])
+
+    g = naive.complex_step(total, theta.astype(float))[0]
+    predicted = (-labels / (1 + np.exp(labels**2))).dot(inputs)
+    size = float(g @ g)
+    return worst_of([above(0.0, size, proof="none"), close(predicted, g, 1e-11, shown=(0.0, size))])
+
+
+def _zero_one(rng: Rng, case: Any) -> Measurement:
+    """The 0-1 loss 1[f y <= 0] of a classifier with labels y = f(theta*, x) != 0 is constant near theta*: difference
+    quotients along every coordinate, both ways, are 0, exactly, once the step is small; so the method returns theta* +
+    noise.  (A step as large as the parameters does change it, for some model.)
+    """
+    while True:
+        model, theta, (x, y), (x_f, y_f) = _samples(rng, case)
+        if y.all() and y_f.all():
             break
-    if case == "shifted":  # (f - y - 1)^2 / 2
-        return differ(0, naive.square_norm(loss_gradient(model, theta, x, y, lambda r: _squared(r - 1))))
-    # logistic loss log(1 + exp(-f)) with label 1 at f = 1: derivative -1/(1 + e) for every sample
-    g = x.sum(axis=0).astype(float) * (-1 / (1 + math.e))
-    return differ(0.0, float(g @ g), margin=1e-6, proof="none")
+
+    def errors(inputs: Any, labels: Any, t: Any) -> int:
+        f = np.asarray(outputs_of(model, inputs)(t), dtype=object).reshape(-1)
+        return sum(1 for value, label in zip(f, labels, strict=True) if value * label <= 0)
+
+    step, gradients = Fraction(1, 2**30), []
+    for inputs, labels in ((x, y), (x_f, y_f)):
+        at = errors(inputs, labels, theta)
+        quotients = []
+        for j in range(theta.size):
+            unit = np.array([Fraction(int(i == j)) for i in range(theta.size)], dtype=object)
+            both = [(errors(inputs, labels, theta + s * step * unit) - at) / (s * step) for s in (1, -1)]
+            quotients.append(max(both, key=abs))
+        gradients.append(np.array([*quotients, None], dtype=object)[:-1])
+    noise = rational_vector(rng, theta.size)
+    P = [positive_semidefinite(rng, theta.size) for _ in range(2)]
+    out = update(theta, gradients[0], gradients[1], P[0], P[1], noise)
+    return worst_of(
+        [
+            equal(theta + noise, out, shown=(naive.square_norm(noise), naive.square_norm(out - theta))),
+            equal(0, errors(x, y, theta) + errors(x_f, y_f, theta)),
+            above(0, errors(x, y, -theta) + errors(x, y, 0 * theta)),
+        ]
+    )
 
 
 def _absolute(rng: Rng, case: Any) -> Measurement:
@@ -317,6 +362,19 @@ RESULT = Result(
                 r"$\theta^*$ interpolates $\mathcal{D}$",
                 "the loss is least at $f = y$",
             ),
+        ),
+        Claim(
+            "zero-one",
+            (
+                "The 0-1 loss of a classifier: its difference quotients at $\\theta^*$ are 0 in every direction, and "
+                r"the method returns $\theta^* + \xi$."
+            ),
+            _zero_one,
+            "squared length of the step (noise, method)",
+            cases=MODELS,
+            quick=2,
+            full=40,
+            assumptions=(r"$\theta^*$ classifies $\mathcal{D}$ without an output 0",),
         ),
         Claim(
             "any-model",

@@ -11,7 +11,7 @@ import exact_unlearn as xu
 from exact_unlearn import closed_form
 
 from . import naive
-from .finding import Claim, Measurement, Result, close, differ, equal, worst_of
+from .finding import Claim, Measurement, Result, above, below, close, differ, equal, negligible, worst_of
 from .instances import Rng, float_data, fractions, integers, interpolating, network_widths, rescaled
 from .lemma_1 import DEPTHS, instance
 from .proofs import prove, root_optimum
@@ -87,7 +87,46 @@ def _uniqueness(rng: Rng, case: Any) -> Measurement:
     theta = interpolating(network, data, rng)
     solution = xu.solve(_surrogate(network, theta, data.retain[0]))
     truth = naive.rank(network.first_layer_factor(theta)) == (widths[1] if len(widths) > 2 else widths[-1])
-    return equal(int(truth), int(bool(solution.unique)))
+    said = -1 if solution.unique is None else int(solution.unique)  # to say nothing is to be wrong
+    return equal(int(truth), said)
+
+
+def _solver_point(rng: Rng, case: Any) -> Measurement:
+    """At the solver's minimiser: every entry outside A_1 is what it was, bit for bit, and the first-order change of the
+    retain outputs is rounding, compared with |J| |D|.
+    """
+    depth, l = case
+    network = xu.LinearNetwork(network_widths(rng, depth, 7, l))
+    data = float_data(rng, 7, 3, 2, l)
+    theta = rescaled(network, interpolating(network, data, rng), rng)
+    x = data.retain[0]
+    found = xu.solve(_surrogate(network, theta, x)).theta
+    outside = np.ones(theta.size, dtype=bool)
+    outside[network.blocks[network.first_block]] = False
+    moved = int(np.count_nonzero(found[outside] != theta[outside]))
+    J = naive.complex_step(lambda t: naive.linear_network(network.widths, t, x), theta).reshape(-1, theta.size)
+    scale = float((np.abs(J) @ np.abs(found - theta)).max())
+    still = negligible(float(np.abs(J @ (found - theta)).max()), scale, 1e-11)
+    inside = above(0.0, float(np.linalg.norm(found - theta)), proof="none")
+    return worst_of([still, equal(0, moved, shown=(0, moved)), inside])
+
+
+def _pipeline(rng: Rng, case: Any) -> Measurement:
+    """Theorem 3, then Theorem 4: the predictor that the solver's minimiser has, spread over the layers, fits the retain
+    data and has the length L rho^(2/L) of the shortest network, rho from labels alone; it is shorter than theta*.
+    """
+    network = xu.LinearNetwork(network_widths(rng, case, 7))
+    data = float_data(rng, 7, 3, 2)
+    theta = rescaled(network, interpolating(network, data, rng), rng)
+    x, y = data.retain
+    found = xu.solve(_surrogate(network, theta, x)).theta
+    predictor = naive.linear_network(network.widths, found, np.eye(7))
+    shortest = closed_form.theorem_4_parameters(network, predictor, rng)
+    rho_square = float(naive.square_norm(naive.min_norm_matrix(x, y)))
+    length = case * rho_square ** (1 / case)
+    value = close(length, float(shortest @ shortest), 1e-7)
+    fitted = close(y, naive.linear_network(network.widths, shortest, x), 1e-7, shown=(value.predicted, value.measured))
+    return worst_of([value, fitted, below(float(theta @ theta), float(shortest @ shortest), proof="none")])
 
 
 def _nothing_retained(rng: Rng, case: Any) -> Measurement:
@@ -131,7 +170,7 @@ def _all_layers(rng: Rng, case: Any) -> Measurement:
     change = naive.taylor(lambda t: naive.linear_network(network.widths, t, x), theta, drift, 1)[1]
     everywhere = naive.linear_network(network.widths, theta + drift, fractions(np.eye(network.n_inputs)))
     rho, zero = naive.square_norm(naive.min_norm_matrix(x, y)), naive.square_norm(everywhere)
-    return worst_of([differ(rho, zero), equal([0, *(0 * change[:, 0])], [zero, *change[:, 0]], shown=(rho, zero))])
+    return worst_of([below(rho, zero), equal([0, *(0 * change[:, 0])], [zero, *change[:, 0]], shown=(rho, zero))])
 
 
 def _not_interpolating(rng: Rng, case: Any) -> Measurement:
@@ -193,6 +232,29 @@ RESULT = Result(
             _predictor,
             "largest entry of $w$",
             cases=tuple((d, 1) for d in DEPTHS),
+            quick=2,
+            full=30,
+            assumptions=INTERPOLATES,
+        ),
+        Claim(
+            "solver-point",
+            r"At the solver's minimiser nothing but $A_1$ has moved, bit for bit, and $J\Delta = 0$.",
+            _solver_point,
+            r"largest entry of $J\Delta$",
+            cases=(*((d, 1) for d in DEPTHS), (3, 2)),
+            quick=2,
+            full=30,
+            assumptions=INTERPOLATES,
+        ),
+        Claim(
+            "pipeline",
+            (
+                r"Theorem 3, then Theorem 4: the predictor of the solver's minimiser, spread over the layers, is the "
+                r"shortest network that fits: $\|\theta\|_2^2 = L\|w_r\|_2^{2/L}$."
+            ),
+            _pipeline,
+            r"$\|\theta\|_2^2$",
+            cases=DEPTHS,
             quick=2,
             full=30,
             assumptions=INTERPOLATES,

@@ -12,7 +12,7 @@ from exact_unlearn import closed_form
 
 from . import naive
 from .descent import shortest_found
-from .finding import Claim, Measurement, Result, at_least, close, differ, equal, worst_of
+from .finding import Claim, Measurement, Result, above, at_least, close, differ, equal, worst_of
 from .instances import Rng, fractions, integers, network_widths, unit_vector
 
 DEPTHS = (1, 2, 3, 4, 5, 6)
@@ -195,9 +195,7 @@ def _other_predictor(rng: Rng, case: Any) -> Measurement:
     while not any(z):
         z = basis.dot(integers(rng, basis.shape[1]))
     least, larger = naive.square_norm(w), naive.square_norm(w + z)
-    return worst_of(
-        [differ(least, larger), at_least(least, larger), equal(X.dot(w), X.dot(w + z), shown=(least, larger))]
-    )
+    return worst_of([above(least, larger), equal(X.dot(w), X.dot(w + z), shown=(least, larger))])
 
 
 def _not_unit(rng: Rng, case: Any) -> Measurement:
@@ -243,7 +241,7 @@ def _nuclear(rng: Rng, case: Any) -> Measurement:
     shown = float(wrong) ** 0.5, float(bound)
     return worst_of(
         [
-            Measurement(*shown, differ(wrong, bound**2).deviation, "exact"),
+            Measurement(*shown, above(wrong, bound**2).deviation, "exact"),
             Measurement(*shown, identity.deviation, "exact"),
             equal(2 * sum(s), bound, shown=(2 * sum(s), bound)),
         ]

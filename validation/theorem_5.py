@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import exact_unlearn as xu
 from exact_unlearn import closed_form
 
 from . import naive
-from .finding import Claim, Measurement, Result, at_most, close, differ, equal, worst_of
+from .finding import Claim, Measurement, Result, at_least, at_most, close, differ, equal, worst_of
 from .instances import Data, Rng, fractions, integers, planted_perceptron, taught_perceptron
 from .lemma_2 import dead_drift, features, outputs
 from .proofs import prove
@@ -65,6 +66,20 @@ def _planted(rng: Rng, case: Any) -> Measurement:
         model, theta, data = planted_perceptron(rng, name, 3, 7, k, 4)
     count, proved = _optimum(model, theta, data)
     return worst_of([at_most(k, count), proved])
+
+
+def _smooth(rng: Rng, case: Any) -> Measurement:
+    """Every activation, features in floats taken literally: the certified optimum is at most s, the rank over the
+    rationals, and trying every support finds the same.
+    """
+    model = xu.Perceptron(3, 6, case)
+    theta, x = rng.standard_normal(model.n_parameters), rng.standard_normal((3, 3))
+    phi = fractions(model.features(theta, x))
+    truth = naive.smallest_support(phi, phi.dot(fractions(model.split(theta)["c"][0])).tolist())
+    certificate = prove(xu.surrogate_problem(model, theta, x, xu.ActiveNeurons(model)))
+    proved = equal([truth, truth], [certificate.lower, certificate.upper], shown=(truth, certificate.upper))
+    bound = at_most(naive.rank(phi), certificate.upper)
+    return replace(worst_of([bound, proved]), proof=certificate.proof)
 
 
 def _vertex(rng: Rng, case: Any) -> Measurement:
@@ -168,7 +183,7 @@ def _fewer(rng: Rng, case: Any) -> Measurement:
     while naive.rank(phi) < 3:
         model, theta, data = taught_perceptron(rng, case, 3, 7, 3, 0)
         phi = features(model, theta, data.x)
-    return differ(2, naive.smallest_support(phi, integers(rng, 3, high=10**9).tolist()))
+    return at_least(3, naive.smallest_support(phi, integers(rng, 3, high=10**9).tolist()))
 
 
 RESULT = Result(
@@ -206,6 +221,16 @@ RESULT = Result(
             cases=(("relu", 6, 3), ("square", 6, 3), ("leaky_relu", 7, 2), ("relu", 8, 4)),
             quick=1,
             full=25,
+            assumptions=("$A$ does not move",),
+        ),
+        Claim(
+            "optimum-smooth",
+            "The same for every activation, smooth ones included, on features in floats taken literally.",
+            _smooth,
+            "active neurons (at most, needed)",
+            cases=naive.ACTIVATIONS,
+            quick=1,
+            full=10,
             assumptions=("$A$ does not move",),
         ),
         Claim(
@@ -303,7 +328,7 @@ RESULT = Result(
             "fewer",
             "For labels in general position $s - 1$ neurons are not enough.",
             _fewer,
-            "neurons",
+            "neurons (at least, needed)",
             kind="assumption",
             cases=(
                 "relu",

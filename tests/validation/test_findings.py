@@ -48,6 +48,18 @@ def test_a_failing_conclusion_must_really_differ() -> None:
     assert differ(1.0, 1.1, margin=1e-6).holds
 
 
+def test_one_sided_statements_have_one_side() -> None:
+    assert finding.below(2, 1).holds
+    assert not finding.below(1, 1).holds
+    assert not finding.below(1, 2).holds, "on the other side"
+    assert finding.above(1, 1 + TINY).holds
+    assert not finding.above(1, 1 - TINY).holds
+    assert not finding.above(1.0, 1.0 + 1e-9, margin=1e-6).holds
+    assert not finding.above(1.0, math.nan).holds
+    shown = finding.above(1, 3)
+    assert (shown.predicted, shown.measured) == (1.0, 3.0)
+
+
 def test_rounding_is_told_from_substance() -> None:
     assert finding.negligible(1e-14, 1.0, 1e-12).holds
     assert not finding.negligible(1e-3, 1.0, 1e-12).holds
@@ -237,6 +249,7 @@ def test_all_fourteen_results_are_there() -> None:
     names = [result.name for result in registry.RESULTS]
     paper = [f"Theorem {i}" for i in range(1, 6)] + [f"Lemma {i}" for i in range(1, 7)]
     paper += ["Proposition 1", "Proposition 2", "Corollary 1", "D.4.1", "Appendix C", "Appendix E"]
+    paper += ["Section 4.3", "Section 5.1"]
     assert set(names) == {*paper, "Beyond the paper", "Self-check"}
     assert len(set(names)) == len(names)
 
