@@ -230,9 +230,9 @@ RESULT = Result(
     statement=(
         r"Theorem 5 keeps $A$ and needs at most $s \le n_r$ neurons. With $A$ free, one input and a bias, a relu "
         "network that fits needs a kink of its own for every change of sign among the second differences of the "
-        r"labels: some sets need $n_r - 2$ neurons, as Section 4.3 says. Ours: the least number of kinks is $K = \sum\lceil "
-        r"r/2\rceil$ over the runs of $r$ second differences of one sign, and the least width lies between $K$ and "
-        "$K + 2$."
+        r"labels: some sets need $n_r - 2$ neurons, as Section 4.3 says. Ours: the least number of kinks is "
+        r"$K = \sum\lceil r/2\rceil$ over the runs of $r$ second differences of one sign, and the least width lies "
+        "between $K$ and $K + 2$."
     ),
     tried=(
         "Integer samples in rational arithmetic: a network that is written down; the narrowest one that an integer "
