@@ -24,11 +24,7 @@ def range_basis(columns: Array) -> Array:
 
 def robust_inverse(M: Array) -> Array:
     """M^-1 of an equilibrated M, or its pseudo-inverse where coordinates that nothing penalises leave it singular."""
-    left, right = np.ones(M.shape[0]), np.ones(M.shape[1])
-    for _ in range(EQUILIBRATIONS):  # powers of two, so that nothing is rounded
-        scaled = np.abs(left[:, None] * M * right)
-        left = left * _root_of_power(np.max(scaled, axis=1, initial=0.0))
-        right = right * _root_of_power(np.max(scaled, axis=0, initial=0.0))
+    left, right = _equilibrating(M)
     scaled = left[:, None] * M * right
     try:
         inverse = np.linalg.inv(scaled)
@@ -37,6 +33,23 @@ def robust_inverse(M: Array) -> Array:
     except np.linalg.LinAlgError:
         inverse = np.linalg.pinv(scaled, rcond=1 / WELL)
     return np.asarray(right[:, None] * inverse * left)
+
+
+def pseudo_inverse(M: Array) -> Array:
+    """A generalised inverse of a consistent system, of any shape, decided on an equilibrated M."""
+    left, right = _equilibrating(M)
+    inverse = np.linalg.pinv(left[:, None] * M * right, rcond=1e-11)
+    return np.asarray(right[:, None] * inverse * left)
+
+
+def _equilibrating(M: Array) -> tuple[Array, Array]:
+    """Factors of rows and columns after which their largest entries are near 1."""
+    left, right = np.ones(M.shape[0]), np.ones(M.shape[1])
+    for _ in range(EQUILIBRATIONS):  # powers of two, so that nothing is rounded
+        scaled = np.abs(left[:, None] * M * right)
+        left = left * _root_of_power(np.max(scaled, axis=1, initial=0.0))
+        right = right * _root_of_power(np.max(scaled, axis=0, initial=0.0))
+    return left, right
 
 
 def _root_of_power(sizes: Array) -> Array:

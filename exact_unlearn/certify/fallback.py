@@ -4,10 +4,12 @@ checker finds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,11 @@ from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vecto
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
-from exact_unlearn.certify.nuclear import at_rest, float_solution
+from exact_unlearn.certify.nuclear_start import Start, at_rest, starts
 from exact_unlearn.certify.predictor import lift, lifted_terms
 from exact_unlearn.certify.repair import dyadic, into_box, into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
-from exact_unlearn.certify.terms import Drift, everywhere, seen
+from exact_unlearn.certify.terms import Drift, difference, everywhere, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -29,11 +31,13 @@ from exact_unlearn.solution import Solution
 
 @dataclass(frozen=True)
 class Candidate:
-    """A float point on the free coordinates, multipliers of all rows, and of the ball; perhaps g (d,) of the norm."""
+    """A float point on the free coordinates, multipliers of all rows, and of the ball (None: what fits the others);
+    perhaps g (d,) of the norm.
+    """
 
     x: Array
     nu: list[Fraction]
-    kappa: Fraction
+    kappa: Fraction | None
     g: Array | None = None
 
 
@@ -61,10 +65,11 @@ def candidates(
         g = g if g is not None and np.isfinite(g).all() else None
         x, multipliers = to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()]
         for own in (None,) if g is None else (g, None):
-            yield Candidate(x, multipliers, Fraction(0), own)
+            for kappa in (Fraction(0),) if drift.ball is None else (None, Fraction(0)):
+                yield Candidate(x, multipliers, kappa, own)
     name = problem.regularizer.name
     if name == "nuclear_norm":
-        yield from _of_matrix(problem, image, drift, kept)
+        yield from _of_matrix(problem, image, whitened, drift, kept)
     elif name == "predictor_norm":
         yield _of_predictor(problem, drift, kept)
     else:
@@ -72,14 +77,16 @@ def candidates(
         yield _of_program(image, whitened, program_of(image, terms, norms, drift))
 
 
-def _of_matrix(problem: UnlearningProblem, image: Image, drift: Drift, kept: list[int] | None) -> Iterator[Candidate]:
-    """An interior-point solution if there is one, and theta* itself."""
-    starts = [at_rest(problem)]
-    with suppress(FaceError):
-        starts.append(float_solution(problem, image, drift, None))
-    for start in starts:
-        nu = start.nu if kept is None else start.nu[kept]
-        yield Candidate(start.theta[image.free], [Fraction(float(v)) for v in nu], Fraction(0), start.g)
+def _of_matrix(
+    problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, kept: list[int] | None
+) -> Iterator[Candidate]:
+    """theta* itself, and interior-point solutions if there are any."""
+    finders: list[Start] = [partial(at_rest, problem), *starts(problem, image, whitened, drift, kept)]
+    for find in finders:
+        with suppress(FaceError):
+            start = find()
+            nu = start.nu if kept is None else start.nu[kept]
+            yield Candidate(start.theta[image.free], [Fraction(float(v)) for v in nu], None, start.g)
 
 
 def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | None) -> Candidate:
@@ -115,12 +122,15 @@ def repaired(
     x = make_feasible(image, whitened, point, np.asarray(freedom))
     x = into_region(x, image.theta_free, drift, not any(problem.rhs))
     theta = everywhere(image.theta, image.free, x)
-    kappa = max(candidate.kappa, Fraction(0)) if drift.ball is not None else Fraction(0)
+    kappa = Fraction(0)
+    if drift.ball is not None:
+        found = candidate.kappa
+        kappa = _ball_multiplier(problem, image, drift, candidate, x) if found is None else max(found, kappa)
     nu = _admissible(problem, image, drift, candidate.nu, kappa)
     dual: Tree = {"nu": vector({i: v for i, v in enumerate(nu) if v})}
     if kappa:
         dual["ball"] = rational_text(kappa)
-    g = _subgradient(problem, image, drift, nu, x, candidate.g)
+    g = _subgradient(problem, image, drift, nu, kappa, x, candidate.g)
     if g:
         dual["g"] = vector(g)
     primal = primal_tree(theta, image.theta, image.free)
@@ -173,12 +183,82 @@ def _pullback(image: Image, nu: list[Fraction]) -> Array:
     return Rationals(image.A.T.apply(current.nums), current.den).floats() if nu else np.zeros(image.free.size)
 
 
+def _ball_multiplier(
+    problem: UnlearningProblem, image: Image, drift: Drift, candidate: Candidate, x: Rationals
+) -> Fraction:
+    """kappa >= 0 for which z = g + (lam + kappa) D + mu sign(D) fits best.
+
+    With g at hand the lower bound is g.theta* + nu.b - rho |z - g| (its l1 part taken off), whatever D is: kappa =
+    |z - g| / rho - lam.  Otherwise the gradient of R at x says what z is worth, where R and the drift have one.
+    """
+    assert drift.ball is not None
+    z, lam, mu, rho = _pullback(image, candidate.nu), float(drift.lam), float(drift.mu), float(drift.ball)
+    theta = everywhere(image.theta, image.free, x)
+    D = difference(theta, image.theta).floats()[image.free]
+    if candidate.g is not None:
+        force = z - candidate.g[image.free]
+        force = np.sign(force) * np.maximum(np.abs(force) - mu, 0.0)
+        return Fraction(max(float(np.linalg.norm(force / rho)) - lam, 0.0))
+    g, smooth = _gradient(problem, theta)
+    if not smooth.any():  # but g.theta = R(theta) for every subgradient of a norm
+        x_free = theta.floats()[image.free]
+        excess = float((z - lam * D - mu * np.sign(D)) @ x_free) - float(problem.regularizer.value(theta.floats()))
+        kappa = excess / (float(D @ x_free) or math.inf)
+        return Fraction(kappa) if 0 < kappa < math.inf else Fraction(0)
+    moves = smooth[image.free] & (D != 0)
+    if drift.box is not None:
+        moves &= np.abs(D) < float(drift.box) * (1 - 1e-9)
+    size = float(np.max(np.abs(D), initial=0.0)) or 1.0
+    unit = D[moves] / size
+    rest = z[moves] - g[image.free][moves] - lam * D[moves] - mu * np.sign(D[moves])
+    kappa = float(rest @ unit) / (float(unit @ unit) or 1.0) / size
+    return Fraction(kappa) if 0 < kappa < math.inf else Fraction(0)
+
+
+def _gradient(problem: UnlearningProblem, theta: Rationals) -> tuple[Array, Array]:
+    """The gradient of R at theta (d,), and on which coordinates there is one."""
+    regularizer: Any = problem.regularizer
+    x, name = theta.floats(), regularizer.name
+    weights = np.array([float(w) for w in weights_of(regularizer, x.size)]) if name in ("squared_l2", "l1", "l2") else 1
+    size = float(np.max(np.abs(x), initial=0.0)) or 1.0
+    if name == "squared_l2":
+        return np.asarray(weights * x), np.ones(x.size, dtype=bool)
+    if name == "elastic_net":
+        alpha, beta = float(regularizer.alpha), float(regularizer.beta)
+        return alpha * np.sign(x) + beta * x, x != 0
+    if name == "l1":
+        return np.asarray(weights * np.sign(x)), x != 0
+    if name == "l2":
+        length = math.sqrt(float(np.sum(weights * (x / size) ** 2))) or 1.0
+        return np.asarray(weights * (x / size) / length), np.full(x.size, bool(x.any()))
+    if name == "group_l2":
+        labels, outer = regularizer.labels, regularizer.weights.astype(float)
+        lengths = np.sqrt(np.bincount(labels, (x / size) ** 2, outer.size))[labels]
+        return outer[labels] * (x / size) / np.where(lengths > 0, lengths, 1.0), lengths > 0
+    if name == "nuclear_norm":
+        X = x[regularizer.indices].reshape(regularizer.shape)
+        full = np.linalg.matrix_rank(X, rtol=1e-6) == min(X.shape)
+        return at_rest(replace(problem, theta_star=x)).g, np.full(x.size, bool(full))
+    return np.zeros(x.size), np.zeros(x.size, dtype=bool)
+
+
 def _subgradient(
-    problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], x: Rationals, given: Array | None
+    problem: UnlearningProblem,
+    image: Image,
+    drift: Drift,
+    nu: list[Fraction],
+    kappa: Fraction,
+    x: Rationals,
+    given: Array | None,
 ) -> dict[int, Fraction]:
     """Of a norm, where the drift does not move: what the kinks cannot carry; 0 on the edge of the box."""
     regularizer: Any = problem.regularizer
-    if regularizer.name == "nuclear_norm" and given is not None and not (drift.cone and drift.box is None):
+    alone = drift.cone and drift.box is None and not kappa
+    if regularizer.name == "nuclear_norm" and not alone:
+        if given is None:  # what is left for the norm, put into the dual ball: no rounding error ends outside
+            D = difference(everywhere(image.theta, image.free, x), image.theta).floats()
+            given = -float(drift.lam + kappa) * D - float(drift.mu) * np.sign(D)
+            given[image.free] += _pullback(image, nu)
         G = given[regularizer.indices].reshape(regularizer.shape)
         G = G / max(1.0, float(np.linalg.norm(G, 2)) * (1 + 1e-13))
         return {int(j): Fraction(float(v)) for j, v in zip(regularizer.indices, G.reshape(-1), strict=True)}

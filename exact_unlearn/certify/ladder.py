@@ -26,7 +26,8 @@ from exact_unlearn.certify.fallback import candidates, repaired
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
-from exact_unlearn.certify.nuclear import at_rest, enclose_nuclear, float_solution
+from exact_unlearn.certify.nuclear import enclose_nuclear
+from exact_unlearn.certify.nuclear_start import Start, starts
 from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
@@ -162,8 +163,8 @@ class _Attempt:
         if name in ("l0", "active_neurons"):
             return [self._count]
         if name == "nuclear_norm":
-            starts = [self.solution, None] if self.solution is not None else [None]
-            tries = [partial(self._nuclear, start) for start in starts]
+            found = starts(self.problem, self.image, self.whitened, self.drift, self.kept, self.solution)
+            tries = [partial(self._nuclear, start) for start in found]
             return [*tries, self._repaired] if self.image.free.size else [*tries, self._frozen]
         if not self.image.free.size:
             return [self._frozen]
@@ -224,12 +225,8 @@ class _Attempt:
         report = replace(self.report, residual=verdict.residual, robust_lower=verdict.robust_lower)
         return replace(certificate, rows=report)
 
-    def _nuclear(self, solution: Solution | None) -> Certificate:
-        if self.image.free.size:
-            start = float_solution(self.problem, self.image, self.drift, solution)
-        else:
-            start = at_rest(self.problem)
-        found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start)
+    def _nuclear(self, start: Start) -> Certificate:
+        found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start())
         tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
         return self._near(self._judged(tree, found.theta))
 

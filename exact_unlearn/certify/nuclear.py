@@ -13,23 +13,23 @@ together).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from exact_unlearn.certify.dense import pseudo_inverse
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.fixedpoint import BITS, ONE, aim, fix, fix_all, from_floats, largest, to_floats
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.nuclear_start import LARGE, FloatSolution
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.terms import Drift, everywhere
 from exact_unlearn.certify.whiten import Whitened
-from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
-from exact_unlearn.jacobian import Array, as_jacobian, to_float
+from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 
 SAFETY = 320
@@ -45,15 +45,6 @@ class NuclearProof:
     theta: Rationals
     primal: Tree
     dual: Tree
-
-
-@dataclass(frozen=True)
-class FloatSolution:
-    """theta (d,), multipliers nu (k,), and g (d,) in the subdifferential of the norm."""
-
-    theta: Array
-    nu: Array
-    g: Array
 
 
 def enclose_nuclear(
@@ -88,13 +79,13 @@ class _Newton:
         self.unit = Fraction(2) ** int(np.frexp(float(np.max(np.abs(theta), initial=0.0)) or 1.0)[1])
         self.lam, self.mu = fix(drift.lam * self.unit), fix(drift.mu)
         z = self._pullback(start.nu)
-        D = theta[image.free] - to_float(image.theta[image.free])
+        D = theta[image.free] - to_float(image.theta[image.free]) if start.drift is None else start.drift
         values = self._held(D, z - g[image.free])
         self._divide(values)
         self.sign = objects([0 if v is not None else int(np.sign(d)) for v, d in zip(values, D, strict=True)])
         self.theta_star = fix_all([t / self.unit for t in image.theta_free])
         self.q = fix_all([image.q[i] / self.unit for i in image.rows])
-        self._start(theta / float(self.unit), z, g)
+        self._start(theta / float(self.unit), D / float(self.unit), z, g, start.reach)
 
     def _held(self, D: Array, force: Array) -> list[Fraction | None]:
         """Values of free coordinates that a kink or an edge holds; force (n,): what the drift penalties pull with."""
@@ -133,9 +124,8 @@ class _Newton:
         ]
         self.frozen = fix_all([v / self.unit for v in fixed])
 
-    def _start(self, x: Array, z: Array, g: Array) -> None:
-        """Unknowns from floats; x: theta in units of `unit`."""
-        D = x[self.image.free] - to_float(self.image.theta[self.image.free]) / float(self.unit)
+    def _start(self, x: Array, D: Array, z: Array, g: Array, reach: float | None) -> None:
+        """Unknowns from floats; x, D: theta and the drift in units of `unit`."""
         lam, mu, ball = float(self.drift.lam * self.unit), float(self.drift.mu), self.drift.ball
         self.ball = ball is not None and bool(np.linalg.norm(D) >= float(ball / self.unit) * (1 - 1e-6))
         moving = np.concatenate([self.column[self.inside], self.others])
@@ -146,15 +136,39 @@ class _Newton:
         G = g[self.indices].reshape(self.shape)
         U, sigma, Vt = np.linalg.svd(x[self.indices].reshape(self.shape))
         size = np.abs(np.einsum("ia,ij,aj->a", U[:, : sigma.size], G, Vt[: sigma.size]))
-        clear = sigma / (float(sigma[0]) or 1.0) > np.maximum(1 - size, 1e-9) if sigma.size else sigma > 0
-        self.rank = int(np.sum(clear)) if sigma.size and sigma[0] else 0
+        against = np.full(sigma.size, float(np.max(sigma, initial=0.0)) or 1.0)
+        if reach is not None:  # what D could reach by itself is measured by that
+            against[sigma <= LARGE * reach / float(self.unit)] = reach / float(self.unit)
+        clear = sigma / against > np.maximum(1 - size, 1e-9)
+        self.rank = int(np.sum(clear)) if sigma.any() else 0
         root = np.sqrt(sigma[: self.rank])
         self.P, self.Q = from_floats(U[:, : self.rank] * root), from_floats(Vt[: self.rank].T * root)
-        self.x_out = from_floats(x[self.image.free[self.others]])
+        self.x_out = from_floats(D[self.others]) + self.theta_star[self.others]
+        if reach is not None:
+            self._approach(from_floats(D) + self.theta_star)
         self.y_bits = BITS + self.image.basis.bits + 16
         self.y = self._rows(z)
         self.psi = from_floats(G.reshape(-1)[self.fixed])
         self.kappa = int(Fraction(kappa) * ONE)
+
+    def _approach(self, x: Array) -> None:
+        """P and Q moved by what P Q.T misses of x on entries that move, to first order: floats of X have lost the last
+        digits of a short D.
+        """
+        if not self.rank:
+            return
+        for _ in range(2):
+            miss = zeros(self.indices.size)
+            X = (self.P @ self.Q.T) >> BITS
+            miss[self.inside] = x[self.column[self.inside]] - X.reshape(-1)[self.inside]
+            miss[self.fixed] = self.frozen - X.reshape(-1)[self.fixed]
+            shift = largest(miss).bit_length()
+            E = to_floats(miss, shift).reshape(self.shape)
+            P, Q = to_floats(self.P), to_floats(self.Q)
+            right, left = np.linalg.pinv(Q.T), np.linalg.pinv(P.T)
+            dP = E @ right
+            dQ = (E - dP @ Q.T).T @ left
+            self.P, self.Q = self.P + from_floats(dP, shift), self.Q + from_floats(dQ, shift)
 
     def _pullback(self, nu: Array) -> Array:
         if not self.image.free.size:
@@ -236,7 +250,7 @@ class _Newton:
             columns.append(np.concatenate([part.reshape(-1) for part in parts]))
         if not columns:
             return np.zeros((0, 0))
-        return np.asarray(np.linalg.pinv(np.array(columns).T, rcond=1e-11))
+        return pseudo_inverse(np.array(columns).T)
 
     def _size(self) -> int:
         p, q = self.shape
@@ -255,7 +269,7 @@ class _Newton:
             parts = self.residual()
             row_bits = self.image.basis.bits
             size = max(largest(part).bit_length() - (row_bits if k == 3 else 0) for k, part in enumerate(parts))
-            if size <= 30:
+            if size <= 30 + max(0, self.kappa.bit_length() - BITS):  # as exactly as kappa D can be written
                 return
             gained = SLOW if last is None else last - size
             if gained < SLOW and refreshed < REFRESHES:
@@ -335,87 +349,3 @@ class _Newton:
         """y as rationals; shrunk where g is A.T y itself."""
         factor = shrink if self._plain() else Fraction(1)
         return [Fraction(int(v), 1 << self.y_bits) * factor for v in self.y]
-
-
-def float_solution(problem: UnlearningProblem, image: Image, drift: Drift, solution: Any) -> FloatSolution:
-    """What to start from: the caller's solution if it knows its subgradients, or an interior-point solution in units in
-    which typical parameters are near 1.
-    """
-    if solution is not None and solution.subgradient is not None:
-        if not np.isfinite(to_float(solution.subgradient)).all():
-            raise FaceError("the solution's subgradient is not finite")
-        return FloatSolution(solution.theta, solution.nu, solution.subgradient)
-    scaled, size = _normalised(problem, image, drift)
-    found = _clarabel(scaled)
-    return FloatSolution(found.theta * size, found.nu, found.g)
-
-
-def _normalised(problem: UnlearningProblem, image: Image, drift: Drift) -> tuple[UnlearningProblem, float]:
-    """The problem divided by the size of its parameters; without a drift penalty theta* itself does not matter."""
-    theta, rhs = to_float(problem.theta_star), to_float(problem.rhs)
-    whole = len(image.q) == problem.n_constraints
-    if whole and drift.cone and drift.ball is None and drift.box is None:
-        right = [value * scale for value, scale in zip(image.q, image.scales, strict=True)]
-        rhs, theta = np.array([float(v) for v in right]), np.where(problem.free, 0.0, theta)
-        matrix = to_float(np.asarray(problem.free_matrix()))
-        shortest = np.linalg.lstsq(matrix, rhs, rcond=None)[0] if matrix.size else np.zeros(0)
-        size = max(float(np.max(np.abs(v), initial=0.0)) for v in (theta, shortest))
-    else:
-        size = float(np.max(np.abs(theta), initial=0.0))
-    size = float(np.ldexp(1.0, int(np.frexp(size)[1]))) if size else 1.0
-    terms: list[Any] = []
-    if drift.lam:
-        terms.append(SquaredDrift(float(drift.lam) * size))
-    if drift.mu:
-        terms.append(L1Drift(float(drift.mu)))
-    for radius, norm in ((drift.ball, 2.0), (drift.box, math.inf)):
-        if radius is not None:
-            terms.append(TrustRegion(float(radius) / size, norm))
-    penalty = sum(terms[1:], start=terms[0]) if terms else None
-    jacobian = to_float(np.asarray(problem.jacobian.matrix))  # type: ignore[attr-defined]
-    scaled = UnlearningProblem(
-        theta / size, as_jacobian(jacobian), problem.regularizer, penalty, problem.free, rhs / size
-    )
-    return scaled, size
-
-
-def at_rest(problem: UnlearningProblem) -> FloatSolution:
-    """theta* itself, where nothing may move, with U V.T of its singular vectors."""
-    regularizer: Any = problem.regularizer
-    theta = to_float(problem.theta_star)
-    U, sigma, Vt = np.linalg.svd(theta[regularizer.indices].reshape(regularizer.shape), full_matrices=False)
-    keep = sigma > 1e-9 * (float(sigma[0]) if sigma.size else 1.0)
-    g = np.zeros(theta.size)
-    g[regularizer.indices] = (U[:, keep] @ Vt[keep]).reshape(-1)
-    return FloatSolution(theta, np.zeros(problem.n_constraints), g)
-
-
-def _clarabel(problem: UnlearningProblem) -> FloatSolution:
-    try:
-        import clarabel
-        import scipy.sparse as sp
-
-        from exact_unlearn.program import assemble
-    except ImportError:
-        raise FaceError("the nuclear norm needs a solution to start from, or clarabel") from None
-    assembly = assemble(problem)
-    program = assembly.program
-    cones = [clarabel.ZeroConeT(program.cones.zero), clarabel.NonnegativeConeT(program.cones.nonneg)]
-    cones += [clarabel.SecondOrderConeT(n) for n in program.cones.soc]
-    cones += [clarabel.PSDTriangleConeT(n) for n in program.cones.psd]
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
-    upper = sp.triu(program.P, format="csc")
-    solver = clarabel.DefaultSolver(upper, program.q, sp.csc_matrix(program.A), program.b, cones, settings)
-    try:
-        answer = solver.solve()
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # a panic of its Rust code is no Exception
-            raise
-        raise FaceError("clarabel failed on the float program") from None
-    z, y = np.array(answer.x), np.array(answer.z)
-    if not (np.isfinite(z).all() and np.isfinite(y).all()):
-        raise FaceError("clarabel returned no point")
-    theta = program.theta(z)
-    return FloatSolution(theta, program.nu(y), assembly.subgradients(theta, y)[0])
