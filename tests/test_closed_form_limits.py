@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from exact_unlearn import closed_form as cf
+from exact_unlearn import rational
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.models import LinearNetwork
+from exact_unlearn.jacobian import to_rational
+from exact_unlearn.models import LinearNetwork, Perceptron
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -83,3 +88,100 @@ def test_lemma_1_cuts_the_factor_at_rounding_only() -> None:
         drift = cf.lemma_1_drift(network, theta, np.zeros((0, 2)))
         expected = -np.diag([1.0, 0.0 if cut else 1.0])
         np.testing.assert_allclose(drift[network.blocks["A1"]].reshape(2, 2), expected, atol=1e-12)
+
+
+# ---------------------------------------------------------------- what is accepted, and what comes back
+
+
+@pytest.mark.parametrize("depth", [True, 0, -1, 2.0, "2", None])
+def test_depths_are_positive_integers(depth: object) -> None:
+    with pytest.raises(ProblemError, match="depth: expected an integer >= 1"):
+        cf.theorem_4_value([3.0, 4.0], depth)  # type: ignore[arg-type]
+    assert cf.theorem_4_value([3.0, 4.0], np.int64(1)) == pytest.approx(25.0)
+    assert cf.theorem_4_value([3.0, 4.0], 2) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("n", [True, 2, 0, 3.0, "3", None])
+def test_the_counterexample_needs_three_inputs(n: object) -> None:
+    with pytest.raises(ProblemError, match="n_inputs: expected an integer >= 3"):
+        cf.counterexample_d41(n)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [None, 3, np.int64(4), 6])
+def test_the_counterexample_solves_the_relaxed_problem_and_fits_nothing(n: int | None) -> None:
+    """J drift = 0 on the retained sample, and the predictor is 0 although the label is 1 (paper, D.4.1)."""
+    found = cf.counterexample_d41() if n is None else cf.counterexample_d41(n)
+    network, theta = found.network, found.theta_star
+    assert network.widths == (n or 3, n or 3, 1)
+    assert (network.predict(theta, found.x) == found.y).all()
+    assert found.x_retain.tolist() == found.x[:1].tolist()
+    assert found.y_retain.tolist() == found.y[:1].tolist() == [[1]]
+    assert not rational.matmul(network.jacobian(theta, found.x_retain).matrix, found.drift).any()
+    assert not network.predictor(theta + found.drift).any()
+    assert (network.predict(theta + found.drift, found.x_retain) != found.y_retain).all()
+    # the drift of the paper, entry by entry
+    moved = network.split(found.drift)
+    expected = np.zeros((n or 3, n or 3))
+    expected[2, 0], expected[1, 1], expected[2, 2] = 1, -1, -1
+    assert moved["A1"].astype(float).tolist() == expected.tolist()
+    assert moved["c"].astype(float).tolist() == [[0.0, 0.0, -1.0] + [0.0] * ((n or 3) - 3)]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_pruned_neurons_are_zero_in_the_arithmetic_of_the_rest(exact: bool) -> None:
+    model = Perceptron(2, 4, "relu", 2)
+    matrices = {"c": np.array([[1.0, 0.0, 0.0, 2.0], [0.0, 0.0, 3.0, 1.0]]), "A": np.arange(1.0, 9.0).reshape(4, 2)}
+    theta = model.join(matrices)
+    theta = to_rational(theta) if exact else theta
+    before = theta.copy()
+    pruned = model.split(cf.proposition_1_prune(model, theta))
+    assert pruned["A"].astype(float).tolist() == [[1.0, 2.0], [0.0, 0.0], [5.0, 6.0], [7.0, 8.0]]
+    assert pruned["c"].astype(float).tolist() == matrices["c"].tolist()
+    assert {type(entry) for entry in pruned["A"].reshape(-1).tolist()} == {Fraction if exact else float}
+    assert theta.tolist() == before.tolist()
+
+
+def test_directions_of_a_predictor_that_is_zero() -> None:
+    """Rank 0 takes no direction; vectors of the right length are still welcome, others are not."""
+    deep, nothing = LinearNetwork((4, 2, 3, 1)), np.zeros(4)
+    assert not cf.theorem_4_parameters(deep, nothing, [np.array([1.0, 0.0]), np.array([0.0, 1.0, 0.0])]).any()
+    with pytest.raises(ProblemError, match=r"directions\[1\]: expected 0 orthonormal columns of length 3"):
+        cf.theorem_4_parameters(deep, nothing, [np.array([1.0, 0.0]), np.array([0.0, 1.0])])
+
+
+@pytest.mark.parametrize("off", [1e-11, 1e-13])
+def test_directions_are_orthonormal_to_a_trillionth(off: float) -> None:
+    network = LinearNetwork((3, 2, 1))
+    direction = np.array([1.0 + off / 2, 0.0])
+    if off > 1e-12:
+        with pytest.raises(ProblemError, match=r"directions\[0\]: expected 1 orthonormal columns"):
+            cf.theorem_4_parameters(network, np.ones(3), [direction])
+    else:
+        np.testing.assert_allclose(network.predictor(cf.theorem_4_parameters(network, np.ones(3), [direction])), 1.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_near_copies_of_a_column_are_no_second_choice(seed: int) -> None:
+    """Three clusters of columns that are parallel up to 1e-12, the largest ones together: one of each is kept."""
+    rng = np.random.default_rng(seed)
+    directions = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    sizes = np.array([4.0, 2.0, 1.0])
+    columns = [
+        sizes[at] * directions[:, at] * (1 - 0.01 * copy) + 1e-12 * rng.standard_normal(3)
+        for at in range(3)
+        for copy in range(4)
+    ]
+    order = rng.permutation(12)
+    rows = np.array(columns).T[:, order]
+    c = rng.standard_normal(12)
+    sparse = c + cf.lemma_6_sparse_drift(c, rows)
+    kept = np.flatnonzero(sparse)
+    assert sorted(order[kept] // 4) == [0, 1, 2]
+    np.testing.assert_allclose(rows @ sparse, rows @ c, atol=1e-13)
+
+
+def test_results_are_frozen_and_compared_by_identity() -> None:
+    for result in (cf.lemma_3_min_norm(np.eye(2), np.ones(2)), cf.counterexample_d41()):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            result.__setattr__(dataclasses.fields(result)[0].name, None)
+        assert len({result, dataclasses.replace(result)}) == 2
