@@ -33,11 +33,14 @@ DRIFTS = "squared:LAMBDA, l1:LAMBDA, trust:RADIUS or trust-inf:RADIUS"
 _RAW_OPTIONS = ("regularizer", "alpha", "beta", "groups", "weights", "block", "perceptron", "drift", "free", "frozen")
 
 
-def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
-    """PROBLEM, and the options that say what a raw file leaves open."""
+def add_problem_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """PROBLEM, which is `optional` where a verb knows another source, and the options that say what a raw file leaves
+    open.
+    """
     parser.add_argument(
         "problem",
         metavar="PROBLEM",
+        nargs="?" if optional else None,
         help=".npz or .safetensors with arrays theta_star (d) and jacobian (k, d), or a complete problem saved by this "
         "package (.npz, .safetensors, .json)",
     )
@@ -99,7 +102,7 @@ def build_problem(arrays: Mapping[str, Array], options: argparse.Namespace, path
     regularizer = _regularizer(options, raw)
     free = _free(options, raw, theta_star.shape[0] if theta_star.ndim else 0)
     rhs = raw.optional("rhs")
-    problem = UnlearningProblem(theta_star, as_jacobian(jacobian), regularizer, _drift(options.drift), free, rhs)
+    problem = UnlearningProblem(theta_star, as_jacobian(jacobian), regularizer, drift_of(options.drift), free, rhs)
     return Loaded(problem, True, tuple(sorted(set(arrays) - raw.used)))
 
 
@@ -122,6 +125,11 @@ class _Raw:
         if key is not None:
             return self.required(key, f"{option}: ")
         return self.required(name) if name in self.arrays else None
+
+
+def regularizer_of(options: argparse.Namespace, arrays: Mapping[str, Array], path: Path) -> Any:
+    """The regularizer that the options name; its arrays are looked up in `arrays`, the content of `path`."""
+    return _regularizer(options, _Raw(arrays, path))
 
 
 def _regularizer(options: argparse.Namespace, raw: _Raw) -> Any:
@@ -183,7 +191,7 @@ def _numbers(options: argparse.Namespace, name: str, option: str, pattern: str) 
     return [int(group) for group in match.groups()]
 
 
-def _drift(texts: list[str] | None) -> Any:
+def drift_of(texts: list[str] | None) -> Any:
     """The sum of what --drift names; None for nothing."""
     from exact_unlearn.drift import DriftSum, L1Drift, SquaredDrift, Term, TrustRegion
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exact_unlearn.cli.modules import WrittenBack, add_module_arguments, load_module_problem
 from exact_unlearn.cli.problems import Loaded, add_problem_arguments, load_problem
 from exact_unlearn.cli.terminal import (
     add_report_arguments,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of solve."""
-    add_problem_arguments(parser)
+    add_problem_arguments(parser, optional=True)
+    add_module_arguments(parser)
     parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
     parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")
     parser.add_argument("--time-limit", metavar="SECONDS", type=float, help="of the back end")
@@ -57,10 +59,9 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0: bounds are proved (or claimed optimal with --no-certify); 1: not, or no parameters fit; errors are raised."""
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
-    from exact_unlearn.reference import solve
     from exact_unlearn.solution import Status
 
-    loaded = load_problem(options)
+    loaded = _loaded(options)
     problem = loaded.problem
     places = _Places(options, loaded)
     certificate: Certificate | None = None
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     with progress(options.quiet) as say:
         say(f"solving: {summary.describe(problem)}")
         limits = {"accuracy": options.accuracy, "time_limit": options.time_limit, "tau": options.tau}
-        solution = solve(problem, solver=options.solver, **limits)
+        solution = _solved(problem, options.solver, limits)
         if not options.no_certify:
             from exact_unlearn.certify import certify
 
@@ -97,23 +98,57 @@ def run(options: argparse.Namespace) -> int:
     return DONE if proved else NOT_PROVED
 
 
+def _loaded(options: argparse.Namespace) -> Loaded:
+    """The problem of a file, or of a module."""
+    from exact_unlearn.cli import UsageError
+
+    if options.module is not None:
+        if options.problem is not None:
+            raise UsageError("name a PROBLEM or a --module, not both (see exact-unlearn solve --help)")
+        return load_module_problem(options)
+    for option in ("retain", "write_back"):
+        if getattr(options, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')}: belongs to --module (see exact-unlearn solve --help)")
+    if options.problem is None:
+        raise UsageError("the following arguments are required: PROBLEM, or --module (see exact-unlearn solve --help)")
+    return load_problem(options)
+
+
+def _solved(problem: UnlearningProblem, solver: str | None, limits: dict[str, Any]) -> Solution:
+    """By the reference solver; where J is too large to be written out, by the torch solver."""
+    from exact_unlearn.program import ENTRY_LIMIT
+    from exact_unlearn.reference import solve
+
+    if problem.n_constraints * int(problem.free.sum()) <= ENTRY_LIMIT or solver is not None:
+        return solve(problem, solver=solver, **limits)
+    from exact_unlearn import scalable
+
+    return scalable.solve(problem)
+
+
 class _Places:
     """Where solve writes, checked before it works."""
 
     def __init__(self, options: argparse.Namespace, loaded: Loaded) -> None:
-        problem, source = loaded.problem, Path(options.problem)
+        problem, source = loaded.problem, Path(options.problem or f"{getattr(loaded, 'stem', '')}.npz")
         suffix = ".json" if problem.is_rational else ".npz"
         output = Path(f"{_name(source.stem)}.solution{suffix}") if options.output is None else Path(options.output)
         suffixes = (".json",) if problem.is_rational else (".npz", ".safetensors", ".json")
+        self.module = getattr(loaded, "module", None)
         self.solution = require_writable("--output", output, suffixes)
         stem = _name(output.stem)
         self.problem = require_writable("--output", output.with_name(f"{stem}.problem{output.suffix}"))
         self.certificate = require_writable("--output", output.with_name(f"{stem}.certificate.json"))
         require_report(options)
+        self.weights = None if options.write_back is None else Path(options.write_back)
+        if self.weights is not None:
+            require_writable("--write-back", self.weights, (".safetensors",))
         # a complete problem that already stands where its copy would go needs none
         self.copies_problem = loaded.is_raw or source.resolve() != self.problem.resolve()
         outputs = [self.solution, self.certificate, *([self.problem] if self.copies_problem else [])]
-        require_distinct(outputs, [source], options)
+        outputs += [] if self.weights is None else [self.weights]
+        inputs = [source] if options.module is None else [Path(options.retain), Path(options.weights or options.retain)]
+        require_distinct(outputs, inputs, options)
 
     def write(self, problem: UnlearningProblem, solution: Solution, certificate: Certificate | None) -> list[Path]:
         """All files or none.  A problem that already stands where its copy would go is left as it is."""
@@ -122,6 +157,9 @@ class _Places:
             copies.append((self.problem, problem))
         if certificate is not None and certificate.proof != "none":
             copies.append((self.certificate, certificate))
+        if self.weights is not None:
+            proved = None if certificate is None else certificate.theta
+            copies.append((self.weights, WrittenBack(self.module, solution.theta if proved is None else proved)))
         paths = [path for path, _ in copies]
         with written_together(paths) as temporary:
             for path, (_, content) in zip(temporary, copies, strict=True):
