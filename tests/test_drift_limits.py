@@ -62,6 +62,8 @@ def test_dual_norms_are_exact_on_fractions() -> None:
     assert L1Drift(0).dual_norm(h) == math.inf
     assert L1Drift(0).dual_norm(0 * h) == 0
     assert L1Drift(0.5).dual_norm(np.zeros(0)) == 0
+    for h, expected in (([1.0, -0.5], 2.0), ([0.0, -1.0], 2.0), ([1e-300], 2e-300), ([-3.0, 3.0], 6.0)):
+        assert L1Drift(0.5).dual_norm(h) == expected
 
 
 @exact_and_float
