@@ -47,11 +47,13 @@ __all__ = [
     "Status",
     "TrustRegion",
     "UnlearningProblem",
+    "Verdict",
     "__version__",
     "certify",
     "closed_form",
     "exact_problem",
     "explicit_program",
+    "judge",
     "solve",
     "surrogate_problem",
 ]
@@ -69,6 +71,7 @@ _PUBLIC = {
     "reference": "solve",
     "regularizers": "L0 L1 L2 ActiveNeurons ElasticNet GroupL2 LInf NuclearNorm PredictorNorm SquaredL2",
     "solution": "Solution Status",
+    "verdict": "Verdict judge",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
         SquaredL2,
     )
     from exact_unlearn.solution import Solution, Status
+    from exact_unlearn.verdict import Verdict, judge
 
 
 def __getattr__(name: str) -> Any:

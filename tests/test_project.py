@@ -36,7 +36,8 @@ LAYERS = (
     {"solution"},
     {"program"},
     {"certify", "scalable"},
-    {"reference", "exports"},  # above certify: a count is called optimal only with a proof, and proofs are exported
+    # above certify: a count is called optimal only with a proof, proofs are exported, and points judged by them
+    {"reference", "exports", "verdict"},
     {"algorithms"},
     {"sweep", "report", "plots", "mathml", "crosscheck"},
     {"fixtures"},  # above report, because an audit ends in one

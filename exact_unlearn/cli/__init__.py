@@ -27,7 +27,8 @@ PROGRAM = "exact-unlearn"
 VERBS = {
     "demo": "the main job on real data, end to end: a network forgets mislabelled digits",
     "solve": "solve a problem file; write solution, complete problem and certificate",
-    "certify": "prove how good a solution is, whoever found it",
+    "certify": "prove what the optimum is, and how good a solution is, whoever found it",
+    "judge": "what is true of anybody's solution: feasible, optimal, or claiming more than is possible",
     "check": "the independent checker's verdict on a certificate",
     "program": "write the explicit QP, LP, SOCP, SDP or MILP of a problem",
     "theorems": "verify the results of the paper numerically, with proofs, figures and a report",

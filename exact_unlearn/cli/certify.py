@@ -41,13 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "written completely beside it, for the checker",
     )
     add_row_arguments(parser)
+    add_tolerance_argument(parser)
     add_report_arguments(parser)
 
 
+def add_tolerance_argument(parser: argparse.ArgumentParser) -> None:
+    """What their point is allowed."""
+    parser.add_argument(
+        "--tolerance",
+        metavar="EPS",
+        type=float,
+        default=1e-8,
+        help="how much of the size of a row their point may miss it by, and of the optimum its value (1e-8)",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
-    """0: proved; 1: not; errors are raised."""
+    """0: the solution is optimal, by proof; 1: it is not, or nothing was proved; errors are raised."""
     from exact_unlearn.certify import certify
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
+    from exact_unlearn.verdict import judge
 
     loaded = load_problem(options)
     problem, source = loaded.problem, Path(options.solution)
@@ -59,6 +72,10 @@ def run(options: argparse.Namespace) -> int:
         began = time.perf_counter()
         certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
         seconds = time.perf_counter() - began
+        say("judging the solution")
+        verdict = judge(
+            problem, solution, tolerance=options.tolerance, rows=options.rows, tau=options.tau, certificate=certificate
+        )
     paths = places if certificate.proof != "none" else []
     with written_together(paths) as temporary:
         contents: tuple[Any, ...] = (certificate, problem)
@@ -66,12 +83,14 @@ def run(options: argparse.Namespace) -> int:
             content.save(path)
     lines = [*summary.problem_lines(loaded), ("claimed value", summary.value(solution))]
     lines += summary.certificate_lines(certificate)
+    lines += summary.verdict_lines(verdict)
     lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(paths)]
     tree: dict[str, Any] = {"schema": "exact-unlearn/certify-report", "version": 1}
     tree |= summary.certificate_tree(certificate)
+    tree |= {"judgement": summary.verdict_tree(verdict)}
     tree |= {"claimed_value": solution.value, "certify_seconds": seconds, "written": [str(path) for path in paths]}
     write_report(options, summary.as_text(lines), tree)
-    return DONE if certificate.proof != "none" else NOT_PROVED
+    return DONE if verdict.optimal else NOT_PROVED
 
 
 def _places(options: argparse.Namespace, loaded: Loaded, source: Path) -> list[Path]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from exact_unlearn.cli.problems import Loaded
     from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
+    from exact_unlearn.verdict import Verdict
 
 Lines = list[tuple[str, str]]
 
@@ -83,6 +84,12 @@ def certificate_lines(certificate: Certificate) -> Lines:
     return lines
 
 
+def verdict_lines(verdict: Verdict) -> Lines:
+    """What is true of the point that was given."""
+    head, *rest = verdict.sentences
+    return [("their point", head), *(("", sentence) for sentence in rest)]
+
+
 def time_line(solution: Solution, certify_seconds: float | None) -> tuple[str, str]:
     """Wall-clock seconds of the stages."""
     text = f"compile {report.seconds(solution.compile_seconds)}, solve {report.seconds(solution.solve_seconds)}"
@@ -141,3 +148,16 @@ def _drift(term: Any) -> str:
     if term.name != "trust_region":
         return f"{term.name}({float(term.lam):g})"
     return f"trust_region({float(term.radius):g}, norm {'inf' if term.norm == math.inf else '2'})"
+
+
+def verdict_tree(verdict: Verdict) -> dict[str, Any]:
+    """What is true of their point, for machines: bounds rounded outwards."""
+    tree: dict[str, Any] = {"outcome": verdict.outcome, "tolerance": float(verdict.tolerance), "row": verdict.row}
+    tree |= {name: report.rounded_up(getattr(verdict, name)) for name in ("residual", "violation", "most", "distance")}
+    tree |= {name: report.rounded_down(getattr(verdict, name)) for name in ("least", "apart", "nu_lower")}
+    outwards = report.rounded_down if (verdict.excess or 0) < 0 else report.rounded_up
+    return tree | {
+        "excess": outwards(verdict.excess),
+        "frozen": list(verdict.frozen),
+        "sentences": list(verdict.sentences),
+    }
