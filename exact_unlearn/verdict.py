@@ -143,7 +143,7 @@ class _Judge:
     ) -> None:
         self.nu, self.tolerance, self.claim, self.certificate = nu, tolerance, claim, certificate
         self.tau = None if tau is None else Fraction(tau)
-        self.problem, self.proof = problem, checker.Proof(checker.read_problem(problem))
+        self.problem, self.read = problem, point.read(problem)
         self.theta, self.start = _fractions(theta), _fractions(problem.theta_star)
         self.checked = certificate.check(problem, tau=tau) if certificate.proof != "none" else None
         if self.checked is not None and not self.checked.proved:
@@ -172,11 +172,11 @@ class _Judge:
 
     def _measured(self) -> dict[str, Any]:
         """residual, row, violation, frozen; and a sentence."""
-        proof = self.proof
+        read = self.read
         reach = point.length(self.theta)[0] + point.length(self.start)[0]
-        residuals = point.residuals(proof, self.theta)
+        residuals = point.residuals(read, self.theta)
         worst, violation, text = None, ZERO, "feasible exactly"
-        for i, (found, size) in enumerate(zip(residuals, point.sizes(proof, reach), strict=True)):
+        for i, (found, size) in enumerate(zip(residuals, point.sizes(read, reach), strict=True)):
             share = abs(found) / size if size else Fraction(found != 0)
             if share > violation:
                 violation = share
@@ -206,10 +206,10 @@ class _Judge:
 
     def _regions(self, drift: list[Fraction]) -> Iterator[tuple[Fraction, Fraction]]:
         """Lengths from above, with the radii that they exceed."""
-        if self.proof.rho is not None and point.dot(drift, drift) > self.proof.rho**2:
-            yield point.length(drift)[1], self.proof.rho
-        if self.proof.box is not None:
-            yield max(map(abs, drift), default=ZERO), self.proof.box
+        if self.read.rho is not None and point.dot(drift, drift) > self.read.rho**2:
+            yield point.length(drift)[1], self.read.rho
+        if self.read.box is not None:
+            yield max(map(abs, drift), default=ZERO), self.read.box
 
     def _fits(self, fields: dict[str, Any]) -> bool:
         """Feasible, to within the tolerance, or tau."""
@@ -226,12 +226,12 @@ class _Judge:
     def _values(self) -> tuple[Fraction, Fraction]:
         """R + Rhat from below and from above; entries that the tolerance takes for 0 do not count."""
         largest = max(map(abs, [*self.theta, *self.start]), default=ZERO)
-        low, high = point.regularizer(self.proof, self.theta, nuclear, self.tolerance * largest)
-        penalty = point.penalty(self.proof, self.theta)
+        low, high = point.regularizer(self.read, self.theta, nuclear, self.tolerance * largest)
+        penalty = point.penalty(self.read, self.theta)
         return low + penalty, high + penalty
 
     def _scale(self, upper: Fraction) -> Fraction:
-        return upper or point.regularizer(self.proof, self.start, nuclear)[1] or Fraction(1)
+        return upper or point.regularizer(self.read, self.start, nuclear)[1] or Fraction(1)
 
     def _compared(self, least: Fraction, most: Fraction, lower: Fraction, upper: Fraction) -> dict[str, Any]:
         scale = self._scale(upper)
@@ -256,11 +256,15 @@ class _Judge:
             return NOT_OPTIMAL
         return OPTIMAL if fields["most"] <= lower + slack else UNDECIDED
 
+    def _proved_point(self) -> list[Fraction]:
+        """The feasible point of the certificate, (d,)."""
+        proof = checker.Proof(self.read, self.certificate.tree)
+        proof.place()
+        return [Fraction(n, proof.theta.den) for n in proof.theta.nums]
+
     def _distances(self) -> dict[str, Any]:
         """From theta to the proved point and on to every minimiser."""
-        self.proof.read(self.certificate.tree)
-        self.proof.place()
-        here = [x - Fraction(y) for x, y in zip(self.theta, self.proof.theta, strict=True)]
+        here = [x - y for x, y in zip(self.theta, self._proved_point(), strict=True)]
         near, far = point.length(here)
         assert self.checked is not None
         radius = self.checked.distance
@@ -272,7 +276,7 @@ class _Judge:
 
     def _proved_by(self, nu: Array | None) -> Fraction | None:
         """The lower bound that these multipliers prove, as they are or with what the certificate adds to its own."""
-        if nu is None or self.proof.name in checker.COUNTS:
+        if nu is None or self.read.name in checker.COUNTS:
             return None
         entries = {i: v for i, v in enumerate(_fractions(nu)) if v}
         tree = {key: value for key, value in self.certificate.tree.items() if key not in ("distance", "count")}
@@ -282,12 +286,13 @@ class _Judge:
             dual = {**extra, "nu": vector(entries)}
             primal = tree["primal"]
             if primal.get("base") == "dual":  # the point that follows from the certificate's own multipliers
-                placed = {j: Fraction(self.proof.theta[j]) for j in self.proof.free}
+                found = self._proved_point()
+                placed = {j: found[j] for j in self.read.free}
                 primal = {"base": "zero", "parts": vector({j: v for j, v in placed.items() if v})}
             draft = {**tree, "primal": primal, "dual": dual, "claims": {"proof": "repaired"}}
-            found = checker.check(self.problem, draft, self.tau)
-            if found.lower is not None and (best is None or found.lower > best):
-                best = found.lower
+            lower = checker.check(self.problem, draft, self.tau).lower
+            if lower is not None and (best is None or lower > best):
+                best = lower
         return best
 
     def _refuted_claims(self, bounds: Any) -> Iterator[str]:

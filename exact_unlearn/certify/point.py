@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import starmap
 from operator import mul
+from typing import Any
 
 from exact_unlearn.certify import checker
 
@@ -22,9 +23,19 @@ Matrices = Callable[[Sequence[Fraction], int, int], Interval]
 """The nuclear norm of entries in row-major order as a matrix of so many rows and columns."""
 
 
+UNLIMITED = 1 << 80
+"""Nanoseconds: a point of one's own is worth any work."""
+
+
+def read(problem: Any) -> checker.Problem:
+    """The checker's reading of a problem: a path, a tree, or an object with `to_tree`."""
+    return checker.Problem(checker.read_problem(problem), checker.Work(UNLIMITED))
+
+
 def dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
     """<a, b>."""
-    return checker.dot(a, b) if len(a) else ZERO
+    work = checker.Work(UNLIMITED)
+    return checker.dot(checker.common(a, work), checker.common(b, work), work)
 
 
 def length(x: Sequence[Fraction]) -> Interval:
@@ -32,45 +43,45 @@ def length(x: Sequence[Fraction]) -> Interval:
     return checker.roots(dot(x, x)) if len(x) else (ZERO, ZERO)
 
 
-def residuals(proof: checker.Proof, theta: Sequence[Fraction]) -> list[Fraction]:
+def residuals(problem: checker.Problem, theta: Sequence[Fraction]) -> list[Fraction]:
     """J D - b, all rows as written, D on the free coordinates."""
-    steps, den = checker.common([theta[j] - proof.start[j] for j in proof.free] or [ZERO])
-    if not proof.free:
-        return [-Fraction(b) for b in proof.rhs]
+    steps, den = checker.common([theta[j] - problem.start[j] for j in problem.free], problem.work)
     return [
         Fraction(sum(map(mul, row, steps)), unit * den) - Fraction(b)
-        for (row, unit), b in zip(proof.rows, proof.rhs, strict=True)
+        for (row, unit), b in zip(problem.rows, problem.rhs, strict=True)
     ]
 
 
-def sizes(proof: checker.Proof, reach: Fraction) -> list[Fraction]:
+def sizes(problem: checker.Problem, reach: Fraction) -> list[Fraction]:
     """|J_i| reach + |b_i|, from below: what the residual of a row is relative to."""
-    lengths = [length([Fraction(x, unit) for x in row if x])[0] for row, unit in proof.rows]
-    return [norm * reach + abs(Fraction(b)) for norm, b in zip(lengths, proof.rhs, strict=True)]
+    lengths = [length([Fraction(x, unit) for x in row if x])[0] for row, unit in problem.rows]
+    return [norm * reach + abs(Fraction(b)) for norm, b in zip(lengths, problem.rhs, strict=True)]
 
 
-def predictor(proof: checker.Proof, theta: Sequence[Fraction]) -> list[Fraction]:
+def predictor(problem: checker.Problem, theta: Sequence[Fraction]) -> list[Fraction]:
     """A^T V, row-major (m, l)."""
-    A = [theta[j] for j in proof.block]
-    columns = [[Fraction(x) for x in proof.V[o :: proof.l]] for o in range(proof.l)]
-    return [dot(A[c :: proof.m], column) for c in range(proof.m) for column in columns]
+    A = [theta[j] for j in problem.block]
+    columns = [[Fraction(x) for x in problem.V[o :: problem.l]] for o in range(problem.l)]
+    return [dot(A[c :: problem.m], column) for c in range(problem.m) for column in columns]
 
 
 def regularizer(
-    proof: checker.Proof, theta: Sequence[Fraction], matrices: Matrices, least: Fraction = ZERO
+    problem: checker.Problem, theta: Sequence[Fraction], matrices: Matrices, least: Fraction = ZERO
 ) -> Interval:
     """R(theta).  least: of counts, entries no larger than this are 0."""
-    name = proof.name
+    name = problem.name
     if name in checker.SEPARABLE:
-        terms = zip(proof.alpha, proof.beta, theta, strict=True)
+        terms = zip(problem.alpha, problem.beta, theta, strict=True)
         value = sum(starmap(_separable, terms), ZERO)
         return value, value
     if name in checker.COUNTS:
-        count = Fraction(len({proof.pays[j] for j, x in enumerate(theta) if abs(x) > least} - {-1}))
+        count = Fraction(len({problem.pays[j] for j, x in enumerate(theta) if abs(x) > least} - {-1}))
         return count, count
     if name == "nuclear_norm":
-        return matrices([theta[j] for j in proof.indices], *proof.shape)
-    above, below, _ = proof.norm(predictor(proof, theta) if name == "predictor_norm" else list(theta), False)
+        return matrices([theta[j] for j in problem.indices], *problem.shape)
+    above, below, _ = problem.norm(
+        checker.common(predictor(problem, theta) if name == "predictor_norm" else theta, problem.work), False
+    )
     return Fraction(below), Fraction(above)
 
 
@@ -78,8 +89,8 @@ def _separable(alpha: Fraction, beta: Fraction, x: Fraction) -> Fraction:
     return alpha * abs(x) + beta * x * x / 2
 
 
-def penalty(proof: checker.Proof, theta: Sequence[Fraction]) -> Fraction:
+def penalty(problem: checker.Problem, theta: Sequence[Fraction]) -> Fraction:
     """lam/2 |D|^2 + mu |D|_1; trust regions are measured, not added."""
-    drift = [x - y for x, y in zip(theta, proof.start, strict=True)]
-    squares = proof.lam / 2 * dot(drift, drift) if proof.lam else ZERO
-    return Fraction(squares + proof.mu * sum(map(abs, drift)))
+    drift = [x - y for x, y in zip(theta, problem.start, strict=True)]
+    squares = problem.lam / 2 * dot(drift, drift) if problem.lam else ZERO
+    return Fraction(squares + problem.mu * sum(map(abs, drift)))
