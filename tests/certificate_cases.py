@@ -23,6 +23,11 @@ def text(x: Fraction | int) -> str:
     return f"{x.numerator:x}" + (f"/{x.denominator:x}" if x.denominator > 1 else "")
 
 
+def _number(written: str) -> Fraction:
+    above, _, below = written.partition("/")
+    return Q(int(above, 16), int(below or "1", 16))
+
+
 def array(values: Any, *shape: int) -> dict[str, Any]:
     return {"shape": list(shape), "data": [text(x) for x in values]}
 
@@ -363,20 +368,80 @@ def counting(size: int, name: str = "l0", seed: int = 0, drift_name: str = "none
     return Case(f"{name}, {size + 1} groups x {drift_name}", problem, certificate, value, theta=theta)
 
 
-def infeasible() -> Case:
-    """Two rows that contradict each other."""
-    case = plant("l1", "none", True)
+def infeasible(norm: str | None = None, seed: int = 0) -> Case:
+    """Two rows that contradict each other; or a region, of this norm, that the constraints do not meet."""
+    case = plant("l1", "none", True, seed)
     data = case.problem["jacobian"]["matrix"]["data"]
     data[9:18] = data[18:27]
+    nu = {1: Q(-1), 2: Q(1)}
     case.problem["rhs"] = array([Q(0), Q(1), Q(2)], 3)
+    if norm is not None:
+        free = [x == "1" for x in case.problem["free"]["data"]]
+        row = [_number(x) for x in data[18:27]]
+        size = sum(abs(x) for x, moves in zip(row, free, strict=True) if moves)  # at least the Euclidean norm
+        case.problem["rhs"] = array([Q(0), size, size], 3)
+        case.problem["drift_penalty"] = [{"name": "trust_region", "radius": "3/4", "norm": norm}]
+        nu = {2: Q(1)}
     certificate = {
         "schema": "exact-unlearn/certificate",
         "version": 1,
         "kind": "infeasible",
-        "dual": {"nu": vec({1: Q(-1), 2: Q(1)})},
+        "dual": {"nu": vec(nu)},
         "claims": {"proof": "infeasible"},
     }
     return Case("infeasible", case.problem, certificate)
+
+
+def moved_labels(name: str, drift_name: str, frozen: bool, seed: int = 0) -> Case:
+    """The labels as written are off by 1/100 at most from those that the certificate is about: `value` is that of the
+    moved problem.  A fourth row repeats the first with another label."""
+    case = plant(name, drift_name, frozen, seed)
+    rng, matrix = random.Random(f"labels {name} {drift_name} {frozen} {seed}"), case.problem["jacobian"]["matrix"]
+    labels = [_number(x) for x in case.problem["rhs"]["data"]]
+    moved = [b + Q(rng.randint(-9, 9), 900) for b in labels]
+    case.problem["jacobian"]["matrix"] = {"shape": [4, 9], "data": [*matrix["data"], *matrix["data"][:9]]}
+    case.problem["rhs"] = array([*moved, labels[0] + Q(1, 100)], 4)
+    rows = {"kept": [0, 1, 2], "tau": text(Q(1, 100)), "rhs": vec(dict(enumerate(labels)))}
+    if rng.random() < 0.5:
+        rows = {"kept": [0, 1, 2, 3], "tau": text(Q(1, 100)), "rhs": vec(dict(enumerate([*labels, labels[0]])))}
+    case.certificate["rows"] = rows
+    return Case(f"moved labels, {case.name}", case.problem, case.certificate, case.value, case.square, case.theta)
+
+
+def with_distance(drift_name: str, frozen: bool, seed: int = 0) -> Case:
+    """Groups with a left inverse that proves uniqueness."""
+    case = plant("group_l2", drift_name, frozen, seed, k=5)
+    active, own = [0, 1, 3], [x for triple in TRIPLES for x in triple]
+    data = case.problem["jacobian"]["matrix"]["data"]
+    flat = [_number(x) for x in data]
+    labels = [group for group, triple in enumerate(TRIPLES) for _ in triple]
+    free = [x == "1" for x in case.problem["free"]["data"]]
+    members = {g: [j for j in range(9) if labels[j] == g and free[j]] for g in active}
+    columns = [
+        [sum((flat[i * 9 + j] * own[j] for j in members[g]), Q(0)) / LENGTHS[g] for i in range(5)] for g in active
+    ]
+    inverse = left_inverse(columns)
+    if inverse is not None:
+        case.certificate["distance"] = {"active": active, "L": vec(dict(enumerate(inverse)))}
+    return case
+
+
+def left_inverse(columns: list[Numbers]) -> Numbers | None:
+    """(C^T C)^-1 C^T, row-major; None if the columns are dependent."""
+    n = len(columns)
+    gram = [[inner(a, b) for b in columns] + [Q(i == j) for j in range(n)] for i, a in enumerate(columns)]
+    for c in range(n):
+        at = next((i for i in range(c, n) if gram[i][c]), None)
+        if at is None:
+            return None
+        gram[c], gram[at] = gram[at], gram[c]
+        gram[c] = [x / gram[c][c] for x in gram[c]]
+        gram = [
+            row if i == c else [x - row[c] * y for x, y in zip(row, gram[c], strict=True)] for i, row in enumerate(gram)
+        ]
+    return [
+        sum((gram[i][n + j] * columns[j][t] for j in range(n)), Q(0)) for i in range(n) for t in range(len(columns[0]))
+    ]
 
 
 def planted() -> Iterator[Case]:

@@ -454,22 +454,6 @@ def second_minimiser(case: Case, proof: Any, value: Q) -> Numbers | None:
     return None
 
 
-def left_inverse(columns: list[Numbers]) -> Numbers:
-    """(C^T C)^-1 C^T, row-major."""
-    n = len(columns)
-    gram = [[inner(a, b) for b in columns] + [Q(i == j) for j in range(n)] for i, a in enumerate(columns)]
-    for c in range(n):
-        at = next(i for i in range(c, n) if gram[i][c])
-        gram[c], gram[at] = gram[at], gram[c]
-        gram[c] = [x / gram[c][c] for x in gram[c]]
-        gram = [
-            row if i == c else [x - row[c] * y for x, y in zip(row, gram[c], strict=True)] for i, row in enumerate(gram)
-        ]
-    return [
-        sum((gram[i][n + j] * columns[j][t] for j in range(n)), Q(0)) for i in range(n) for t in range(len(columns[0]))
-    ]
-
-
 @pytest.mark.parametrize("drift", ["none", "l1", "slack ball"])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_distance_of_groups(drift: str, frozen: bool) -> None:
@@ -482,7 +466,7 @@ def test_the_distance_of_groups(drift: str, frozen: bool) -> None:
     columns = [[sum((row[at] * own[j] for j, at in places), Q(0)) for row in rows] for places in free]
     columns = [[x / cases.LENGTHS[g] for x in column] for column, g in zip(columns, active, strict=True)]
     assert gauss_rank(columns) == len(columns)
-    L = left_inverse(columns)
+    L = cases.left_inverse(columns)
     spec = {"active": active, "L": vec(dict(enumerate(L)))}
     verdict = checker.check(case.problem, {**case.certificate, "distance": spec})
     assert verdict.unique

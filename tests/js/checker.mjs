@@ -1,52 +1,38 @@
-// A second checker, written from docs/certificate_format.md alone.  node checker.mjs PROBLEM CERTIFICATE [...]
+// A second checker, written from docs/certificate_format.md alone.
 //
-// It knows nothing of the Python sources: that two programs agree is what makes the format a format.
+//   node checker.mjs PROBLEM CERTIFICATE [--tau T]     node checker.mjs CERTIFICATE     node checker.mjs --batch JOBS
+//
+// It knows nothing of the Python sources: that two programs agree is what makes the format a format.  JOBS holds one
+// object per line, {"problem": text or null, "certificate": text, "tau": RAT or null} or {"files": [PROBLEM, CERTIFICATE],
+// "tau": ...}; a line of verdict answers each.
 
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
-import { HALF, ONE, Q, ZERO, dot, int, isPsd, largest, least, parse, rank, roots, subsets, sum } from "./rational.mjs";
-import { Problem, need, readProblem } from "./problem.mjs";
+import { BASE, HALF, ONE, Q, ZERO, dot, fromFloat, int, isPsd, largest, least, need, parse, rank, rankModulo, roots, scaled, subsets, sum, work } from "./rational.mjs";
+import { Problem, dense, expectSchema, has, indices, integer, isObject, listing, member, parseJson, range, readProblem, vec } from "./problem.mjs";
 
 const LEVELS = ["repaired", "enclosure", "exact"];
-
-// A VEC as a map from index to number; `order` are the entries meant when no indices are given.
-function vec(parts, order) {
-  const found = new Map(), allowed = new Set(order);
-  for (const { indices, nums, den } of parts) {
-    const bottom = parse(den), list = indices ?? order;
-    need(bottom.sign() > 0 && list.length === nums.length, "a vector is malformed");
-    list.forEach((j, i) => {
-      need(allowed.has(j) && !found.has(j), "an index occurs twice or has no place here");
-      found.set(j, parse(nums[i]).over(bottom));
-    });
-  }
-  return found;
-}
-const dense = (parts, n) => {
-  const order = Array.from({ length: n }, (_, i) => i), found = vec(parts ?? [], order);
-  return order.map((i) => found.get(i) ?? ZERO);
-};
+const length = (x) => roots(dot(x, x))[1];
 
 // ---------------------------------------------------------------- one coordinate
 
-// f(x) = alpha |x| + beta/2 x^2 + Lambda/2 (x - a)^2 + mu |x - a|, |x - a| <= r; the minimiser of f(x) - z x, or null if there is none.
-function minimiser({ alpha, beta, Lambda, mu, box, a }, z) {
-  const slope = (x, side) => // one-sided derivative of f(x) - z x
-    beta.times(x).plus(Lambda.times(x.minus(a))).minus(z)
-      .plus(alpha.times(int(x.sign() || side))).plus(mu.times(int(x.minus(a).sign() || side)));
-  const curve = beta.plus(Lambda);
-  const kinks = [ZERO, a, ...(box ? [a.minus(box), a.plus(box)] : [])]
-    .filter((x) => !box || x.minus(a).abs().atMost(box)).sort((x, y) => x.compare(y));
-  const [low, high] = box ? [a.minus(box), a.plus(box)] : [null, null];
-  for (let i = 0; i < kinks.length; i++) {
-    const x = kinks[i], left = low && x.equals(low) ? -1 : slope(x, -1).sign(), right = high && x.equals(high) ? 1 : slope(x, 1).sign();
-    if (left > 0 && i === 0) return curve.n === 0n ? null : x.minus(slope(x, -1).over(curve));
-    if (left <= 0 && right >= 0) return x;
-    if (right < 0) {
-      if (i === kinks.length - 1) return curve.n === 0n ? null : x.minus(slope(x, 1).over(curve));
-      const next = kinks[i + 1];
-      if (slope(next, -1).sign() > 0) return x.minus(slope(x, 1).over(curve));
-    }
+// f(x) = alpha |x| + beta/2 x^2 + Lambda/2 (x - a)^2 + mu |x - a|, |x - a| <= r, less z x: its slopes on both sides of x.
+function slopes({ alpha, beta, Lambda, mu, box, a }, x, z) {
+  const D = x.minus(a), smooth = beta.times(x).plus(Lambda.times(D)).minus(z);
+  const side = (s) => smooth.plus(alpha.times(int(x.sign() || s))).plus(mu.times(int(D.sign() || s)));
+  return [box && D.equals(box.negated()) ? null : side(-1), box && D.equals(box) ? null : side(1)]; // null: a wall
+}
+
+// The minimiser, or null if there is none: the first place, from the left, where the slope changes its sign.
+function minimiser(f, z) {
+  const { alpha, beta, Lambda, mu, box, a } = f, curve = beta.plus(Lambda);
+  const inside = (x) => !box || x.minus(a).abs().atMost(box);
+  const kinks = [ZERO, a, ...(box ? [a.minus(box), a.plus(box)] : [])].filter(inside);
+  const smooth = curve.n === 0n ? [] : [-1, 1].flatMap((s) => [-1, 1].map((t) =>
+    z.plus(Lambda.times(a)).plus(alpha.times(int(s))).plus(mu.times(int(t))).over(curve))).filter(inside);
+  for (const x of [...kinks, ...smooth]) {
+    const [left, right] = slopes(f, x, z);
+    if ((left === null || left.sign() <= 0) && (right === null || right.sign() >= 0)) return x;
   }
   return null;
 }
@@ -54,303 +40,396 @@ const value = ({ alpha, beta, Lambda, mu, a }, x) =>
   alpha.times(x.abs()).plus(HALF.times(beta).times(x.squared()))
     .plus(HALF.times(Lambda).times(x.minus(a).squared())).plus(mu.times(x.minus(a).abs()));
 
-const coordinate = (P, kappa, j, beta = P.R.beta[j]) =>
-  ({ alpha: P.R.alpha[j], beta, Lambda: P.lam.plus(kappa), mu: P.mu, box: P.box, a: P.start[j] });
+// By how much f(x) - z x exceeds its minimum, rounded up to 2^-4096; and whether only x attains it.
+function slackAt(f, x, z) {
+  const [left, right] = slopes(f, x, z), down = left === null ? -1 : left.sign(), up = right === null ? 1 : right.sign();
+  if (down <= 0 && up >= 0) return { slack: ZERO, pin: f.beta.plus(f.Lambda).sign() > 0 || (down < 0 && up > 0) };
+  const best = minimiser(f, z);
+  need(best, "J^T nu is larger than what could absorb it");
+  return { slack: value(f, x).minus(z.times(x)).minus(value(f, best).minus(z.times(best))).roundedUp(), pin: false };
+}
 
-// ---------------------------------------------------------------- primal
+// ---------------------------------------------------------------- the certificate
 
-function point(P, primal, dual, kappa) {
-  const theta = P.start.slice(), listed = vec(primal.parts, P.free);
-  const z = primal.base === "dual" ? P.pullback(dense(dual.nu, P.rhs.length)) : null;
-  for (const j of P.free) {
-    if (listed.has(j)) theta[j] = listed.get(j);
-    else if (primal.base === "zero") theta[j] = ZERO;
-    else if (primal.base === "signs") theta[j] = parse(primal.level).times(int({ "+": 1, "-": -1, 0: 0 }[primal.signs[j]]));
-    else if (primal.base === "dual") {
-      const f = coordinate(P, kappa, j, P.R.name === "l2" ? P.R.w[j] : P.R.beta[j]);
-      need(f.beta.plus(f.Lambda).sign() > 0 || (P.box && P.R.separable), "base dual is not strictly convex");
-      theta[j] = minimiser(f, z[j]);
-    } else need(primal.base === "theta_star", "unknown base");
+class Proof {
+  constructor(P, spec) {
+    expectSchema(spec, "exact-unlearn/certificate");
+    Object.assign(this, { P, spec, sigma: ONE, tau: ZERO, kept: range(P.rhs.length), labels: P.rhs });
+    const every = range(P.rhs.length);
+    if (has(spec, "rows") && spec.rows !== "literal") {
+      this.kept = [...indices(member(spec.rows, "kept"), new Set(every))].sort((a, b) => a - b);
+      this.tau = parse(member(spec.rows, "tau"));
+      need(this.tau.sign() >= 0, "tau is negative");
+      const moved = vec(has(spec.rows, "rhs") ? spec.rows.rhs : [], every);
+      this.labels = P.rhs.map((b, i) => moved.get(i) ?? b);
+    }
+    this.literal = this.kept.length === every.length && this.labels.every((b, i) => b.equals(P.rhs[i]));
+    this.dual = has(spec, "dual") ? spec.dual : { nu: [] };
+    const nu = vec(member(this.dual, "nu"), this.kept);
+    this.nu = every.map((i) => nu.get(i) ?? ZERO);
+    this.kappa = has(this.dual, "ball") ? parse(this.dual.ball) : ZERO;
+    need(this.kappa.sign() >= 0 && (this.kappa.n === 0n || P.rho), "a multiplier of no ball");
+    this.Lambda = P.lam.plus(this.kappa);
+    this.bounded = this.Lambda.sign() > 0 || P.box !== null;
+    this.z = P.pullback(this.nu);
   }
-  return theta;
+
+  f(j, alpha = this.P.R.alpha[j], beta = this.P.R.beta[j]) {
+    return { alpha, beta, Lambda: this.Lambda, mu: this.P.mu, box: this.P.box, a: this.P.start[j] };
+  }
+
+  // ---------------------------------------------------------------- section 4
+
+  place() {
+    const { P } = this, primal = member(this.spec, "primal"), base = member(primal, "base"), listed = vec(member(primal, "parts"), P.free);
+    const plain = P.mu.n === 0n && !P.box && (P.R.separable || P.R.name === "l2");
+    need(base === "zero" || base === "theta_star" || (base === "dual" && plain), "this base does not apply");
+    this.theta = P.start.slice();
+    for (const j of P.free) {
+      if (listed.has(j)) this.theta[j] = listed.get(j);
+      else if (base === "zero") this.theta[j] = ZERO;
+      else if (base === "dual") {
+        const beta = P.R.name === "l2" ? P.R.w[j] : P.R.beta[j], f = this.f(j, P.R.alpha[j], beta);
+        need(f.beta.plus(f.Lambda).sign() > 0, "the base dual does not apply where the objective is not strictly convex");
+        this.theta[j] = minimiser(f, this.z[j]);
+      }
+    }
+    this.D = this.theta.map((x, j) => x.minus(P.start[j]));
+    const kept = new Set(this.kept), moved = P.free.filter((j) => this.D[j].n !== 0n), own = moved.map((j) => this.D[j]);
+    this.error = ZERO;
+    P.rows.forEach((row, i) => {
+      const got = dot(moved.map((j) => row[j]), own);
+      need(!kept.has(i) || got.equals(this.labels[i]), `J D = b fails in row ${i}`);
+      this.error = largest([got.minus(P.rhs[i]).abs(), this.labels[i].minus(P.rhs[i]).abs()], this.error);
+    });
+    this.square = dot(own, own);
+    need(!P.rho || this.square.atMost(P.rho.squared()), "D leaves the ball");
+    need(!P.box || own.every((x) => x.abs().atMost(P.box)), "D leaves the box");
+    this.drift = HALF.times(P.lam).times(this.square).plus(P.mu.times(sum(own.map((x) => x.abs()))));
+  }
+
+  // ---------------------------------------------------------------- sections 5 and 6
+
+  bound() {
+    const { P } = this;
+    this.root = null;
+    this.pins = new Map();
+    this.value = regularizer(P, this.theta, this.spec.primal.factors); // [from below, from above]
+    if (P.R.count) this.slack = this.value[1].plus(this.drift).minus(this.count());
+    else {
+      this.slack = P.R.separable ? this.separable() : this.normed();
+      if (this.kappa.n !== 0n) this.slack = this.slack.plus(HALF.times(this.kappa).times(P.rho.squared().minus(this.square)));
+    }
+    // Where nothing is free theta* is the only point; of the nuclear norm only an upper bound is at hand.
+    if (P.free.length === 0 && P.R.name !== "nuclear_norm") this.slack = ZERO;
+    this.upper = this.value[1].plus(this.drift);
+    this.below = (this.slack.n === 0n ? this.value[0] : this.value[1]).plus(this.drift).minus(this.slack);
+    this.lower = largest([this.below]);
+  }
+
+  slacks(f, y) {
+    return sum(this.P.free.map((j) => {
+      const { slack, pin } = slackAt(f(j), this.theta[j], y(j));
+      this.pins.set(j, pin);
+      return slack;
+    }));
+  }
+
+  separable() {
+    const { P, z } = this;
+    if (!this.bounded) {
+      for (const j of P.free) {
+        const limit = P.R.alpha[j].plus(P.mu);
+        if (P.R.beta[j].n === 0n && z[j].abs().above(limit)) this.sigma = least([this.sigma, limit.over(z[j].abs())]);
+      }
+    }
+    return this.slacks((j) => this.f(j), (j) => this.sigma.times(z[j]));
+  }
+
+  subgradient() {
+    const { P, dual } = this, { R } = P;
+    if (R.name === "predictor_norm") {
+      const { l, m, h } = R;
+      let B;
+      if (has(dual, "B")) B = dense(dual.B, m * l);
+      else {
+        need(P.product && P.product.m === m && P.product.l === l, "B is missing");
+        const { X, n } = P.product;
+        B = range(m * l).map((at) => dot(range(n).map((i) => X[i * m + Math.floor(at / l)]), range(n).map((i) => this.nu[i * l + (at % l)])));
+      }
+      const g = Array(P.d).fill(ZERO);
+      for (let a = 0; a < h; a++) for (let c = 0; c < m; c++) g[R.start + a * m + c] = dot(R.V.slice(a * l, (a + 1) * l), B.slice(c * l, (c + 1) * l));
+      return { g, B };
+    }
+    const listed = vec(has(dual, "g") ? dual.g : [], range(P.d));
+    const g = P.start.map((_, j) => {
+      if (!R.seen[j]) return ZERO; // whatever is listed
+      if (listed.has(j)) return listed.get(j);
+      return P.isFree.has(j) ? this.z[j].minus(this.Lambda.times(this.D[j])).minus(P.mu.times(int(this.D[j].sign()))) : ZERO;
+    });
+    return { g, B: null };
+  }
+
+  // R°(g) from above, and its square where that is rational
+  polar(g, B) {
+    const { R } = this.P, ratio = (x, w) => (x.n === 0n ? ZERO : x.over(w));
+    if (R.name === "linf") { const v = sum(g.map((x, j) => ratio(x.abs(), R.w[j]))); return [v, v.squared()]; }
+    if (R.name === "nuclear_norm") {
+      const G = R.indices.map((j) => g[j]), n = Math.min(R.p, R.q);
+      const A = R.p < R.q ? range(n).map((i) => G.slice(i * R.q, (i + 1) * R.q)) : range(n).map((c) => range(R.p).map((i) => G[i * R.q + c]));
+      const gram = range(n).map((a) => range(n).map((b) => (a === b ? ONE : ZERO).minus(dot(A[a], A[b]))));
+      return [isPsd(gram) ? ONE : length(G), null];
+    }
+    const squared = R.name === "l2" ? sum(g.map((x, j) => ratio(x.squared(), R.w[j])))
+      : R.name === "predictor_norm" ? dot(B, B)
+      : largest(R.groups.map((list, i) => ratio(sum(list.map((j) => g[j].squared())), R.w[i].squared())));
+    return [roots(squared)[1], squared];
+  }
+
+  normed() {
+    const { P, z, theta } = this, { R } = P, { g, B } = this.subgradient(), [polar, squared] = this.polar(g, B);
+    const homogeneous = this.Lambda.n === 0n && P.mu.n === 0n, capped = polar.above(ONE) ? ONE.over(polar) : ONE;
+    const worst = largest(P.free.map((j) => z[j].minus(g[j]).abs()));
+    if (homogeneous) this.s = this.sigma = polar.n === 0n ? ONE : ONE.over(polar);
+    else if (this.bounded) this.s = capped;
+    else this.s = this.sigma = worst.n === 0n || P.mu.n === 0n ? capped : least([capped, P.mu.over(worst)]);
+    this.g = g;
+    const others = this.slacks((j) => this.f(j, ZERO, ZERO), (j) => this.sigma.times(z[j]).minus(this.s.times(g[j])));
+    const pairing = dot(g, theta), square = squareOf(P, theta);
+    this.root = square;
+    const aligned = homogeneous && others.n === 0n && pairing.sign() > 0 && squared !== null && square !== null &&
+      square.n !== 0n && squared.n !== 0n && pairing.squared().equals(square.times(squared));
+    return aligned ? ZERO : others.plus(this.value[1]).minus(this.s.times(pairing));
+  }
+
+  count() {
+    const { P } = this, { charge } = P.R, n = P.free.length;
+    const forced = new Set(charge.filter((g, j) => g >= 0 && !P.isFree.has(j) && P.start[j].n !== 0n));
+    const groups = [...new Set(P.free.map((j) => charge[j]).filter((g) => g >= 0 && !forced.has(g)))], members = new Map(groups.map((g) => [g, []]));
+    for (const j of P.free) members.get(charge[j])?.push(j);
+    const exhausted = has(this.spec, "count") ? integer(member(this.spec.count, "exhausted"), -1, groups.length - 1) : -1;
+    if (exhausted >= 0) {
+      const idle = P.free.filter((j) => !members.has(charge[j]));
+      const q = this.kept.map((i) => dot(P.free.map((j) => P.rows[i][j]), P.free.map((j) => P.start[j])).plus(this.labels[i]));
+      const rows = this.kept.map((i, at) => scaled([...P.free.map((j) => P.rows[i][j]), q[at]])); // over Z, row by row
+      const column = new Map(P.free.map((j, at) => [j, rows.map((row) => row[at])])), goal = rows.map((row) => row[n]);
+      for (const A of subsets(groups, exhausted)) {
+        const columns = [...idle, ...A.flatMap((g) => members.get(g))].map((j) => column.get(j));
+        const sure = rankModulo([...columns, goal]) === columns.length + 1; // rank_p <= rank
+        need(sure || rank([...columns, goal]) > rank(columns), `the groups ${A} fit the constraints`);
+      }
+    }
+    const cost = groups.map((g) => sum(members.get(g).map((j) => HALF.times(P.lam).times(P.start[j].squared()).plus(P.mu.times(P.start[j].abs())))));
+    const can = groups.map((g) => !P.box || members.get(g).every((j) => P.start[j].abs().atMost(P.box)));
+    const cheap = cost.filter((_, i) => can[i]).sort((a, b) => a.compare(b)), totals = [ZERO];
+    for (const x of cheap) totals.push(totals[totals.length - 1].plus(x));
+    const all = range(groups.length + 1).filter((i) => i > exhausted && groups.length - i < totals.length);
+    return least(all.map((i) => int(i + forced.size).plus(totals[groups.length - i])));
+  }
+
+  // ---------------------------------------------------------------- section 8
+
+  // [bound of the distance, whether the minimiser is unique], as many as apply
+  nearness() {
+    const { P, slack } = this, { R } = P;
+    if (R.count) return [];
+    const seen = R.separable ? P.start.map((_, j) => R.alpha[j].plus(R.beta[j]).sign() > 0) : R.seen;
+    const every = P.free.every((j) => seen[j]), found = [];
+    if (!P.free.length || (this.upper.n === 0n && (every || P.lam.sign() > 0 || P.mu.sign() > 0))) return [[ZERO, true]];
+    const modulus = P.lam.plus(R.separable ? least(P.free.map((j) => R.beta[j])) : ZERO), two = int(2);
+    if (modulus.n !== 0n) found.push([roots(two.times(slack).over(modulus))[1], true]);
+    else if (this.kappa.n !== 0n) found.push([two.times(roots(two.times(slack).over(this.kappa))[1]), slack.n === 0n]);
+    else if (R.name === "l2" && every && P.mu.n === 0n) {
+      const square = slack.n === 0n ? ZERO : this.upper.squared().minus(this.lower.squared());
+      found.push([roots(square.over(least(P.free.map((j) => R.w[j]))))[1], true]);
+    }
+    if (slack.n === 0n && this.pinned()) found.push([ZERO, true]);
+    if (has(this.spec, "distance")) found.push([this.rays(this.spec.distance), slack.n === 0n]);
+    return found;
+  }
+
+  pinned() {
+    const { P } = this, { R } = P, step = (j) => (R.name === "linf" && this.g[j].n !== 0n ? int(this.g[j].sign()).over(R.w[j]) : ZERO);
+    const loose = P.free.filter((j) => !this.pins.get(j)), together = range(P.d).filter((j) => step(j).n !== 0n);
+    const moves = loose.filter((j) => step(j).n === 0n).map((j) => [[j, ONE]]), open = new Set(loose);
+    if (together.length && together.every((j) => open.has(j))) moves.push(together.map((j) => [j, step(j)]));
+    if (moves.length > this.kept.length) return false;
+    const columns = moves.map((move) => this.kept.map((i) => dot(move.map(([j]) => P.rows[i][j]), move.map(([, x]) => x))));
+    const integral = columns.length ? range(this.kept.length).map((at) => scaled(columns.map((column) => column[at]))) : [];
+    return rankModulo(columns.map((_, c) => integral.map((row) => row[c]))) === moves.length;
+  }
+
+  rays(spec) {
+    const { P } = this, { R } = P, k = P.rows.length, two = int(2);
+    need(R.name === "group_l2", "only groups have such a distance");
+    const active = indices(member(spec, "active"), new Set(range(R.groups.length)));
+    const listed = vec(member(spec, "L"), active.flatMap((_, a) => this.kept.map((i) => a * k + i)));
+    const L = active.map((_, a) => range(k).map((i) => listed.get(a * k + i) ?? ZERO)), columns = new Map();
+    let spread = ZERO;
+    R.groups.forEach((group, label) => {
+      const norm = length(group.map((j) => this.g[j])), places = group.filter((j) => P.isFree.has(j)), w = R.w[label];
+      if (active.includes(label)) {
+        need(norm.n !== 0n && w.n !== 0n, "an active group without a direction");
+        spread = spread.plus(two.times(roots(two.times(this.slack).times(this.upper))[1]).over(w));
+        columns.set(label, P.rows.map((row) => dot(places.map((j) => row[j]), places.map((j) => this.g[j])).over(norm)));
+      } else if (places.length) {
+        need(w.above(this.s.times(norm)), "a group may be active that is not listed as such");
+        spread = spread.plus(two.times(this.slack).over(w.minus(this.s.times(norm))));
+      }
+    });
+    const errors = L.flatMap((row, a) => active.map((label, b) => dot(row, columns.get(label)).minus(a === b ? ONE : ZERO)));
+    const error = length(errors), size = roots(sum(P.rows.flatMap((row) => P.free.map((j) => row[j].squared()))))[1];
+    need(ONE.above(error), "L is no left inverse");
+    return spread.times(ONE.plus(length(L.flat()).times(size).over(ONE.minus(error))));
+  }
+
+  // ---------------------------------------------------------------- section 7
+
+  robust(tau) {
+    const { P } = this;
+    if (P.R.count) return ZERO;
+    if (!P.free.length) return this.lower;
+    const moved = dot(this.nu, this.labels.map((b, i) => b.minus(P.rhs[i]))), size = sum(this.nu.map((x) => x.abs()));
+    return largest([this.below.minus(this.sigma.times(moved.plus(tau.times(size))))]);
+  }
 }
 
-function feasible(P, drift, kept) {
-  for (const i of kept) need(dot(P.free.map((j) => P.rows[i][j]), P.free.map((j) => drift[j])).equals(P.rhs[i]), "J D is not b");
-  need(!P.rho || sum(drift.map((x) => x.squared())).atMost(P.rho.squared()), "D leaves the ball");
-  need(!P.box || drift.every((x) => x.abs().atMost(P.box)), "D leaves the box");
-}
+// ---------------------------------------------------------------- values
 
 // [R(theta) from below, from above]
 export function regularizer(P, theta, factors) {
   const { R } = P;
-  if (R.separable) { const v = sum(theta.map((x, j) => value(coordinate({ ...P, lam: ZERO, mu: ZERO }, ZERO, j), x))); return [v, v]; }
-  if (R.name === "l2") return roots(sum(theta.map((x, j) => R.w[j].times(x.squared()))));
+  if (R.separable) {
+    const v = sum(theta.map((x, j) => R.alpha[j].times(x.abs()))).plus(HALF.times(sum(theta.map((x, j) => R.beta[j].times(x.squared())))));
+    return [v, v];
+  }
   if (R.name === "linf") { const v = largest(theta.map((x, j) => R.w[j].times(x.abs()))); return [v, v]; }
   if (R.name === "group_l2") {
-    const each = R.groups.map((g, i) => roots(sum(g.map((j) => theta[j].squared()))).map((x) => x.times(R.w[i])));
+    const each = R.groups.map((g, i) => roots(sum(g.map((j) => theta[j].squared())).times(R.w[i].squared())));
     return [sum(each.map((x) => x[0])), sum(each.map((x) => x[1]))];
   }
-  if (R.name === "predictor_norm") return roots(sum(predictor(R, theta).map((x) => x.squared())));
-  if (R.name === "nuclear_norm") return [ZERO, nuclear(R, theta, factors)];
+  if (R.name === "nuclear_norm") { const v = nuclear(R, theta, factors); return [v, v]; }
+  if (!R.count) return roots(squareOf(P, theta));
   const used = new Set(theta.flatMap((x, j) => (x.n !== 0n && R.charge[j] >= 0 ? [R.charge[j]] : [])));
   return [int(used.size), int(used.size)];
 }
 
+// R(theta)^2 where that is rational, or null
+function squareOf(P, theta) {
+  const { R } = P;
+  if (R.name === "l2") return sum(theta.map((x, j) => R.w[j].times(x.squared())));
+  if (R.name === "predictor_norm") return sum(predictor(R, theta).map((x) => x.squared()));
+  if (R.name === "linf") return largest(theta.map((x, j) => R.w[j].times(x.abs()))).squared();
+  if (R.name !== "group_l2" || R.groups.length > 1) return null;
+  return R.groups.length ? sum(R.groups[0].map((j) => theta[j].squared())).times(R.w[0].squared()) : ZERO;
+}
+
 // A^T V, row-major (m, l)
 export function predictor(R, theta) {
-  const out = Array(R.m * R.l).fill(ZERO);
-  for (let a = 0; a < R.h; a++) for (let c = 0; c < R.m; c++) for (let o = 0; o < R.l; o++) {
-    out[c * R.l + o] = out[c * R.l + o].plus(theta[R.start + a * R.m + c].times(R.V[a * R.l + o]));
-  }
-  return out;
+  const rows = range(R.h);
+  return range(R.m * R.l).map((at) => dot(rows.map((a) => theta[R.start + a * R.m + Math.floor(at / R.l)]), rows.map((a) => R.V[a * R.l + (at % R.l)])));
 }
 
 function nuclear(R, theta, factors = []) {
   const E = R.indices.map((j) => theta[j]), terms = [];
-  for (const factor of factors) {
-    const u = dense(factor.u, R.p), v = dense(factor.v, R.q);
+  for (const factor of listing(factors)) {
+    const u = dense(member(factor, "u"), R.p), v = dense(member(factor, "v"), R.q);
     for (let i = 0; i < R.p; i++) for (let c = 0; c < R.q; c++) E[i * R.q + c] = E[i * R.q + c].minus(u[i].times(v[c]));
-    terms.push(roots(dot(u, u).times(dot(v, v)))[1]);
+    terms.push(length(u).times(length(v)));
   }
-  for (let c = 0; c < R.q; c++) terms.push(roots(sum(Array.from({ length: R.p }, (_, i) => E[i * R.q + c].squared())))[1]);
+  for (let c = 0; c < R.q; c++) terms.push(length(range(R.p).map((i) => E[i * R.q + c])));
   return sum(terms);
 }
 
-// ---------------------------------------------------------------- dual
-
-// sigma and the slacks of a separable R
-function separableSlacks(P, theta, z, kappa) {
-  let sigma = ONE;
-  for (const j of P.free) {
-    const f = coordinate(P, kappa, j), limit = f.alpha.plus(f.mu);
-    if (f.beta.plus(f.Lambda).n === 0n && !f.box && z[j].abs().above(limit)) sigma = least([sigma, limit.over(z[j].abs())]);
-  }
-  const slacks = P.free.map((j) => {
-    const f = coordinate(P, kappa, j), y = sigma.times(z[j]), at = (x) => value(f, x).minus(y.times(x)), best = minimiser(f, y);
-    return best === null ? ZERO : at(theta[j]).minus(at(best));
-  });
-  return { sigma, slacks };
-}
-
-function subgradient(P, dual, theta, drift, z, kappa) {
-  const { R } = P, Lambda = P.lam.plus(kappa);
-  if (R.name === "predictor_norm") {
-    const { l, m, h } = R, B = dual.B ? dense(dual.B, m * l) : Array(m * l).fill(ZERO);
-    if (!dual.B) {
-      const nu = dense(dual.nu, P.rhs.length), { X, n } = P.product;
-      for (let c = 0; c < m; c++) for (let o = 0; o < l; o++) B[c * l + o] = sum(Array.from({ length: n }, (_, i) => X[i * m + c].times(nu[i * l + o])));
-    }
-    const g = Array(P.d).fill(ZERO);
-    for (let a = 0; a < h; a++) for (let c = 0; c < m; c++) g[R.start + a * m + c] = sum(Array.from({ length: l }, (_, o) => R.V[a * l + o].times(B[c * l + o])));
-    return { g, B };
-  }
-  const listed = vec(dual.g ?? [], P.start.map((_, j) => j));
-  const g = P.start.map((_, j) => {
-    if (!R.seen[j]) return ZERO; // whatever is listed
-    if (listed.has(j)) return listed.get(j);
-    return P.isFree.has(j) ? z[j].minus(Lambda.times(drift[j])).minus(P.mu.times(int(drift[j].sign()))) : ZERO;
-  });
-  return { g, B: null };
-}
-
-// R°(g)^2 exactly (an upper bound of it for the predictor norm); for the nuclear norm through `shrink`.
-function polarSquared(P, g, B, shrink) {
-  const { R } = P;
-  const ratio = (x, w) => (x.n === 0n ? ZERO : x.over(w));
-  if (R.name === "l2") return sum(g.map((x, j) => ratio(x.squared(), R.w[j])));
-  if (R.name === "linf") return sum(g.map((x, j) => ratio(x.abs(), R.w[j]))).squared();
-  if (R.name === "group_l2") return largest(R.groups.map((list, i) => ratio(sum(list.map((j) => g[j].squared())), R.w[i].squared())));
-  if (R.name === "predictor_norm") return sum(B.map((x) => x.squared()));
-  const G = R.indices.map((j) => g[j]), gram = Array.from({ length: R.q }, (_, a) => Array.from({ length: R.q }, (_, b) => {
-    const x = sum(Array.from({ length: R.p }, (_, i) => G[i * R.q + a].times(G[i * R.q + b]))).times(shrink.squared());
-    return (a === b ? ONE : ZERO).minus(x);
-  }));
-  return isPsd(gram) ? ONE.over(shrink.squared()) : sum(G.map((x) => x.squared()));
-}
-
-function aligned(P, theta, g, B, squared) {
-  const { R } = P, top = (x, y) => x.some((v) => v.n !== 0n) && proportional(x, y);
-  if (R.name === "l2") return top(g, theta.map((x, j) => R.w[j].times(x)));
-  if (R.name === "predictor_norm") return top(B, predictor(R, theta));
-  if (R.name === "linf") {
-    const v = largest(theta.map((x, j) => R.w[j].times(x.abs())));
-    return g.every((x, j) => x.n === 0n || (R.w[j].times(theta[j].abs()).equals(v) && x.sign() === theta[j].sign()));
-  }
-  if (R.name !== "group_l2") return false;
-  return R.groups.every((list, i) => {
-    const x = list.map((j) => theta[j]), y = list.map((j) => g[j]);
-    if (R.w[i].n === 0n || x.every((v) => v.n === 0n)) return true;
-    return proportional(y, x) && sum(y.map((v) => v.squared())).over(R.w[i].squared()).equals(squared);
-  });
-}
-
-// y = c x with one c > 0
-function proportional(y, x) {
-  const k = x.findIndex((v) => v.n !== 0n);
-  if (k < 0 || y[k].sign() !== x[k].sign()) return false;
-  const c = y[k].over(x[k]);
-  return y.every((v, j) => v.equals(c.times(x[j])));
-}
-
-function normSlacks(P, dual, theta, drift, z, kappa, value) {
-  const { g, B } = subgradient(P, dual, theta, drift, z, kappa), Lambda = P.lam.plus(kappa);
-  const squared = polarSquared(P, g, B, dual.shrink ? parse(dual.shrink) : ONE);
-  const inverse = squared.n === 0n ? null : ONE.over(roots(squared)[1]); // at most 1 / R°(g)
-  const capped = squared.atMost(ONE) ? ONE : inverse, nuclear = P.R.name === "nuclear_norm";
-  const homogeneous = Lambda.n === 0n && P.mu.n === 0n;
-  let s, sigma, full; // full: s R°(g) = 1 in truth, whatever the rounding of s
-  if (homogeneous) { s = sigma = inverse ?? ONE; full = inverse !== null; }
-  else if (Lambda.sign() > 0 || P.box) { sigma = ONE; s = capped; full = squared.equals(ONE); }
-  else {
-    const worst = largest(P.free.map((j) => z[j].minus(g[j]).abs()));
-    s = sigma = worst.n === 0n ? capped : least([capped, P.mu.over(worst)]);
-    full = squared.equals(ONE) && s.equals(ONE);
-  }
-  const zero = value[1].n === 0n || (full && !nuclear && aligned(P, theta, g, B, squared));
-  const slacks = [zero ? ZERO : value[1].minus(s.times(dot(g, theta)))];
-  for (const j of P.free) {
-    const h = sigma.times(z[j]).minus(s.times(g[j])), D = drift[j], over = h.abs().minus(P.mu);
-    if (!(over.sign() > 0)) { slacks.push(driftSlack(P, Lambda, D, h, ZERO, ZERO)); continue; }
-    need(Lambda.sign() > 0 || P.box, "h is larger than what the drift penalty absorbs");
-    const best = Lambda.n === 0n ? P.box : P.box ? least([over.over(Lambda), P.box]) : over.over(Lambda);
-    slacks.push(driftSlack(P, Lambda, D, h, over, best));
-  }
-  return { sigma, slacks, g, s, squared, zero };
-}
-const driftSlack = (P, Lambda, D, h, over, best) =>
-  HALF.times(Lambda).times(D.squared()).plus(P.mu.times(D.abs())).minus(h.times(D))
-    .plus(over.times(best)).minus(HALF.times(Lambda).times(best.squared()));
-
-// ---------------------------------------------------------------- counts
-
-function countBounds(P, exhausted) {
-  const { charge } = P.R, value = (j) => P.start[j].n !== 0n;
-  const forced = new Set(charge.filter((g, j) => g >= 0 && !P.isFree.has(j) && value(j)));
-  const groups = [...new Set(P.free.map((j) => charge[j]).filter((g) => g >= 0 && !forced.has(g)))];
-  const members = (g) => P.free.filter((j) => charge[j] === g), idle = P.free.filter((j) => charge[j] < 0 || forced.has(charge[j]));
-  const q = P.rows.map((row, i) => dot(P.free.map((j) => row[j]), P.free.map((j) => P.start[j])).plus(P.rhs[i]));
-  if (exhausted >= 0) {
-    need(exhausted < groups.length, "nothing is left to exhaust");
-    for (const A of subsets(groups, exhausted)) {
-      const columns = [...idle, ...A.flatMap(members)].map((j) => P.rows.map((row) => row[j]));
-      need(rank([...columns, q]) > rank(columns), `the groups ${A} fit the constraints`);
-    }
-  }
-  const cost = groups.map((g) => sum(members(g).map((j) => HALF.times(P.lam).times(P.start[j].squared()).plus(P.mu.times(P.start[j].abs())))));
-  const free = groups.map((g) => !P.box || members(g).every((j) => P.start[j].abs().atMost(P.box)));
-  const cheap = cost.filter((_, i) => free[i]).sort((a, b) => a.compare(b));
-  let best = null;
-  for (let i = exhausted + 1; i <= groups.length; i++) {
-    if (groups.length - i > cheap.length) continue;
-    const total = int(i + forced.size).plus(sum(cheap.slice(0, groups.length - i)));
-    best = best === null || total.compare(best) < 0 ? total : best;
-  }
-  return best;
-}
-
-// ---------------------------------------------------------------- uniqueness
-
-// Differences that a second minimiser could have: columns of J they move along; exact certificates only.
-function uniqueByKernel(P, theta, drift, z, kappa, found) {
-  const rays = [], single = [], column = (j) => P.rows.map((row) => row[j]);
-  const along = (list, step) => P.rows.map((row) => sum(list.map((j) => row[j].times(step(j)))));
-  const Lambda = P.lam.plus(kappa), { R } = P;
-  const held = (j, h) => Lambda.sign() > 0 || !h.abs().equals(P.mu); // psi* has one maximiser
-  if (R.separable) {
-    for (const j of P.free) {
-      const f = coordinate(P, kappa, j), y = found.sigma.times(z[j]);
-      const flat = f.beta.plus(f.Lambda).n === 0n && flatAt(f, y);
-      if (flat) single.push(column(j));
-    }
-  } else {
-    const { g, s, sigma, squared } = found, h = (j) => sigma.times(z[j]).minus(s.times(g[j]));
-    const open = P.free.filter((j) => !held(j, h(j)));
-    if (R.name === "linf") {
-      single.push(...open.filter((j) => g[j].n === 0n).map(column));
-      rays.push(along(open.filter((j) => g[j].n !== 0n), (j) => int(g[j].sign()).over(R.w[j])));
-    } else if (R.name === "group_l2" || R.name === "l2") {
-      const groups = R.groups ?? [P.start.map((_, j) => j)];
-      groups.forEach((list, i) => {
-        const blind = list.filter((j) => !R.seen[j]);
-        single.push(...open.filter((j) => blind.includes(j)).map(column));
-        const size = R.groups ? sum(list.map((j) => g[j].squared())).equals(squared.times(R.w[i].squared())) : true;
-        const mine = open.filter((j) => list.includes(j) && !blind.includes(j));
-        if (size && mine.length) rays.push(along(mine, (j) => (R.groups ? g[j] : g[j].over(R.w[j]))));
-      });
-    } else return false;
-  }
-  const vectors = [...single, ...rays];
-  return rank(vectors) === vectors.length;
-}
-const flatAt = (f, y) => [1, -1].some((a) => [1, -1].some((b) => y.equals(f.alpha.times(int(a)).plus(f.mu.times(int(b)))))) || (f.alpha.n === 0n && f.mu.n === 0n && y.n === 0n);
-
 // ---------------------------------------------------------------- the verdict
 
-export function check(problemTree, certificate) {
-  need(certificate.schema === "exact-unlearn/certificate" && certificate.version === 1, "no certificate of version 1");
-  const P = new Problem(problemTree), literal = certificate.rows === undefined || certificate.rows === "literal";
-  const dual = certificate.dual ?? { nu: [] }, nu = dense(dual.nu, P.rhs.length), z = P.pullback(nu);
-  if (certificate.kind === "infeasible") return infeasible(P, nu, z);
-  const kept = literal ? P.rhs.map((_, i) => i) : certificate.rows.kept, keep = new Set(kept);
-  need(nu.every((x, i) => keep.has(i) || x.n === 0n), "nu is not zero on a dropped row");
-  const kappa = dual.ball ? parse(dual.ball) : ZERO;
-  need(kappa.sign() >= 0 && (kappa.n === 0n || P.rho), "a multiplier of no ball");
-  const theta = point(P, certificate.primal, dual, kappa), drift = theta.map((x, j) => x.minus(P.start[j]));
-  feasible(P, drift, kept);
-  const value = regularizer(P, theta, certificate.primal.factors), square = sum(drift.map((x) => x.squared()));
-  const penalty = HALF.times(P.lam).times(square).plus(P.mu.times(sum(drift.map((x) => x.abs()))));
-  const upper = value[1].plus(penalty);
-  if (P.R.count) {
-    const lower = countBounds(P, certificate.count?.exhausted ?? -1), gap = upper.minus(lower);
-    return verdict(certificate, { lower, upper, exact: gap.n === 0n, unique: upper.n === 0n, literal });
+export function check(problemTree, certificate, tau = null) {
+  return judge(new Problem(problemTree), certificate, tau);
+}
+
+function judge(P, certificate, tau) {
+  const proof = new Proof(P, certificate), claims = member(certificate, "claims"), kind = member(certificate, "kind");
+  need(isObject(claims), "claims is no object");
+  need(kind === "bounds" || kind === "infeasible", "unknown kind");
+  if (kind === "infeasible") return infeasible(proof, claims, tau);
+  proof.place();
+  proof.bound();
+  const near = proof.nearness(), { lower, upper } = proof, exact = proof.slack.n === 0n || upper.n === 0n;
+  const gap = exact ? ZERO : upper.minus(lower).over(upper), distances = near.map((x) => x[0]), unique = near.some((x) => x[1]);
+  const level = exact ? "exact" : gap.atMost(new Q(1n, 10n ** 30n)) ? "enclosure" : "repaired";
+  const square = exact && proof.drift.n === 0n ? proof.root : null, distance = distances.length ? least(distances) : null;
+  const claimed = member(claims, "proof"), own = { lower, upper, gap, square, distance };
+  need(LEVELS.includes(claimed) && LEVELS.indexOf(claimed) <= LEVELS.indexOf(level), `not ${String(claimed)}, but ${level}`);
+  need([undefined, null, false, true].includes(claims.unique) && (unique || !claims.unique), "claims a unique minimiser");
+  for (const [name, fair] of [["lower", (c, x) => c.atMost(x)], ["upper", (c, x) => x.atMost(c)], ["gap", (c, x) => x.atMost(c)],
+    ["distance", (c, x) => x.atMost(c)], ["square", (c, x) => x.equals(c)]]) {
+    if (claims[name] === undefined || claims[name] === null) continue;
+    need(fair(parse(claims[name]), own[name] ?? fail(name)), `claims more than is proved: ${name}`);
   }
-  const found = P.R.separable ? separableSlacks(P, theta, z, kappa) : normSlacks(P, dual, theta, drift, z, kappa, value);
-  const slacks = [...found.slacks, kappa.n === 0n ? ZERO : HALF.times(kappa).times(P.rho.squared().minus(square))];
-  need(slacks.every((x) => x.sign() >= 0), "a slack is negative");
-  // Where nothing is free theta* is the only point; of the nuclear norm only an upper bound is at hand.
-  const only = P.free.length === 0 && P.R.name !== "nuclear_norm";
-  const exact = only || slacks.every((x) => x.n === 0n);
-  const bottom = P.R.name === "nuclear_norm" ? value[1] : value[0];
-  const lower = exact ? upper.minus(value[1]).plus(bottom) : upper.minus(sum(slacks));
-  const strong = P.lam.plus(P.R.separable && P.free.length ? least(P.free.map((j) => P.R.beta[j])) : ZERO);
-  const roomy = (w) => P.free.every((j) => w[j].sign() > 0);
-  const unique = !P.free.length || strong.plus(kappa).sign() > 0 || (P.R.name === "l2" && P.lam.n === 0n && P.mu.n === 0n && roomy(P.R.w)) ||
-    (upper.n === 0n && (P.lam.sign() > 0 || P.mu.sign() > 0 || definite(P))) || (exact && uniqueByKernel(P, theta, drift, z, kappa, found));
-  return verdict(certificate, { lower, upper, exact, unique, literal, gapSum: sum(slacks) });
+  const found = { proved: true, proof: level, unique, ...own };
+  if (proof.literal) return found;
+  const needed = largest([proof.tau, proof.error]), accepted = tau !== null && needed.atMost(tau);
+  return { ...found, proved: accepted, residual: proof.error, robust_lower: proof.robust(tau ?? needed) };
+}
+const fail = (name) => { throw new Error(`claims ${name}, of which nothing is proved`); };
+
+function infeasible(proof, claims, tau) {
+  const { P, nu } = proof, z = P.free.map((j) => proof.z[j]), reach = [];
+  need(proof.labels.every((b, i) => b.equals(P.rhs[i])), "a refutation is about b as written");
+  if (z.every((x) => x.n === 0n)) reach.push(ZERO);
+  if (P.box) reach.push(P.box.times(sum(z.map((x) => x.abs()))));
+  if (P.rho) reach.push(P.rho.times(length(z)));
+  const excess = reach.length ? dot(nu, P.rhs).minus(least(reach)) : ZERO;
+  need(excess.sign() > 0, "the vector proves nothing");
+  need(claims.proof === "infeasible", "something else is claimed");
+  need(["lower", "upper", "gap", "square", "unique", "distance"].every((key) => [undefined, null, false].includes(claims[key])), "more is claimed");
+  const residual = excess.over(sum(nu.map((x) => x.abs())));
+  return { proved: tau === null || residual.above(tau), proof: "infeasible", unique: false, residual };
 }
 
-const definite = (P) => P.free.every((j) => (P.R.separable ? P.R.alpha[j].plus(P.R.beta[j]).sign() > 0 : P.R.name !== "predictor_norm" && P.R.seen[j]));
+// ---------------------------------------------------------------- as a program
 
-function infeasible(P, nu, z) {
-  const entries = P.free.map((j) => z[j]), reach = [];
-  if (entries.every((x) => x.n === 0n)) reach.push(ZERO);
-  if (P.box) reach.push(P.box.times(sum(entries.map((x) => x.abs()))));
-  if (P.rho) reach.push(P.rho.times(roots(sum(entries.map((x) => x.squared())))[1]));
-  need(reach.length && dot(nu, P.rhs).above(least(reach)), "the vector proves nothing");
-  return { proof: "infeasible" };
+const text = (x) => (x instanceof Q ? (x.d === 1n ? x.n.toString(16) : `${x.n.toString(16)}/${x.d.toString(16)}`) : x ?? null);
+
+// status: 0 proved, 1 not, 2 the problem cannot be used, 3 proved for the embedded problem or by no tau of the caller
+function answer(problem, certificate, tau) {
+  work.left = BASE;
+  let P = null;
+  try {
+    if (problem !== null) P = new Problem(problem());
+  } catch (error) {
+    return { status: 2, sentence: `the problem cannot be used: ${error.message}` };
+  }
+  try {
+    const tree = certificate();
+    expectSchema(tree, "exact-unlearn/certificate");
+    if (P === null) work.left = BASE;
+    const found = judge(P ?? new Problem(member(tree, "problem")), tree, tau), proved = found.proved && P !== null;
+    const told = Object.fromEntries(Object.entries(found).map(([key, x]) => [key, text(x)]));
+    return { status: proved ? 0 : 3, sentence: `proved: ${found.proof}`, ...told, proved };
+  } catch (error) {
+    return { status: 1, sentence: `not proved: ${error.message}` };
+  }
 }
 
-function verdict(certificate, { lower, upper, exact, unique, literal }) {
-  const gap = exact || upper.equals(lower) ? ZERO : upper.minus(lower).over(upper);
-  const proof = exact ? "exact" : gap.atMost(new Q(1n, 10n ** 30n)) ? "enclosure" : "repaired", { claims } = certificate;
-  need(LEVELS.indexOf(claims.proof) >= 0 && LEVELS.indexOf(claims.proof) <= LEVELS.indexOf(proof), `claims ${claims.proof}, but is ${proof}`);
-  need(!claims.lower || parse(claims.lower).atMost(lower), "claims a larger lower bound");
-  need(!claims.upper || upper.atMost(parse(claims.upper)), "claims a smaller upper bound");
-  need(!claims.gap || gap.atMost(parse(claims.gap)), "claims a smaller gap");
-  need(!claims.unique || unique, "claims a unique minimiser");
-  return { proof, lower, upper, gap, unique, literal };
+function batch(path) {
+  const bytes = (x) => Buffer.from(x, "utf8");
+  for (const line of readFileSync(path, "utf8").split("\n").filter((x) => x)) {
+    const { problem, certificate, files, tau } = JSON.parse(line);
+    const about = files ? () => readProblem(files[0]) : problem === null ? null : () => parseJson(bytes(problem));
+    const claim = () => parseJson(files ? readFileSync(files[1]) : bytes(certificate));
+    console.log(JSON.stringify(answer(about, claim, tau === null ? null : parse(tau))));
+  }
 }
 
-// One line per pair of files: "proved: exact", or "not proved: ..." and exit status 1.
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const files = process.argv.slice(2);
-  for (let i = 0; i < files.length; i += 2) {
-    try {
-      console.log(`proved: ${check(readProblem(files[i]), JSON.parse(readFileSync(files[i + 1], "utf8"))).proof}`);
-    } catch (error) {
-      console.log(`not proved: ${error.message}`);
-      process.exitCode = 1;
-    }
+  const files = process.argv.slice(2), at = files.indexOf("--tau");
+  if (files[0] === "--batch") batch(files[1]);
+  else {
+    const tau = at < 0 ? null : fromFloat(Number(files.splice(at, 2)[1]));
+    const problem = files.length > 1 ? () => readProblem(files[0]) : null;
+    const { status, sentence } = answer(problem, () => parseJson(readFileSync(files[files.length - 1])), tau);
+    console.log(sentence);
+    process.exitCode = status;
   }
 }

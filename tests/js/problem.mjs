@@ -1,136 +1,297 @@
 // Problem files: .json and .safetensors, as docs/certificate_format.md describes them.
 
 import { readFileSync } from "node:fs";
-import { ONE, Q, ZERO, dot, fromFloat, int, least, parse, sum } from "./rational.mjs";
+import { ONE, PER_ENTRY, Q, ZERO, dot, fromFloat, int, least, need, parse, ratio, sum, work } from "./rational.mjs";
 
-export function need(truth, sentence) {
-  if (!truth) throw new Error(sentence);
+export { need };
+
+// ---------------------------------------------------------------- JSON
+
+const MAX_DEPTH = 64, SPACE = new Set([" ", "\t", "\n", "\r"]);
+
+// RFC 8259 in UTF-8 without floats, NaN, duplicate keys, integers beyond 2^53, and deep nesting.
+export function parseJson(bytes) {
+  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  let at = 0;
+  const fail = () => { throw new Error(`no JSON at character ${at}`); };
+  const space = () => { while (SPACE.has(text[at])) at++; };
+  const string = () => {
+    const start = at++;
+    for (; text[at] !== '"'; at++) {
+      if (at >= text.length || text[at] < " ") fail();
+      if (text[at] === "\\") at++;
+    }
+    return JSON.parse(text.slice(start, ++at)); // escapes
+  };
+  const value = (depth) => {
+    space();
+    const c = text[at];
+    if (c === '"') return string();
+    if (c === "{" || c === "[") {
+      need(depth < MAX_DEPTH + 1, "nested too deeply");
+      const found = c === "{" ? Object.create(null) : [], close = c === "{" ? "}" : "]";
+      at++;
+      space();
+      if (text[at] === close) { at++; return found; }
+      for (;;) {
+        if (c === "{") {
+          space();
+          if (text[at] !== '"') fail();
+          const key = string();
+          need(!(key in found), "a key occurs twice in one object");
+          space();
+          if (text[at++] !== ":") fail();
+          found[key] = value(depth + 1);
+        } else found.push(value(depth + 1));
+        space();
+        const next = text[at++];
+        if (next === close) return found;
+        if (next !== ",") fail();
+      }
+    }
+    for (const [word, meaning] of [["true", true], ["false", false], ["null", null]]) {
+      if (text.startsWith(word, at)) { at += word.length; return meaning; }
+    }
+    const number = /-?(?:0|[1-9][0-9]*)/y;
+    number.lastIndex = at;
+    const match = number.exec(text);
+    if (!match) fail();
+    at += match[0].length;
+    need(!/[.eE]/.test(text[at] ?? " "), "a number is no integer");
+    need(match[0].length < 18 && Number.isSafeInteger(Number(match[0])), "an integer is out of range");
+    return Number(match[0]) + 0;
+  };
+  const tree = value(0);
+  space();
+  if (at !== text.length) fail();
+  return tree;
 }
+
+// ---------------------------------------------------------------- values of the trees
+
+export const isObject = (x) => x !== null && typeof x === "object" && !Array.isArray(x) && !(x instanceof Q);
+export function member(node, key) {
+  need(isObject(node), `expected an object with ${key}`);
+  need(Object.hasOwn(node, key), `${key} is missing`);
+  return node[key];
+}
+export const has = (node, key) => Object.hasOwn(node, key);
+export function listing(node) {
+  need(Array.isArray(node), "expected a list");
+  return node;
+}
+export function integer(x, low, high) {
+  need(typeof x === "number" && Number.isInteger(x) && x >= low && x <= high, `expected an integer from ${low} to ${high}`);
+  return x;
+}
+export function sizes(node, n = null, most = Number.MAX_SAFE_INTEGER) {
+  need(n === null || listing(node).length === n, `expected ${n} integers`);
+  return listing(node).map((x) => integer(x, 0, most));
+}
+export function indices(node, allowed) {
+  const found = listing(node);
+  need(found.every((j) => typeof j === "number" && allowed.has(j)), "an index has no place here");
+  need(new Set(found).size === found.length, "an index occurs twice");
+  return found;
+}
+export function expectSchema(tree, schema) {
+  need(isObject(tree) && tree.schema === schema && tree.version === 1, `this is not version 1 of ${schema}`);
+}
+
+// A RAT, or an integer, or what an array of a file holds.
+export function real(x) {
+  if (x instanceof Q) return x;
+  if (typeof x === "number") { need(Number.isSafeInteger(x), "a number is no integer"); return int(x); }
+  return parse(x);
+}
+export function nonNegative(x) {
+  const found = real(x);
+  need(found.sign() >= 0, "a number is negative");
+  return found;
+}
+
+export function array(node, ...shape) {
+  const found = sizes(member(node, "shape")), data = listing(member(node, "data"));
+  need(found.length === shape.length && shape.every((n, i) => n === null || n === found[i]), "an array has the wrong shape");
+  need(data.length === found.reduce((a, b) => a * b, 1), "an array has the wrong length");
+  work.left += PER_ENTRY * data.length;
+  return data.map(real);
+}
+export function whole(node, n, below) {
+  return array(node, n).map((x) => {
+    need(x.d === 1n && x.n >= 0n && x.n < BigInt(below), `expected integers from 0 to ${below - 1}`);
+    return Number(x.n);
+  });
+}
+
+// A VEC as a map from index to number; `order` are the entries meant when no indices are given.
+export function vec(parts, order) {
+  const found = new Map(), allowed = new Set(order);
+  for (const part of listing(parts)) {
+    const [bottom, unit] = ratio(member(part, "den")), nums = listing(member(part, "nums"));
+    need(unit === 1n && bottom > 0n, "a denominator is no positive integer");
+    const list = has(part, "indices") ? indices(part.indices, allowed) : order;
+    need(list.length === nums.length, "a vector has not as many numbers as indices");
+    list.forEach((j, i) => {
+      const [top, one] = ratio(nums[i]);
+      need(one === 1n, "a numerator is no integer");
+      need(!found.has(j), "an index occurs twice");
+      found.set(j, new Q(top, bottom));
+    });
+  }
+  return found;
+}
+export const range = (n) => Array.from({ length: n }, (_, i) => i);
+export const dense = (parts, n) => {
+  const found = vec(parts, range(n));
+  return range(n).map((i) => found.get(i) ?? ZERO);
+};
+
+// ---------------------------------------------------------------- files
 
 // Named arrays of a .safetensors file as {shape, data: [Q]}.
 export function safetensors(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const start = 8 + Number(view.getBigUint64(0, true));
+  need(start <= bytes.length, "the header is longer than the file");
   const arrays = {};
-  for (const [name, { dtype, shape, data_offsets: [first, last] }] of Object.entries(JSON.parse(bytes.subarray(8, start).toString()))) {
-    const n = shape.reduce((a, b) => a * b, 1), width = (last - first) / (n || 1);
+  let room = bytes.length - start;
+  for (const [name, item] of Object.entries(parseJson(bytes.subarray(8, start)))) {
+    if (name === "__metadata__") continue;
+    const shape = sizes(member(item, "shape")), [first, last] = sizes(member(item, "data_offsets"), 2, bytes.length - start);
+    room -= last - first;
+    need(first <= last && room >= 0, "arrays overlap");
+    const n = shape.reduce((a, b) => a * b, 1), dtype = member(item, "dtype");
     const readers = {
-      F64: (o) => fromFloat(view.getFloat64(o, true)),
-      F32: (o) => fromFloat(view.getFloat32(o, true)),
-      I64: (o) => new Q(view.getBigInt64(o, true)),
-      U8: (o) => int(view.getUint8(o)),
+      F64: [8, (o) => fromFloat(view.getFloat64(o, true))],
+      F32: [4, (o) => fromFloat(view.getFloat32(o, true))],
+      I64: [8, (o) => new Q(view.getBigInt64(o, true))],
+      U8: [1, (o) => int(view.getUint8(o))],
+      BOOL: [1, (o) => int(view.getUint8(o) ? 1 : 0)],
     };
-    need(readers[dtype] && start + last <= bytes.length, `${name}: unknown type or truncated`);
-    arrays[name] = { shape, data: Array.from({ length: n }, (_, i) => readers[dtype](start + first + i * width)) };
-    if (name === "spec") arrays.spec.text = bytes.subarray(start + first, start + last).toString();
+    need(Object.hasOwn(readers, dtype), `${name}: unknown type`);
+    const [width, read] = readers[dtype];
+    need(n * width === last - first, `${name}: not as many bytes as its shape says`);
+    if (name === "spec") arrays.spec = bytes.subarray(start + first, start + last);
+    else arrays[name] = { shape, data: range(n).map((i) => read(start + first + i * width)) };
   }
   return arrays;
 }
 
 export function readProblem(path) {
   const bytes = readFileSync(path);
-  if (path.endsWith(".json")) return JSON.parse(bytes.toString());
+  if (path.endsWith(".json")) return parseJson(bytes);
   const arrays = safetensors(bytes);
   const resolve = (node) => {
     if (Array.isArray(node)) return node.map(resolve);
     if (node === null || typeof node !== "object") return node;
-    if ("array" in node) return arrays[node.array];
+    if ("array" in node) return member(arrays, node.array);
     return Object.fromEntries(Object.entries(node).map(([k, v]) => [k, resolve(v)]));
   };
-  return resolve(JSON.parse(arrays.spec.text));
+  return resolve(parseJson(arrays.spec));
 }
 
-const real = (x) => (x instanceof Q ? x : typeof x === "number" ? int(x) : parse(x));
-
-function array(node, ...shape) {
-  need(node.shape.length === shape.length && shape.every((n, i) => n === null || n === node.shape[i]), "an array has the wrong shape");
-  need(node.data.length === node.shape.reduce((a, b) => a * b, 1), "an array has the wrong length");
-  return node.data.map(real);
-}
-
-const whole = (list) => list.map((x) => { need(x.d === 1n && x.n >= 0n, "expected indices"); return Number(x.n); });
-const at = (name, list, weights) => weights ?? list.map(() => ONE);
+// ---------------------------------------------------------------- the problem
 
 export class Problem {
   constructor(tree) {
-    need(tree.schema === "exact-unlearn/problem" && tree.version === 1, "no problem of version 1");
-    this.start = array(tree.theta_star, null);
+    expectSchema(tree, "exact-unlearn/problem");
+    this.start = array(member(tree, "theta_star"), null);
+    this.rhs = array(member(tree, "rhs"), null);
     this.d = this.start.length;
-    this.rhs = array(tree.rhs, null);
-    const mask = whole(array(tree.free, this.d));
-    const terms = tree.drift_penalty, of = (name) => terms.filter((t) => t.name === name);
-    this.lam = sum(of("squared_drift").map((t) => real(t.lam)));
-    this.mu = sum(of("l1_drift").map((t) => real(t.lam)));
-    const radii = (norm) => of("trust_region").filter((t) => t.norm === norm).map((t) => real(t.radius));
-    this.rho = radii("2").length ? least(radii("2")) : null;
-    this.box = radii("inf").length ? least(radii("inf")) : null;
+    this.lam = this.mu = ZERO;
+    this.rho = this.box = null;
+    for (const term of listing(member(tree, "drift_penalty"))) {
+      const name = member(term, "name");
+      if (name === "squared_drift") this.lam = this.lam.plus(nonNegative(member(term, "lam")));
+      else if (name === "l1_drift") this.mu = this.mu.plus(nonNegative(member(term, "lam")));
+      else {
+        need(name === "trust_region" && (member(term, "norm") === "2" || term.norm === "inf"), "unknown drift penalty");
+        const radius = nonNegative(member(term, "radius")), key = term.norm === "2" ? "rho" : "box";
+        this[key] = this[key] === null ? radius : least([this[key], radius]);
+      }
+    }
+    const mask = whole(member(tree, "free"), this.d, 2);
     const stuck = (this.rho && this.rho.n === 0n) || (this.box && this.box.n === 0n);
     this.free = mask.flatMap((flag, j) => (flag && !stuck ? [j] : []));
     this.isFree = new Set(this.free);
-    this.rows = this.jacobian(tree.jacobian);
-    this.R = this.regularizer(tree.regularizer);
+    this.rows = this.jacobian(member(tree, "jacobian"));
+    this.R = this.regularizer(member(tree, "regularizer"), mask);
   }
 
   // Rows of J over all coordinates; only the free ones are ever used.
   jacobian(spec) {
-    const k = this.rhs.length, { d } = this;
-    if (spec.kind === "dense") {
-      const flat = array(spec.matrix, k, d);
-      return Array.from({ length: k }, (_, i) => flat.slice(i * d, (i + 1) * d));
+    const k = this.rhs.length, { d } = this, kind = member(spec, "kind");
+    if (kind === "dense") {
+      const flat = array(member(spec, "matrix"), k, d);
+      return range(k).map((i) => flat.slice(i * d, (i + 1) * d));
     }
-    const [h, l] = spec.V.shape, [n, m] = spec.X.shape, V = array(spec.V, h, l), X = array(spec.X, n, m);
-    need(spec.kind === "product" && spec.n_parameters === d && k === n * l && spec.block[1] - spec.block[0] === h * m, "the product does not fit");
-    this.product = { V, X, h, l, n, m, start: spec.block[0] };
-    return Array.from({ length: k }, (_, i) => {
+    need(kind === "product", "unknown kind of jacobian");
+    const [h, l] = sizes(member(member(spec, "V"), "shape"), 2), [n, m] = sizes(member(member(spec, "X"), "shape"), 2);
+    const V = array(spec.V, h, l), X = array(spec.X, n, m), [start, stop] = sizes(member(spec, "block"), 2, d);
+    need(member(spec, "n_parameters") === d && k === n * l && stop - start === h * m, "the product does not fit");
+    this.product = { V, X, h, l, n, m, start };
+    work.spend(40 * k * d);
+    return range(k).map((i) => {
       const row = Array(d).fill(ZERO);
-      for (let a = 0; a < h; a++) for (let c = 0; c < m; c++) {
-        row[spec.block[0] + a * m + c] = V[a * l + (i % l)].times(X[Math.floor(i / l) * m + c]);
-      }
+      for (let a = 0; a < h; a++) for (let c = 0; c < m; c++) row[start + a * m + c] = V[a * l + (i % l)].times(X[Math.floor(i / l) * m + c]);
       return row;
     });
   }
 
-  regularizer(spec) {
-    const { d } = this, name = spec.name, zeros = Array(d).fill(ZERO), ones = Array(d).fill(ONE);
-    const weights = spec.weights ? array(spec.weights, null) : null;
-    need(!weights || weights.every((w) => w.sign() >= 0), "a weight is negative");
+  regularizer(spec, mask) {
+    const { d } = this, name = member(spec, "name"), zeros = Array(d).fill(ZERO), ones = Array(d).fill(ONE);
     const plain = { name, alpha: zeros, beta: zeros };
-    if (name === "squared_l2") return { ...plain, separable: true, beta: weights ?? ones };
-    if (name === "l1") return { ...plain, separable: true, alpha: weights ?? ones };
-    if (name === "elastic_net") return { ...plain, separable: true, alpha: zeros.map(() => real(spec.alpha)), beta: zeros.map(() => real(spec.beta)) };
+    const weights = (n, otherwise) => {
+      if (spec.weights === undefined || spec.weights === null) return otherwise;
+      const found = array(spec.weights, n);
+      need(found.every((w) => w.sign() >= 0), "a weight is negative");
+      return found;
+    };
+    if (name === "squared_l2") return { ...plain, separable: true, beta: weights(d, ones) };
+    if (name === "l1") return { ...plain, separable: true, alpha: weights(d, ones) };
+    if (name === "elastic_net") {
+      const alpha = nonNegative(member(spec, "alpha")), beta = nonNegative(member(spec, "beta"));
+      return { ...plain, separable: true, alpha: zeros.map(() => alpha), beta: zeros.map(() => beta) };
+    }
     if (name === "l2" || name === "linf") {
-      const w = weights ?? ones;
-      need(w.length === d, "weights of the wrong length");
+      const w = weights(d, ones);
       return { ...plain, w, seen: w.map((x) => x.n !== 0n) };
     }
     if (name === "group_l2") {
-      const labels = whole(array(spec.labels, d)), G = labels.reduce((a, b) => Math.max(a, b + 1), 0), w = weights ?? Array(G).fill(ONE);
-      const groups = Array.from({ length: G }, (_, g) => labels.flatMap((x, j) => (x === g ? [j] : [])));
+      const labels = whole(member(spec, "labels"), d, d), G = labels.reduce((a, b) => Math.max(a, b + 1), 0);
+      const w = weights(G, Array(G).fill(ONE)), groups = range(G).map(() => []);
+      labels.forEach((g, j) => groups[g].push(j));
       return { ...plain, labels, groups, w, seen: labels.map((g) => w[g].n !== 0n) };
     }
     if (name === "predictor_norm") {
-      const [h, m] = spec.shape, [, l] = spec.V.shape, inside = (j) => j >= spec.block[0] && j < spec.block[1];
-      return { ...plain, V: array(spec.V, h, l), h, m, l, start: spec.block[0], seen: zeros.map((_, j) => inside(j)) };
+      const [h, l] = sizes(member(member(spec, "V"), "shape"), 2), [p, m] = sizes(member(spec, "shape"), 2);
+      const [start, stop] = sizes(member(spec, "block"), 2, d);
+      need(p === h && stop - start === h * m, "the block of the predictor norm does not fit");
+      return { ...plain, V: array(spec.V, h, l), h, m, l, start, seen: zeros.map(() => false) };
     }
     if (name === "nuclear_norm") {
-      const [p, q] = spec.shape, indices = whole(array(spec.indices, p * q)), inside = new Set(indices);
-      return { ...plain, p, q, indices, seen: zeros.map((_, j) => inside.has(j)) };
+      const [p, q] = sizes(member(spec, "shape"), 2), list = whole(member(spec, "indices"), p * q, d), inside = new Set(list);
+      need(inside.size === list.length, "an entry of the matrix occurs twice");
+      return { ...plain, p, q, indices: list, seen: zeros.map((_, j) => inside.has(j)) };
     }
-    need(name === "l0" || name === "active_neurons", `unknown regularizer ${name}`);
-    return { ...plain, count: true, charge: this.charges(spec) };
+    need(name === "l0" || name === "active_neurons", "unknown regularizer");
+    return { ...plain, count: true, charge: this.charges(spec, mask) };
   }
 
-  charges(spec) {
-    if (spec.name === "l0") return spec.labels ? whole(array(spec.labels, this.d)) : this.start.map((_, j) => j);
-    const { n_inputs: m, width: h, n_outputs: l } = spec, cut = l * h;
-    const live = Array.from({ length: h }, (_, i) => this.start.slice(cut + i * m, cut + (i + 1) * m).some((x) => x.n !== 0n));
+  charges(spec, mask) {
+    const { d } = this;
+    if (spec.name === "l0") return spec.labels === undefined || spec.labels === null ? range(d) : whole(spec.labels, d, d);
+    const [m, h, l] = ["n_inputs", "width", "n_outputs"].map((key) => integer(member(spec, key), 0, d)), cut = l * h;
+    need(d === h * (l + m) && mask.every((flag, j) => j < cut || !flag), "the regularizer does not fit, or more than C is free");
+    const live = range(h).map((i) => this.start.slice(cut + i * m, cut + (i + 1) * m).some((x) => x.n !== 0n));
     return this.start.map((_, j) => (j < cut && live[j % h] ? j % h : -1));
   }
 
   // (J^T nu)_j on free coordinates, 0 elsewhere.
   pullback(nu) {
-    const z = Array(this.d).fill(ZERO);
-    for (const j of this.free) z[j] = dot(nu, this.rows.map((row) => row[j]));
+    const z = Array(this.d).fill(ZERO), rows = range(nu.length).filter((i) => nu[i].n !== 0n), own = rows.map((i) => nu[i]);
+    for (const j of this.free) z[j] = dot(own, rows.map((i) => this.rows[i][j]));
     return z;
   }
 }
