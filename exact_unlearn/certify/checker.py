@@ -617,6 +617,11 @@ class Problem:
             self.pays = [i if live[i] else -1 for i in range(h)] * l + [-1] * (h * m)
 
     @cached_property
+    def longest(self) -> int:
+        """Bits of the longest entry of J."""
+        return max((row.bits for row in self.rows), default=0)
+
+    @cached_property
     def _scales(self) -> tuple[Vector, Vector]:
         """The weights and their inverses, of coordinates that R sees; 0 elsewhere."""
         inverse = [1 / x if x else ZERO for x in self.weight]
@@ -706,11 +711,11 @@ def slacks(
     work.spend(m, den.bit_length() + max(v.bits - v.den.bit_length() for v in vectors), unit.bits, each=2500, hard=9)
     edge = None if problem.box is None else nums[-1]
     f = Coordinates(unit.nums[:m], unit.nums[m : 2 * m], unit.nums[-2], unit.nums[-1], edge, unit.den, den)
-    found, pins = 0, []
+    found, pins, params = 0, [], unit.bits
     for j, (x, D, z) in enumerate(zip(nums[:m], nums[m : 2 * m], nums[2 * m : 3 * m], strict=True)):
         above, pin = f.slack(j, x, D, z)
         if above:
-            bits = max(map(int.bit_length, (x, D, z, den))) + unit.bits + 256
+            bits = max(map(int.bit_length, (x, D, z, den))) + params + 256
             work.spend(1, bits, bits, each=4000, hard=40)
         found += above
         pins.append(pin)
@@ -750,8 +755,7 @@ class Proof:
         """z = J^T nu on M."""
         rows, work = self.problem.rows, self.work
         scaled = vector([(x, self.nu_den * rows[i].den) for i, x in self.nu.items()], work)
-        longest = max((rows[i].bits for i in self.nu), default=0)
-        work.spend(len(self.nu) * len(self.problem.free), scaled.bits, longest, each=100)
+        work.spend(len(self.nu) * len(self.problem.free), scaled.bits, self.problem.longest, each=100)
         columns = zip(*(rows[i].nums for i in self.nu), strict=True) if self.nu else [()] * len(self.problem.free)
         return Vector([sum(map(mul, scaled.nums, column)) for column in columns], scaled.den)
 
@@ -818,8 +822,7 @@ class Proof:
         """The largest |J_i D - b_i| over all rows as written; kept rows meet their labels exactly."""
         moved = [at for at, n in enumerate(self.D.nums) if n]
         steps, kept, largest = [self.D.nums[at] for at in moved], set(self.kept), ZERO
-        longest = max((row.bits for row in self.problem.rows), default=0)
-        self.work.spend(len(self.problem.rows) * len(moved), self.D.bits, longest, each=100)
+        self.work.spend(len(self.problem.rows) * len(moved), self.D.bits, self.problem.longest, each=100)
         for i, (row, b, label) in enumerate(zip(self.problem.rows, self.problem.rhs, self.labels, strict=True)):
             got, den = sum(map(mul, map(row.nums.__getitem__, moved), steps)), row.den * self.D.den
             fits = got * label.denominator == label.numerator * den
@@ -971,8 +974,7 @@ class Proof:
         """
         problem, work, kept = self.problem, self.work, self.kept
         start = common((problem.start[j] for j in problem.free), work)
-        longest = max((row.bits for row in problem.rows), default=0)
-        work.spend(len(kept) * len(problem.free), start.bits, longest, each=100)
+        work.spend(len(kept) * len(problem.free), start.bits, problem.longest, each=100)
         q = common(
             (Q(sum(map(mul, problem.rows[i].nums, start.nums)), start.den) + self.labels[i] * problem.rows[i].den
              for i in kept), work)  # fmt: skip
@@ -1059,7 +1061,7 @@ class Proof:
                 require(norm and w, "an active group without a direction")
                 spread += 2 * enclosed(2 * self.slack * self.upper, work)[1] / w
                 at, own = [problem.at[j] for j in places], self.g.of(places)
-                work.spend(k * len(at), own.bits, max((row.bits for row in problem.rows), default=0), each=300)
+                work.spend(k * len(at), own.bits, problem.longest, each=300)
                 work.spend(k, own.bits, own.bits, each=5000, hard=40)
                 columns[label] = [
                     Q(sum(row.nums[a] * n for a, n in zip(at, own.nums, strict=True)), row.den * own.den) / norm
@@ -1073,7 +1075,7 @@ class Proof:
         errors = [dot(row, ready[b], work) - (a == c) for a, row in enumerate(inverse) for c, b in enumerate(active)]
         error = length(common(errors, work), work)
         require(error < 1, "L is no left inverse")
-        work.spend(k * len(problem.free), *[max((row.bits for row in problem.rows), default=0)] * 2)
+        work.spend(k * len(problem.free), problem.longest, problem.longest)
         size = total(Q(sum(map(mul, row.nums, row.nums)), row.den**2) for row in problem.rows)
         return spread * (1 + length(L, work) * enclosed(size, work)[1] / (1 - error))
 
