@@ -412,4 +412,4 @@ def _best_point(z: Array, curvature: float, ball: float, box: float) -> Array:
         clipped = grown
     out = np.where(clipped, width, 0.0)
     out[~clipped] = s * unit[~clipped]
-    return _onto_ball(out * ball, ball)
+    return np.minimum(_onto_ball(out * ball, ball), box)  # box / ball * ball may round up

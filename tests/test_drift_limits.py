@@ -140,6 +140,33 @@ def test_projections_lie_inside_by_no_more_than_rounding(scale: float) -> None:
                 )
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-3, 1.0, 1e200])
+def test_ball_and_box_know_no_scale_of_what_is_projected(size: float) -> None:
+    both = TrustRegion(1.0) + TrustRegion(0.8, "inf")
+    v = 10 * max(size, 1.0) * np.array([0.9, 0.3, -0.4])
+    np.testing.assert_allclose(both.prox(v, 1.0), [0.8, 0.36, -0.48], rtol=1e-14)
+    np.testing.assert_allclose(
+        both.prox(min(size, 0.1) * np.array([0.9, 0.3, -0.4]), 1.0) / min(size, 0.1), [0.9, 0.3, -0.4]
+    )
+
+
+def test_boxes_whose_corners_touch_the_ball() -> None:
+    """n entries at the box fill the ball up to rounding, from inside or outside; what is left for others is nothing."""
+    rng = np.random.default_rng(0)
+    for n in range(1, 40):
+        for off in (-4, -1, 0, 1, 4):
+            box = rng.uniform(0.1, 1.0)
+            ball = box * math.sqrt(n) * (1 + off * EPS)
+            v = np.concatenate([100 * (1 + rng.random(n)), 1e-7 * rng.random(3), np.zeros(2)])
+            both = TrustRegion(ball) + TrustRegion(box, "inf")
+            p = both.prox(v, 1.0)
+            assert both.value(p) == 0
+            np.testing.assert_allclose(p[:n], box, rtol=1e-12)
+            assert (p[n:] >= 0).all()
+            assert p[n:].max() < 1e-6
+            assert both.conjugate(v) == pytest.approx(box * v[:n].sum(), rel=1e-9)
+
+
 def test_points_on_the_boundary_stay_where_they_are() -> None:
     on_ball, on_box = np.array([3.0, 4.0]), np.array([5.0, -5.0])
     assert TrustRegion(5.0).prox(on_ball, 1.0).tolist() == on_ball.tolist()
@@ -198,9 +225,12 @@ def test_nested_specifications_come_back_flat() -> None:
     assert from_spec(nested) == DriftSum((*total.terms, SquaredDrift(1.0)))
     assert spec["terms"][2] == {"name": "trust_region", "radius": 2.0, "norm": "inf"}
     assert TrustRegion(2.0).to_spec()["norm"] == "2"
-    for wrong in ({"name": "drift_sum", "terms": [], "lam": 1}, {"name": "trust_region", "radius": 1, "width": 2}, {}):
-        with pytest.raises(ProblemError, match="drift_penalty"):
+    for wrong in ({"name": "drift_sum", "terms": [], "lam": 1}, {"name": "trust_region", "radius": 1, "width": 2}):
+        with pytest.raises(ProblemError, match=rf"drift_penalty '{wrong['name']}': does not take exactly the fields"):
             from_spec(wrong)
+    for unknown in ({}, {"name": "l2_drift", "lam": 1}):
+        with pytest.raises(ProblemError, match="drift_penalty: expected one of"):
+            from_spec(unknown)
     given = {"name": "l1_drift", "lam": 0.5}
     from_spec(given)
     assert given == {"name": "l1_drift", "lam": 0.5}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from fractions import Fraction
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import exact_unlearn as xu
+from exact_unlearn import problem as problem_module
 from exact_unlearn.errors import InterpolationWarning, ProblemError
 from exact_unlearn.jacobian import ProductJacobian, to_float, to_rational
 from exact_unlearn.problem import UnlearningProblem, exact_problem, interpolation_residual, surrogate_problem
@@ -178,3 +180,54 @@ def test_the_objective_adds_what_moving_costs() -> None:
     assert problem.n_parameters == 12
     assert problem.n_constraints == 5
     assert not problem.is_rational
+
+
+def test_the_same_block_of_another_shape_is_another_product() -> None:
+    """Equal blocks with V of other shapes, and equal V in other blocks."""
+    V = np.ones((3, 1))
+    J = ProductJacobian(V, np.ones((1, 2)), slice(0, 6), 9)
+    for R in (
+        xu.PredictorNorm.from_product(np.ones((2, 1)), slice(0, 6), (2, 3)),
+        xu.PredictorNorm.from_product(np.ones((3, 2)), slice(0, 6), (3, 2)),
+        xu.PredictorNorm.from_product(V, slice(3, 9), (3, 2)),
+    ):
+        with pytest.raises(ProblemError, match=r"different networks or parameters|nothing else may move"):
+            UnlearningProblem(np.ones(9), J, R)
+    assert UnlearningProblem(np.ones(9), J, xu.PredictorNorm.from_product(V, slice(0, 6), (3, 2))).free.sum() == 6
+
+
+def test_jacobians_are_written_out_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many entries as the limit are taken, one more is refused, and the sentence says how many there are."""
+    model, theta = xu.LinearModel(3, 2), np.ones(6)
+    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 24)
+    assert surrogate_problem(model, theta, np.ones((2, 3)), xu.L1()).n_constraints == 4
+    with pytest.raises(ProblemError, match="a jacobian of 36 entries is more than the 24"):
+        surrogate_problem(model, theta, np.ones((3, 3)), xu.L1())
+    # a product is written out on what may move only: 6 rows and 6 columns here
+    problem = product_problem()[3]
+    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 36)
+    assert problem.free_matrix().shape == (6, 6)
+    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 35)
+    with pytest.raises(ProblemError, match="jacobian: 6 x 6 entries are more than the 35"):
+        problem.free_matrix()
+
+
+@pytest.mark.parametrize("free", ["c", ["c"], ("c",), {"c"}, frozenset({"c"}), "A", ["A", "c"], [], np.arange(3)])
+def test_blocks_by_name_in_any_collection(free: Any) -> None:
+    model = xu.Perceptron(2, 3)
+    problem = surrogate_problem(model, np.ones(9), np.ones((1, 2)), xu.L1(), free=free)
+    names = [free] if isinstance(free, str) else [name for name in free if isinstance(name, str)]
+    expected = np.zeros(9, dtype=bool)
+    for name in names:
+        expected[model.blocks[name]] = True
+    if isinstance(free, np.ndarray):
+        expected[free] = True
+    assert problem.free.tolist() == expected.tolist()
+
+
+def test_problems_are_frozen_and_compared_by_identity() -> None:
+    problem = gaussian_problem(xu.L1())
+    for field in dataclasses.fields(problem):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            problem.__setattr__(field.name, None)
+    assert len({problem, gaussian_problem(xu.L1())}) == 2

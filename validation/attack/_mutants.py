@@ -164,10 +164,12 @@ class MutatedFile:
         ignored = [span(node) for node in unevaluated(self.tree)]
         found = []
         nodes = list(ast_nodes(get_ast(self.source)))
+        # the library takes the * of keyword-only parameters for a product
+        markers = {node.start_pos for node in nodes if node.type == "operator" and node.parent.type == "parameters"}
         for name, operator in OPERATORS.items():
             starts = (start for node in nodes for start, _ in operator.mutation_positions(node))
             for occurrence, start in enumerate(starts):
-                if not any(first <= start < last for first, last in ignored):
+                if start not in markers and not any(first <= start < last for first, last in ignored):
                     found.append(Place(name, occurrence, start[0]))
         return tuple(sorted(found, key=lambda place: (place.line, place.operator, place.occurrence)))
 
