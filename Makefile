@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test attack lint types docs clean
+.PHONY: help demo test older attack lint types docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,16 @@ demo: $(VENV)/demo.stamp  ## Forget mislabelled digits and see the numbers, in a
 
 test: $(VENV)/dev.stamp  ## Run the tests on two processes
 	$(BIN)/python -m pytest -q -n 2
+
+OLDER := .venv-older
+
+older: $(VENV)/dev.stamp  ## Run the tests of the Trainer mixin with the older major version of transformers
+	@test -x $(OLDER)/bin/python || $(PYTHON) -m venv $(OLDER)
+	@$(OLDER)/bin/python -c "import pathlib, site, sys; pathlib.Path(site.getsitepackages()[0], 'dev.pth').write_text(sys.argv[1])" \
+		"$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+	@$(OLDER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		'transformers==4.57.6' 'huggingface-hub==0.36.2' 'tokenizers==0.22.2'
+	$(OLDER)/bin/python -m pytest -q tests/integrations/test_transformers.py
 
 ATTACK ?=
 
@@ -40,7 +50,7 @@ docs: $(VENV)/dev.stamp  ## Build the documentation into docs/_build; a warning 
 	$(BIN)/python docs/_ext/offline.py docs/_build
 
 clean:  ## Remove everything that was built, the environment included
-	rm -rf $(VENV) build dist docs/_build docs/api demo-output theorems-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDER) build dist docs/_build docs/api demo-output theorems-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find exact_unlearn validation tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are the last thing each recipe makes, so an interrupted installation is simply taken up again.

@@ -236,15 +236,26 @@ def _execute(
         return
     with _engine(jobs, backend) as joblib:
         # One task at a time: cells are long, and a killed parent then leaves nothing queued behind it.
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-        work = (joblib.delayed(_execute_one)(cell, folder, block, os.getpid()) for cell in cells)
+        tasks = [joblib.delayed(_execute_one)(cell, folder, block, os.getpid()) for cell in cells]
         try:
-            yield from parallel(work)
+            yield from _stream(joblib, tasks, jobs)
         except BrokenExecutor:  # a worker was killed
             raise NotMeasuredError(
                 "a worker process was killed, perhaps for lack of memory; run the same command again, with fewer jobs: "
                 "finished cells are kept"
             ) from None
+
+
+def _stream(joblib: Any, tasks: list[Any], jobs: int) -> Iterator[Any]:
+    """Results as they come; from an engine that answers only at the end (Ray), those of a few tasks at a time."""
+    try:
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
+    except ValueError:
+        several = jobs if jobs > 0 else os.cpu_count() or 1
+        for first in range(0, len(tasks), several):
+            yield from joblib.Parallel(n_jobs=jobs, batch_size=1)(tasks[first : first + several])
+    else:
+        yield from parallel(tasks)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ LAYERS = (
     # above certify: a count is called optimal only with a proof, proofs are exported, and points judged by them
     {"reference", "exports", "verdict"},
     {"algorithms"},
-    {"sweep", "report", "plots", "mathml", "crosscheck"},
+    {"sweep", "report", "plots", "mathml", "crosscheck", "integrations"},
     {"fixtures"},  # above report, because an audit ends in one
     {"demo", "_validation"},
     {"cli"},
