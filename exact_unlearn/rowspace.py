@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from exact_unlearn.errors import needed_by
 from exact_unlearn.jacobian import Array
-
-with needed_by("exact_unlearn.rowspace"):
-    import scipy.linalg
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -109,22 +107,30 @@ def row_space(J: Array) -> RowSpace:
         report = RankReport(0, (k, p), 0.0, 0.0, 0.0, 0.0, ())
         return RowSpace(np.zeros((0, p)), report, np.zeros((0, p)), None, np.zeros(0, dtype=int), np.zeros(0))
     unit, exponents = in_row_units(J)
-    sigma = scipy.linalg.svdvals(unit)
+    sigma = load_scipy().svdvals(unit)
     tolerance = max(k, p) * EPS * sigma[0]
     rank = int((sigma > tolerance).sum())
-    rows = np.arange(k) if rank == k else np.sort(scipy.linalg.qr(unit.T, mode="r", pivoting=True)[1][:rank])
+    rows = np.arange(k) if rank == k else np.sort(load_scipy().qr(unit.T, mode="r", pivoting=True)[1][:rank])
     kept, exponents = unit[rows], exponents[rows]
-    approximate = scipy.linalg.qr(kept.T, mode="economic")[0].T
-    columns = np.sort(scipy.linalg.qr(approximate, mode="r", pivoting=True)[1][:rank])
-    lu = scipy.linalg.lu_factor(kept[:, columns])
+    approximate = load_scipy().qr(kept.T, mode="economic")[0].T
+    columns = np.sort(load_scipy().qr(approximate, mode="r", pivoting=True)[1][:rank])
+    lu = load_scipy().lu_factor(kept[:, columns])
     condition = sigma[0] / sigma[rank - 1]
     Q = approximate
     if condition * EPS > 1e-14:
-        Q = scipy.linalg.qr(_refined_solve(kept[:, columns], lu, kept).T, mode="economic")[0].T
+        Q = load_scipy().qr(_refined_solve(kept[:, columns], lu, kept).T, mode="economic")[0].T
     dropped = sigma[rank] if rank < sigma.size else 0.0
     tol, first, last, beyond = (float(s) for s in (tolerance, sigma[0], sigma[rank - 1], dropped))
     report = RankReport(rank, (k, p), tol, first, last, beyond, tuple(int(i) for i in rows))
     return RowSpace(np.ascontiguousarray(Q), report, kept, lu, columns, -exponents)
+
+
+def load_scipy() -> Any:
+    """scipy.linalg, when a decomposition is first asked for: who only reads and checks files needs none."""
+    with needed_by("a decomposition"):
+        import scipy.linalg
+
+    return scipy.linalg
 
 
 def in_row_units(J: Array) -> tuple[Array, Array]:
@@ -149,10 +155,10 @@ def _refined_solve(A: Array, lu: tuple[Array, Array], B: Array, transposed: bool
     Converges while cond(A) * eps < 1, and stops when a correction no longer halves.
     """
     trans = 1 if transposed else 0
-    X = scipy.linalg.lu_solve(lu, B, trans=trans)
+    X = load_scipy().lu_solve(lu, B, trans=trans)
     previous = np.inf
     for _ in range(20):
-        correction = scipy.linalg.lu_solve(lu, accurate_residual(A, X, B), trans=trans)
+        correction = load_scipy().lu_solve(lu, accurate_residual(A, X, B), trans=trans)
         size = float(np.max(np.abs(correction), initial=0.0))
         if not size < previous / 2:
             break

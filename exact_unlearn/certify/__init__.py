@@ -52,7 +52,7 @@ class _CallableModule(ModuleType):
         with needed_by("exact_unlearn.certify"):
             from exact_unlearn.certify.ladder import certify
 
-        return certify(problem, solution, rows=rows, tau=tau)
+            return certify(problem, solution, rows=rows, tau=tau)
 
 
 sys.modules[__name__].__class__ = _CallableModule

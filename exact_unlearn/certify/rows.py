@@ -13,7 +13,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 
 from exact_unlearn.certify.exactlin import integer_rows, ratio, row_basis
 from exact_unlearn.certify.image import Image, image
@@ -239,6 +238,8 @@ def _least_moved(problem: UnlearningProblem, found: Conflict) -> Conflict:
     unit = max(scales)
     cost, sizes = np.append(np.zeros(k), 1.0), np.array([float(scale / unit) for scale in scales])
     above = np.vstack([np.hstack([s * np.diag(sizes), -np.ones((k, 1))]) for s in (1.0, -1.0)])
+    from scipy.optimize import linprog
+
     answer = linprog(
         cost, A_ub=above, b_ub=np.zeros(2 * k), A_eq=np.hstack([C, np.zeros((m, 1))]), b_eq=right, bounds=(None, None)
     )
