@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -233,3 +235,31 @@ def test_the_survey_is_plain_json(toy: Path) -> None:
     assert found["tests"] == [f"tests/test_toy.py::test_{name}" for name in ("clipped", "steps", "close")]
     line = str(1 + SOURCE.splitlines().index("        done += 1"))
     assert found["lines"]["toy.py"][line] == [1]
+
+
+def test_stopping_a_run_stops_the_tests_of_the_mutant_as_well(toy: Path) -> None:
+    """Ctrl-C in the middle of a test that would sleep for an hour: nothing goes on behind the caller's back."""
+    (toy / "tests" / "test_toy.py").write_text(
+        "import os, time\nfrom pathlib import Path\n\ndef test_long():\n"
+        "    Path('started').write_text(str(os.getpid()))\n    time.sleep(3600)\n"
+    )
+    nursery = mutants.Nursery(toy)
+    assert nursery.process.stdin is not None
+    order = {"do": "survey", "sources": ["toy.py"], "tests": ["tests/test_toy.py"], "seconds": 3600}
+    nursery.process.stdin.write(json.dumps(order) + "\n")
+    nursery.process.stdin.flush()
+    started = toy / "started"
+    while not (started.exists() and started.read_text()):
+        time.sleep(0.05)
+    nursery.__exit__(None, None, None)
+    assert any(gone(int(started.read_text())) for _ in range(200))
+
+
+def gone(process: int) -> bool:
+    """Whether a process is gone, which a killed one is once the system has reaped it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    time.sleep(0.05)
+    return False

@@ -182,6 +182,7 @@ def in_child(work: Callable[[Any], dict[str, Any]], seconds: float) -> dict[str,
             code = 1
             try:
                 os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
                 quiet = os.open(os.devnull, os.O_RDWR)
                 for stream in (0, 1, 2):
@@ -190,10 +191,12 @@ def in_child(work: Callable[[Any], dict[str, Any]], seconds: float) -> dict[str,
                 code = 0
             finally:
                 os._exit(code)
-        status = wait(child, seconds)
-        # Whatever the tests started belongs to the child's session.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
+        try:
+            status = wait(child, seconds)
+        finally:
+            # Whatever the tests started belongs to the child's session; also where this process is stopped.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGKILL)
         if answer.exists() and status == 0:
             return dict(json.loads(answer.read_text()))
         return {"died": status, "test": last.read_text() if last.exists() else ""}
@@ -232,6 +235,7 @@ def serve() -> None:
     """Orders from standard input, answers to what was standard output."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for line in sys.stdin:
         order = json.loads(line)
         seconds = order["seconds"]

@@ -245,7 +245,7 @@ class Nursery:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.process.kill()
+        self.process.terminate()
         self.process.communicate()
 
 
