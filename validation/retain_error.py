@@ -21,7 +21,7 @@ from .finding import Measurement, close, equal, worst_of
 from .instances import Rng, taught_perceptron
 from .lemma_1 import instance as network_instance
 
-EXPONENT = 1e-3
+EXPONENT = 2e-4
 """Allowed in a measured exponent, relatively: rounding of errors near 1e-10."""
 
 

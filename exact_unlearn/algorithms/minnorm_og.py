@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from exact_unlearn.algorithms.losses import Rows, is_label
 from exact_unlearn.algorithms.projection import Projector
 from exact_unlearn.algorithms.run import PlainSteps, Run, check
 from exact_unlearn.algorithms.samples import Batch, subset
+
+Order = Literal["project-descend", "descend-project"]
+ORDERS = ("project-descend", "descend-project")
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,12 @@ class MinNormOG:
         theta <- theta - strength_k P_perp(theta),   strength_k = strength * decay^k   (k counts projections)
 
     with P_perp orthogonal to the gradients of n_perturb samples of the retain batch.  Then one AdamW step on
-    J(theta; B_r), whose gradient is taken at the projected point.
+    J(theta; B_r), whose gradient is taken at the projected point.  That is Algorithm 1 (order "project-descend");
+    Appendix F.1.10 describes the step first and the projection at its end, on the same batch ("descend-project").
 
     strength: lambda_reg in [0, 1]; decay: gamma_reg in [0, 1]; final_epochs: T_GD; project_every: T_Proj;
     n_perturb: n_pert. rows: "all" outputs of a head or its "largest" logit; None: largest for class labels, all
-    otherwise.
+    otherwise. order: "project-descend" or "descend-project".
     """
 
     strength: float = 0.1
@@ -32,6 +37,7 @@ class MinNormOG:
     project_every: int = 1
     n_perturb: int = 50
     rows: Rows | None = None
+    order: Order = "project-descend"
 
     def __post_init__(self) -> None:
         check(0 <= self.strength <= 1, "strength", "a number in [0, 1]", self.strength)
@@ -40,6 +46,7 @@ class MinNormOG:
         check(self.project_every >= 1, "project_every", "an integer >= 1", self.project_every)
         check(self.n_perturb >= 1, "n_perturb", "an integer >= 1", self.n_perturb)
         check(self.rows in (None, "all", "largest"), "rows", "'all', 'largest' or None", self.rows)
+        check(self.order in ORDERS, "order", "'project-descend' or 'descend-project'", self.order)
 
     def begin(self, run: Run) -> MinNormSteps:
         """Start."""
@@ -55,16 +62,31 @@ class MinNormSteps(PlainSteps):
     projector: Projector
     records: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
+    due: tuple[int, Batch] | None = None
 
     def before(self, t: int, retain: Batch) -> None:
         """Project; the forward pass comes after, so that gradient and point belong together."""
         method, run = self.method, self.run
         if t < run.epochs - method.final_epochs and t % method.project_every == 0:
-            labels = tuple(is_label(target) for target in retain.targets)
-            rows: tuple[Rows, ...] = tuple(method.rows or ("largest" if label else "all") for label in labels)
-            chosen = subset(retain, method.n_perturb, labels[0], run.generator)
-            distance = self.projector.step(chosen.x, self.strength, rows)
-            record = {"step": self.step, "epoch": t, "strength": self.strength, "distance": distance}
-            self.records.append(record)
-            self.strength *= method.decay
+            self.due = t, retain
+        if method.order == "project-descend":
+            self._project()
         self.step += 1
+
+    def after_step(self) -> None:
+        """Project at the end of the step, if that is the order."""
+        self._project()
+
+    def _project(self) -> None:
+        """One projection on the batch of this step, if one is due."""
+        if self.due is None:
+            return
+        (t, retain), self.due = self.due, None
+        method, run = self.method, self.run
+        labels = tuple(is_label(target) for target in retain.targets)
+        rows: tuple[Rows, ...] = tuple(method.rows or ("largest" if label else "all") for label in labels)
+        chosen = subset(retain, method.n_perturb, labels[0], run.generator)
+        distance = self.projector.step(chosen.x, self.strength, rows)
+        step = self.step - (method.order == "descend-project")
+        self.records.append({"step": step, "epoch": t, "strength": self.strength, "distance": distance})
+        self.strength *= method.decay

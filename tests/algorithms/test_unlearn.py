@@ -273,3 +273,32 @@ def test_rows_of_the_projection_head_by_head(rows: Any, free: Any) -> None:
     assert torch.equal(found[~mask], theta[~mask])
     expected = torch.linalg.pinv(jacobian) @ (jacobian @ theta[mask])
     torch.testing.assert_close(found[mask], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_minnorm_og_in_the_other_order_descends_and_then_projects() -> None:
+    """One epoch of "descend-project" is one of gradient descent, then a projection that moves alone."""
+    settings: dict[str, Any] = {"strength": 0.7, "n_perturb": 12, "rows": "all"}
+    still = {"learning_rate": 0.0, "weight_decay": 0.0, "epochs": 1}
+    module = net().double().eval()
+    retain, forget = ((x.double(), y) for x, y in (RETAIN, FORGET))
+    both, history = unlearn(
+        module, retain, forget, MinNormOG(**settings, order="descend-project"), epochs=1, learning_rate=0.1
+    )
+    half, _ = unlearn(module, retain, forget, "gd", epochs=1, learning_rate=0.1)
+    parts, _ = unlearn(half, retain, forget, MinNormOG(**settings), **still)
+    for first, second in zip(both.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-12, atol=1e-12)
+    other, _ = unlearn(module, retain, forget, MinNormOG(**settings), epochs=1, learning_rate=0.1)
+    assert not torch.equal(other[0].weight, both[0].weight)  # type: ignore[index]
+    assert [record["step"] for record in history.projections] == [0]
+
+
+def test_both_orders_project_equally_often() -> None:
+    def told(order: str) -> list[tuple[float, float, float]]:
+        method = MinNormOG(strength=0.8, decay=0.5, final_epochs=3, project_every=2, order=order)  # type: ignore[arg-type]
+        _, history = unlearn(net().eval(), RETAIN, FORGET, method, epochs=8, batch_size=3)
+        return [(record["step"], record["epoch"], record["strength"]) for record in history.projections]
+
+    assert told("descend-project") == told("project-descend")
+    with pytest.raises(ProblemError, match="order: expected 'project-descend'"):
+        MinNormOG(order="both")  # type: ignore[arg-type]

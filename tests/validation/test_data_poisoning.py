@@ -15,8 +15,9 @@ from torch import Tensor, nn
 import exact_unlearn as xu
 from exact_unlearn import sweep
 from exact_unlearn.algorithms import unlearn
+from exact_unlearn.algorithms.minnorm_og import ORDERS
 from exact_unlearn.errors import ProblemError
-from validation.experiments import data_poisoning, poisoning_certified, poisoning_retrain, stacked
+from validation.experiments import data_poisoning, poisoning_certified, poisoning_order, poisoning_retrain, stacked
 from validation.experiments.data_poisoning import Outcome, Plan
 from validation.experiments.poisoning_certified import certified, certified_row, certified_texts
 from validation.experiments.poisoning_exact import PUBLISHED_BEST, exact_cell, view
@@ -139,6 +140,14 @@ def test_noise_has_its_stated_size_and_seed() -> None:
                 parameter.grad += sigma * piece.view_as(parameter)
             optimizer.step()
         torch.testing.assert_close(final[place], theta_of(module), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_compared_orders_are_those_of_unlearn(order: str) -> None:
+    run = run_of("minnorm-og", 10)
+    setting = {"learning_rate": 1e-3, "strength": 0.7, "decay": 0.9, "final_epochs": 2, "project_every": 3}
+    final = poisoning_order.ended(run, setting, order)[0]
+    torch.testing.assert_close(final, plain(run, {**setting, "order": order}), rtol=1e-8, atol=1e-9)  # type: ignore[dict-item]
 
 
 # --- the experiment -------------------------------------------------------------------------------------------------

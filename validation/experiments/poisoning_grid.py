@@ -254,8 +254,9 @@ class Walk:
         last: int,
         penalty: Penalty | None = None,
         before: Callable[[int, Tensor], None] | None = None,
+        after: Callable[[int, Tensor], None] | None = None,
     ) -> None:
-        """Epochs first <= t < last: `before` may move theta, then gradient, penalty and one AdamW step."""
+        """Epochs first <= t < last: `before` may move theta; gradient, penalty and an AdamW step; then `after`."""
         assert self.stack.grad is not None
         gradient = self.stack.grad
         layers, parts = stacked.Layers.of(self.stack), stacked.Layers.of(gradient)
@@ -266,3 +267,5 @@ class Walk:
             if penalty is not None:
                 penalty(t, self.stack, gradient)
             self.optimizer.step()
+            if after is not None:
+                after(t, self.stack)
