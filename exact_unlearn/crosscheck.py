@@ -20,7 +20,13 @@ import numpy as np
 
 import exact_unlearn as xu
 from exact_unlearn import closed_form, interrupts
-from exact_unlearn.errors import ExactUnlearnError, ProblemError, RankAmbiguityError
+from exact_unlearn.errors import (
+    ExactUnlearnError,
+    NotMeasuredError,
+    ProblemError,
+    RankAmbiguityError,
+    SolverError,
+)
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
 
@@ -65,7 +71,7 @@ class Rung:
 
     error: how far value or feasibility is outside what is proved, relatively (nan when there is no answer).
     verdict: "right", "wrong", "not proved" (the certificate says nothing), "refused" (the route does not take
-    this problem), "beyond precision".
+    this problem), "beyond precision", "not measured" (memory ran out, a process was killed).
     """
 
     case: str
@@ -92,6 +98,12 @@ class Ladder:
             rung.verdict in ("right", "refused", "beyond precision") for rung in self.rungs
         )
 
+    @property
+    def not_measured(self) -> bool:
+        """Whether nothing is wrong or unproved, but some rung could not be measured."""
+        verdicts = {rung.verdict for rung in self.rungs}
+        return self.certified == self.problems and "not measured" in verdicts and not verdicts & {"wrong", "not proved"}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": "exact-unlearn/crosscheck",
@@ -117,14 +129,14 @@ class Ladder:
             )
         lines.append(f"{self.certified} of {self.problems} problems certified")
         for rung in self.rungs:
-            if rung.verdict in ("wrong", "not proved"):
+            if rung.verdict in ("wrong", "not proved", "not measured"):
                 lines.append(
                     f"{rung.verdict}: {rung.route} on {rung.case}: error {rung.error:.1e} {rung.message}".rstrip()
                 )
         return "\n".join(lines)
 
 
-VERDICTS = ("right", "wrong", "not proved", "refused", "beyond precision")
+VERDICTS = ("right", "wrong", "not proved", "refused", "beyond precision", "not measured")
 
 
 def crosscheck(cases: Iterable[str] | None = None, processes: bool = True, say: Say | None = None) -> Ladder:
@@ -147,7 +159,7 @@ def crosscheck(cases: Iterable[str] | None = None, processes: bool = True, say: 
         certified += bounds is not None
         rungs += [climb(name, route, problem, bounds, solver) for route, solver in _routes(problem).items()]
         if name in sharded:
-            rungs.append(climb(name, "torch, two processes", problem, bounds, partial(_known, sharded[name])))
+            rungs.append(climb(name, "torch, two processes", problem, bounds, sharded[name]))
     return Ladder(tuple(rungs), len(table), certified)
 
 
@@ -168,8 +180,10 @@ def climb(
     except ProblemError as error:
         interrupts.reraise(error)
         return Rung(name, route, "refused", math.nan, allowed, proof, str(error))
-    except ExactUnlearnError as error:
+    except (ExactUnlearnError, MemoryError, RecursionError) as error:
         interrupts.reraise(error)
+        if isinstance(error, NotMeasuredError | MemoryError | RecursionError) or interrupts.starved(error):
+            return Rung(name, route, "not measured", math.nan, allowed, proof, f"{type(error).__name__}: {error}")
         return Rung(name, route, "wrong", math.inf, allowed, proof, str(error))
     if bounds is None:
         return Rung(name, route, "not proved", math.nan, allowed, proof)
@@ -257,8 +271,10 @@ def _closed_form(problem: UnlearningProblem) -> Array:
     return np.asarray(star + closed_form.appendix_e_drift(to_float(problem.jacobian.matrix), star, lam))
 
 
-def _over_processes(table: dict[str, UnlearningProblem], say: Say) -> dict[str, Array]:
-    """theta of every problem that the sharded solvers take, from one start of two processes."""
+def _over_processes(table: dict[str, UnlearningProblem], say: Say) -> dict[str, Callable[[UnlearningProblem], Array]]:
+    """For every problem that the sharded solvers take, the answer from one start of two processes; where those do not
+    end well, a route that raises NotMeasuredError.
+    """
     from exact_unlearn.scalable.launch import solve_with_processes
 
     chosen = {
@@ -271,8 +287,17 @@ def _over_processes(table: dict[str, UnlearningProblem], say: Say) -> dict[str, 
         and np.max(np.abs(to_float(problem.jacobian.matrix)), initial=0.0) < 1e100
     }
     say(f"two processes on {len(chosen)} problems")
-    answers = solve_with_processes(list(chosen.values())) if chosen else []
-    return {name: answer.theta for name, answer in zip(chosen, answers, strict=True)}
+    try:
+        answers = solve_with_processes(list(chosen.values())) if chosen else []
+    except SolverError as error:
+        interrupts.reraise(error)
+        return dict.fromkeys(chosen, partial(_lost, str(error)))
+    return {name: partial(_known, answer.theta) for name, answer in zip(chosen, answers, strict=True)}
+
+
+def _lost(why: str, _: UnlearningProblem) -> Array:
+    """A route that was tried before, and did not come to an end."""
+    raise NotMeasuredError(why)
 
 
 def _zero_weights(problem: UnlearningProblem) -> bool:

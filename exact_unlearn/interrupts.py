@@ -76,6 +76,11 @@ def reraise(error: BaseException) -> None:
         raise KeyboardInterrupt from error
 
 
+def starved(error: BaseException) -> bool:
+    """Whether memory that ran out is the reason for this error."""
+    return any(isinstance(one, MemoryError) for one in chain(error))
+
+
 @contextmanager
 def obeyed() -> Iterator[None]:
     """Remember interrupts meanwhile, and insist on them.  Nothing is changed outside the main thread, or where the

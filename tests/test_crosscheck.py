@@ -11,7 +11,7 @@ import pytest
 import exact_unlearn as xu
 from exact_unlearn import crosscheck as ladder
 from exact_unlearn.cli import main
-from exact_unlearn.errors import ProblemError, SolverError
+from exact_unlearn.errors import NotMeasuredError, ProblemError, SolverError
 from exact_unlearn.jacobian import to_float
 
 SAMPLE = [
@@ -86,6 +86,29 @@ def test_what_a_route_refuses_breaks_or_cannot_promise_is_said() -> None:
     assert ladder.climb("a", "torch", problem, None, lambda p: to_float(p.theta_star)).verdict == "not proved"
     hard = ladder.problems()["l1, condition 1e10"]
     assert ladder.climb("a", "torch, float32", hard, bounds, fail).verdict == "beyond precision"
+
+
+def test_what_came_between_says_nothing_about_a_route() -> None:
+    problem = ladder.problems()["l1, gaussian"]
+    bounds = ladder.proved(problem)
+
+    def starved(_: Any) -> Any:
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            raise SolverError("the back end failed") from error
+
+    def killed(_: Any) -> Any:
+        raise NotMeasuredError("process 1 failed")
+
+    rungs = [ladder.climb("a", "torch", problem, bounds, route) for route in (starved, killed)]
+    assert [rung.verdict for rung in rungs] == ["not measured"] * 2
+    open_ = ladder.Ladder(tuple(rungs), 1, 1)
+    assert open_.not_measured
+    assert not open_.right
+    assert "not measured: torch on a" in open_.text()
+    bad = ladder.Rung("case", "cvxpy", "wrong", math.nan, 1e-8, "none")
+    assert not ladder.Ladder((*rungs, bad), 1, 1).not_measured
 
 
 def test_a_ladder_with_one_bad_rung_is_not_right() -> None:
