@@ -1130,7 +1130,7 @@ class Exhaustion:
                 sure = False
                 continue
             pivot = top[at]
-            self.work.spend((len(later) + 1 + sum(len(vs) for _, vs in groups)) * len(top))
+            self.work.spend(len(later) + 1 + sum(len(vs) for _, vs in groups), each=2000 + 250 * len(top))
             rest = top[:at] + top[at + 1 :]
 
             def less(v: list[int], at: int = at, pivot: int = pivot, rest: list[int] = rest) -> list[int]:
@@ -1144,15 +1144,25 @@ class Exhaustion:
 
     def _descend(self, size: int, q: list[int], groups: Any, chosen: tuple[int, ...], sure: bool) -> None:
         if size == 0:
-            if not (sure and any(q)):
-                columns = [*self.base, *(v for g in chosen for v in self.groups[g])]
-                require(basis([*columns, self.q], self.work)[-1:] == [len(columns)], "some groups suffice")
+            self._require_outside(chosen, sure and any(q))
             return
         for i in range(len(groups) - size + 1):
             name, columns = groups[i]
+            if size == len(columns) == 1:  # q and the last column are proportional, or they are not
+                (v,) = columns
+                self.work.spend(1, each=2500)
+                c, pivot = next(((y, x) for x, y in zip(v, q, strict=True) if x), (0, 0))
+                outside = pivot and any((pivot * y - c * x) % P61 for x, y in zip(v, q, strict=True))
+                self._require_outside((*chosen, name), sure and outside)
+                continue
             later = groups[i + 1 :] if size > 1 else []
             (rest, others), independent = self._without(columns, q, later)
             self._descend(size - 1, rest, others, (*chosen, name), sure and independent)
+
+    def _require_outside(self, chosen: tuple[int, ...], proved: Any) -> None:
+        if not proved:
+            columns = [*self.base, *(v for g in chosen for v in self.groups[g])]
+            require(basis([*columns, self.q], self.work)[-1:] == [len(columns)], "some groups suffice")
 
 
 # ---------------------------------------------------------------- judge

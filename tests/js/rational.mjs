@@ -23,7 +23,7 @@ const word = (n) => (n <= 0xffffffffffffffffn && n >= -0xffffffffffffffffn ? 1 :
 function gcd(a, b) {
   if (a < 0n) a = -a;
   const x = word(a), y = word(b);
-  work.spend(300 + 20 * Math.max(x, y) + 38 * Math.min(x, y) * (100 + 4 * Math.min(x, y)));
+  work.spend(300 + 60 * Math.max(x, y) + 38 * Math.min(x, y) * (100 + 4 * Math.min(x, y)));
   while (b) [a, b] = [b, a % b];
   return a;
 }
@@ -34,7 +34,7 @@ export class Q {
     if (d !== 1n) {
       const g = gcd(n, d < 0n ? -d : d), s = d < 0n ? -1n : 1n;
       if (g !== 1n || s < 0n) { n = s * n / g; d = s * d / g; }
-    } else work.spend(200 + 10 * word(n));
+    } else work.spend(200 + 20 * word(n));
     this.n = n; this.d = d;
   }
   plus(o) { return this.n === 0n ? o : o.n === 0n ? this : this.d === o.d ? new Q(this.n + o.n, this.d) : new Q(this.n * o.d + o.n * this.d, this.d * o.d); }
@@ -69,8 +69,9 @@ export function sum(list) {
   if (by.size === 0) return ZERO;
   let den = 1n, total = 0n;
   for (const d of by.keys()) {
-    den = den / gcd(den, d) * d;
-    need(bits(den) <= 2 * MAX_BITS, "a common denominator is too large");
+    if (den % d !== 0n) den = den / gcd(den, d) * d;
+    work.spend(300 + 200 * word(den));
+    need(bits(den) <= MAX_BITS, "a common denominator is too large");
   }
   for (const [d, n] of by) { work.spend(200 + 8 * word(n) * word(den)); total += n * (den / d); }
   return new Q(total, den);
@@ -159,6 +160,7 @@ export function scaled(vector) {
   let den = 1n;
   for (const { d } of vector) {
     if (den % d !== 0n) den = den / gcd(den, d) * d;
+    work.spend(300 + 200 * word(den));
     need(bits(den) <= MAX_BITS, "a common denominator is too large");
   }
   return vector.map((x) => new Q(x.n * (den / x.d)));

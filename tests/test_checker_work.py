@@ -1,0 +1,152 @@
+"""What a check costs is counted before it is done, and does not change unnoticed: it decides what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from fractions import Fraction as Q
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exact_unlearn.certify import checker
+from tests import certificate_cases as cases
+from tests.certificate_cases import Case, array, text, vec
+
+LONG = Q(3**900, 7**400)
+OTHER = Q(5**300, 11**500)
+
+
+def times(values: Any, factor: Q) -> dict[str, Any]:
+    """An array, times a number."""
+    return {**values, "data": [text(checker.number(x) * factor) for x in values["data"]]}
+
+
+def parts(vector: Any, factor: Q) -> list[dict[str, Any]]:
+    """A VEC, times a number."""
+    found = []
+    for part in vector:
+        nums = [format(int(x, 16) * factor.numerator, "x") for x in part["nums"]]
+        found.append({**part, "nums": nums, "den": format(int(part["den"], 16) * factor.denominator, "x")})
+    return found
+
+
+def stretched(case: Case, unit: Q = LONG, row: Q = OTHER, quadratic: bool = False) -> Case:
+    """The same case in other units of theta and of the rows: every number is long, and the proof is as good."""
+    problem, certificate = copy.deepcopy(case.problem), copy.deepcopy(case.certificate)
+    problem["theta_star"], problem["rhs"] = times(problem["theta_star"], unit), times(problem["rhs"], unit * row)
+    if problem["jacobian"]["kind"] == "dense":
+        problem["jacobian"]["matrix"] = times(problem["jacobian"]["matrix"], row)
+    else:
+        problem["jacobian"]["X"] = times(problem["jacobian"]["X"], row)
+    if "primal" in certificate:
+        certificate["primal"]["parts"] = parts(certificate["primal"]["parts"], unit)
+        for factor in certificate["primal"].get("factors", []):
+            factor["u"] = parts(factor["u"], unit)
+    if "dual" in certificate:
+        certificate["dual"]["nu"] = parts(certificate["dual"]["nu"], (unit if quadratic else Q(1)) / row)
+    certificate["claims"] = {"proof": case.certificate["claims"]["proof"]}
+    if "distance" in certificate:
+        certificate["distance"]["L"] = parts(certificate["distance"]["L"], 1 / row)
+    return Case(case.name, problem, certificate)
+
+
+def disturbed(case: Case) -> Case:
+    """theta* in the place of theta: every coordinate has a slack."""
+    problem = {**case.problem, "rhs": array([0] * len(case.problem["rhs"]["data"]), len(case.problem["rhs"]["data"]))}
+    primal = {"base": "theta_star", "parts": []}
+    return Case(case.name, problem, {**case.certificate, "primal": primal, "claims": {"proof": "repaired"}})
+
+
+def by_rule(case: Case) -> Case:
+    """theta by the rule of the base dual, which gives the planted one."""
+    return Case(case.name, case.problem, {**case.certificate, "primal": {"base": "dual", "parts": []}})
+
+
+def dependent(last: int) -> checker.Proof:
+    """Two groups of a column each that occurs twice, a free coordinate, and a forced group; columns span {1, i}."""
+    J = [[Q(i * j + 1, 3**50 + i) for j in (1, 1, 2, 2, 5, 5)] for i in range(4)]
+    about = {
+        **cases.counting(0).problem,
+        "theta_star": array([1, 0, 2, 0, 0, 3], 6),
+        "jacobian": {"kind": "dense", "matrix": array([x for row in J for x in row], 4, 6)},
+        "rhs": array([0, 0, 0, last], 4),
+        "free": array([1, 1, 1, 1, 1, 0], 6),
+        "regularizer": {"name": "l0", "labels": array([0, 0, 1, 1, 2, 2], 6)},
+    }
+    return checker.Proof(checker.Problem(about), {**cases.counting(0).certificate, "count": {"exhausted": 1}})
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "squared_l2": lambda: stretched(cases.plant("squared_l2", "none", False), quadratic=True),
+    "squared_l2, dual": lambda: by_rule(stretched(cases.plant("squared_l2", "none", True), quadratic=True)),
+    "elastic_net, dual": lambda: by_rule(cases.plant("elastic_net", "squared", True)),
+    "elastic_net": lambda: disturbed(cases.plant("elastic_net", "all", True)),
+    "l1": lambda: stretched(cases.plant("l1", "none", True)),
+    "l1, disturbed": lambda: disturbed(stretched(cases.plant("l1", "none", True))),
+    "linf": lambda: stretched(cases.plant("linf", "none", False)),
+    "l2": lambda: stretched(cases.plant("l2", "none", False)),
+    "l2, disturbed": lambda: disturbed(cases.plant("l2", "all", False)),
+    "l2, irrational": lambda: stretched(cases.plant("l2_irrational", "none", False)),
+    "group_l2": lambda: stretched(cases.with_distance("none", True)),
+    "nuclear_norm": lambda: stretched(cases.plant("nuclear_norm", "none", True)),
+    "nuclear_norm, disturbed": lambda: disturbed(cases.plant("nuclear_norm", "squared", True)),
+    "predictor_norm": lambda: stretched(cases.predictor(2)),
+    "l0": lambda: stretched(cases.counting(2)),
+    "active_neurons": lambda: stretched(cases.counting(1, "active_neurons")),
+    "infeasible": lambda: stretched(cases.infeasible()),
+    "infeasible, ball": lambda: cases.infeasible("2"),
+    "infeasible, box": lambda: cases.infeasible("inf"),
+}
+
+COUNTED = Path(__file__).parent / "checker_work.json"
+
+
+def counted(case: Case) -> dict[str, int]:
+    """Nanoseconds that are earned and spent, by the problem and by the certificate."""
+
+    class Ledger(checker.Work):
+        earned = 0
+
+        def earn(self, nanoseconds: int) -> None:
+            self.earned += nanoseconds
+
+    work = Ledger(0)
+    work.left = 1 << 60
+    problem = checker.Problem(case.problem, work)
+    reading, earned = (1 << 60) - work.left, work.earned
+    checker.judge(problem, case.certificate, None)
+    return {
+        "problem earns": earned,
+        "problem spends": reading,
+        "certificate earns": work.earned - earned,
+        "certificate spends": (1 << 60) - work.left - reading,
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_long_numbers_prove_as_much(name: str) -> None:
+    case = CASES[name]()
+    verdict = checker.check(case.problem, case.certificate)
+    assert verdict.proved, verdict.sentences
+    assert verdict.proof == case.certificate["claims"]["proof"] or case.certificate["claims"]["proof"] == "repaired"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_work_is_counted_as_before(name: str) -> None:
+    """A release that counts in another way refuses other files.  If that is meant, write the file anew:
+    `python -m tests.test_checker_work`."""
+    assert counted(CASES[name]()) == json.loads(COUNTED.read_text())[name]
+
+
+def test_sets_that_only_rational_ranks_can_judge() -> None:
+    """One group and the free coordinate span {1, i}, and a label outside of it needs more than one: forced + 2."""
+    assert dependent(7).count() == 3
+    with pytest.raises(checker.Rejected, match="some groups suffice"):
+        dependent(0).count()
+
+
+if __name__ == "__main__":
+    COUNTED.write_text(json.dumps({name: counted(make()) for name, make in CASES.items()}, indent=1) + "\n")
