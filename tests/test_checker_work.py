@@ -13,7 +13,7 @@ import pytest
 
 from exact_unlearn.certify import checker
 from tests import certificate_cases as cases
-from tests.certificate_cases import Case, array, text, vec
+from tests.certificate_cases import Case, array, text
 
 LONG = Q(3**900, 7**400)
 OTHER = Q(5**300, 11**500)
