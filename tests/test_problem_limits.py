@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import exact_unlearn as xu
 from exact_unlearn import problem as problem_module
 from exact_unlearn.errors import InterpolationWarning, ProblemError
-from exact_unlearn.jacobian import ProductJacobian, to_float, to_rational
+from exact_unlearn.jacobian import DenseJacobian, ProductJacobian, to_float, to_rational
 from exact_unlearn.problem import UnlearningProblem, exact_problem, interpolation_residual, surrogate_problem
 from tests.cases import gaussian_problem
 
@@ -231,3 +233,49 @@ def test_problems_are_frozen_and_compared_by_identity() -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             problem.__setattr__(field.name, None)
     assert len({problem, gaussian_problem(xu.L1())}) == 2
+
+
+class Products:
+    """A Jacobian of which only products are to be had."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix_behind, self.shape = matrix, matrix.shape
+
+    def matvec(self, drift: np.ndarray) -> np.ndarray:
+        return self.matrix_behind @ drift
+
+    def rmatvec(self, nu: np.ndarray) -> np.ndarray:
+        return self.matrix_behind.T @ nu
+
+
+def test_files_hold_what_products_say_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of many sizes come back bit by bit, on what is frozen too; one entry too many is refused."""
+    matrix = np.array([[1.0, 1e-17, -3.0, 1e300], [0.1, 2.0, 1e-300, 0.0], [5.0, 0.7, 1.0 / 3.0, -1.0]])
+    problem = UnlearningProblem(np.ones(4), Products(matrix), xu.L1(), free=[0, 3])
+    assert (problem.free_matrix() == matrix[:, [0, 3]]).all()
+    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 12)
+    problem.save(tmp_path / "p.npz")
+    loaded = UnlearningProblem.load(tmp_path / "p.npz")
+    assert (loaded.jacobian.matrix == matrix).all()  # type: ignore[attr-defined]
+    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 11)
+    with pytest.raises(ProblemError, match="jacobian: 3 x 4 entries are more than the 11"):
+        problem.save(tmp_path / "p.npz")
+
+
+def test_jacobians_of_modules_are_written_out_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = torch.nn.Linear(3, 2).double()
+    x = torch.ones(5, 3).double()
+    for limit, dense in ((80, True), (79, False)):  # ten rows, eight parameters
+        monkeypatch.setattr(problem_module, "MODULE_LIMIT", limit)
+        problem = surrogate_problem(module, None, x, xu.L1())
+        assert problem.jacobian.shape == (10, 8)
+        assert isinstance(problem.jacobian, DenseJacobian) == dense
+        expected = np.concatenate([module.weight.detach().numpy().ravel(), module.bias.detach().numpy()])
+        assert problem.theta_star.tolist() == expected.tolist()
+
+
+def test_names_and_indices_do_not_mix() -> None:
+    model = xu.Perceptron(2, 3)
+    for free in (["c", 3], [3, "c"], ("c", None)):
+        with pytest.raises(ProblemError, match="free: expected a boolean mask, integer indices or block names"):
+            surrogate_problem(model, np.ones(9), np.ones((1, 2)), xu.L1(), free=free)

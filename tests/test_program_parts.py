@@ -164,6 +164,19 @@ def test_multipliers_beyond_floats_are_cut_off() -> None:
     assert np.abs(nu).max() > 1e307
 
 
+@pytest.mark.parametrize("name", ["duplicated rows", "dependent integer rows", "zero row", "more rows than columns"])
+def test_multipliers_of_dependent_rows_are_one_per_row(name: str) -> None:
+    """The program has as many equations as J has rank, and a multiplier for every row: J^T nu = -Q^T y."""
+    J, theta = instances()[name]
+    program = xu.explicit_program(UnlearningProblem(theta, J, xu.SquaredL2()))
+    rank = np.linalg.matrix_rank(J)
+    assert program.cones.zero == rank < len(J)
+    y = np.random.default_rng(0).standard_normal(program.b.size)
+    nu = program.nu(y)
+    assert nu.shape == (len(J),)
+    np.testing.assert_allclose(J.T @ nu, -(program.A.T @ y)[:12], atol=1e-12)
+
+
 def test_bounds_of_the_quadratic_form() -> None:
     """Equations have equal bounds, inequalities none below; cones other than these are refused, each of them."""
     program = xu.explicit_program(gaussian_problem(xu.L1()))

@@ -166,6 +166,12 @@ class MutatedFile:
         nodes = list(ast_nodes(get_ast(self.source)))
         # the library takes the * of keyword-only parameters for a product
         markers = {node.start_pos for node in nodes if node.type == "operator" and node.parent.type == "parameters"}
+        # zip(..., strict=True) asserts what holds by construction; without it nothing changes
+        markers |= {
+            node.children[2].start_pos
+            for node in nodes
+            if node.type == "argument" and node.children[0].get_code().strip() == "strict"
+        }
         for name, operator in OPERATORS.items():
             starts = (start for node in nodes for start, _ in operator.mutation_positions(node))
             for occurrence, start in enumerate(starts):
