@@ -37,7 +37,7 @@ PATIENCE = 5.0
 WAKE: int = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGINT
 """What raises the interrupt in the main thread: a signal that no library takes for itself, where there is one."""
 
-_arrived, _held = threading.Event(), threading.Event()
+_arrived, _held, _waiting = threading.Event(), threading.Event(), threading.Event()
 
 
 def pending() -> bool:
@@ -107,10 +107,12 @@ def obeyed() -> Iterator[None]:
     if WAKE != signal.SIGINT:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         watch.start()
+        _waiting.set()
     try:
         yield
     finally:
         _held.set()  # nothing is raised from here on
+        _waiting.clear()
         over.set()
         if WAKE != signal.SIGINT:
             if watch.is_alive():
@@ -163,6 +165,14 @@ def held() -> Iterator[None]:
         _held.clear()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     check()
+
+
+def shield() -> None:
+    """Block SIGINT again, while it is waited for: the resource trackers of multiprocessing and loky, once started, let
+    it through, and processes started afterwards would answer with a traceback.
+    """
+    if _waiting.is_set() and threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def left_to_parent() -> None:

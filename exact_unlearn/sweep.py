@@ -235,6 +235,7 @@ def _execute(
             yield cell, execute(cell, folder, block)
         return
     with _engine(jobs, backend) as joblib:
+        _shield_workers(joblib)
         # One task at a time: cells are long, and a killed parent then leaves nothing queued behind it.
         tasks = [joblib.delayed(_execute_one)(cell, folder, block, os.getpid()) for cell in cells]
         try:
@@ -279,6 +280,14 @@ def _engine(jobs: int, backend: str | None) -> Iterator[Any]:
         except (ImportError, ValueError) as error:
             raise ProblemError(f"backend: {backend!r} cannot be used here ({error})") from None
         yield joblib
+
+
+def _shield_workers(joblib: Any) -> None:
+    """Processes that joblib starts from now on never see Ctrl-C: the run ends them."""
+    with contextlib.suppress(ImportError, AttributeError):  # a joblib that keeps its tracker elsewhere
+        importlib.import_module(f"{joblib.__name__}.externals.loky.backend.resource_tracker").ensure_running()
+    importlib.import_module("multiprocessing.resource_tracker").ensure_running()
+    interrupts.shield()
 
 
 def _dask_client(jobs: int) -> Any:

@@ -66,6 +66,7 @@ def _pool(cells: Sequence[runner.Cell], place: str | None, jobs: int) -> Generat
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
         try:
             # not pool.map, which cancels what it leaves behind: a pool whose workers are gone stumbles over that
+            interrupts.shield()
             with interrupts.held():  # the first submission starts the workers
                 futures = [pool.submit(_measure_cell, cell, place) for cell in cells]
             for future in futures:

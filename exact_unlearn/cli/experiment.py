@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     """0, or an error is raised."""
     from exact_unlearn.cli import DONE
 
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ProblemError("experiments draw figures with matplotlib; pip install 'exact-unlearn[demo]'")
     if options.name == "solver-lies":
         _solver_lies(options)
         return DONE
@@ -60,8 +62,6 @@ def run(options: argparse.Namespace) -> int:
     require_report(options)
     if options.jobs == 0 or options.jobs < -1:
         raise ProblemError(f"--jobs: expected a number of processes >= 1, or -1 for one per core, got {options.jobs}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ProblemError("experiments draw figures with matplotlib; pip install 'exact-unlearn[demo]'")
     plan = _plan(options, data_poisoning)
 
     def say(message: str) -> None:

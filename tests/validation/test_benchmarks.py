@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from exact_unlearn._validation.benchmarks import harness, peers, registry
 from exact_unlearn._validation.benchmarks.harness import Bench, Cell, Side, Table
 
+from exact_unlearn.cli import main
 from exact_unlearn.errors import ProblemError
 
 SIDES = (Side("ours"), Side("fast but wrong"), Side("peer"), Side("absent", ("no_such_module",)))
@@ -92,3 +94,55 @@ def test_errors_see_values_and_constraints() -> None:
     assert peers.error_of("l1", 2, J, theta, np.array([2.0, -1.0, 0.0, 0.0]), 3.0) > 0.1
     assert peers.norm_value("group", 2, theta) == pytest.approx(math.sqrt(5) + 5)
     assert peers.norm_value("linf", 2, theta) == 4.0
+
+
+def fake_measure(bench: Bench, cases: list[str], *_: object) -> Table:
+    return Table(bench, tuple(Cell(bench.name, case, bench.ours, (1.0,), 1.0, 0.0, 1.0, 1.0) for case in cases))
+
+
+def test_the_verb_makes_its_folder_and_prints_before_it_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: list[Path] = []
+
+    def draw(tables: list[Table], path: Path) -> None:
+        assert "Norms to a relative gap" in capsys.readouterr().out
+        assert path.parent.is_dir()
+        drawn.append(path)
+
+    monkeypatch.setattr(harness, "measure", fake_measure)
+    monkeypatch.setattr(harness, "draw", draw)
+    folder = tmp_path / "not" / "there"
+    assert main(["bench", "norms", "-o", str(folder), "--quiet"]) == 0
+    assert drawn == [folder / "benchmarks.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [(["-o", "file/sub"], "is a file"), (["--json", "no/where.json"], "no directory"), (["--case", "xyz"], "no case")],
+)
+def test_outputs_are_checked_before_anything_is_measured(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(harness, "measure", lambda *_: pytest.fail("it measured first"))
+    assert main(["bench", "norms", *arguments, "--quiet"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_missing_number_of_ours_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(bench: Bench, cases: list[str], *_: object) -> Table:
+        return Table(bench, (Cell(bench.name, cases[0], bench.ours, note="killed by SIGKILL"),))
+
+    monkeypatch.setattr(harness, "measure", killed)
+    assert main(["bench", "norms", "--quiet"]) == 75
+    assert "killed by SIGKILL" in capsys.readouterr().out
+    late = Cell("norms", "a", "ours", note="stopped after 30 s", stopped=30.0)
+    assert not Table(BENCH, (late,)).unmeasured, "what is slow is a finding"

@@ -112,7 +112,7 @@ def test_published_settings_lie_in_the_grid() -> None:
         assert grid.published is not None or (grid.method, grid.epochs) == ("l1-sparse", 10)
 
 
-@pytest.mark.parametrize("name", ["retrain.md", "certified.md"])
+@pytest.mark.parametrize("name", ["retrain.md", "certified.md", "order.md"])
 def test_further_tables_are_shown_as_they_were_written(name: str) -> None:
     table = (RESULTS / name).read_text(encoding="utf-8").split("\n\n")[0].strip()
     assert table in PAGE
