@@ -378,6 +378,6 @@ def _domain_excess(term: Any, part: Array) -> float:
     """How far `part` lies outside the domain of the conjugate of `term`, relatively."""
     if math.isfinite(term.conjugate(part, tol=0.0)):
         return 0.0
-    if not hasattr(term, "dual_norm"):
+    if not getattr(term, "is_norm", False):
         return math.inf
     return max(0.0, float(term.dual_norm(part)) - 1.0)

@@ -105,7 +105,8 @@ def check_rows(
     report = replace(report, conflict=conflict(problem, full))
     if tau is not None:
         return _within(problem, report, Fraction(tau if isinstance(tau, int | Fraction) else float(tau)), kept)
-    if report.ambiguous and rows is None:
+    refuted = report.conflict is not None and not report.conflict.rounding  # in every reading
+    if report.ambiguous and rows is None and not refuted:
         raise RankAmbiguityError(_question(report))
     return report, problem
 
