@@ -131,6 +131,12 @@ def test_a_support_fits_to_one_part_in_a_thousand_million(off: float, fits: bool
     assert xu.solve(problem).value == 2  # as written
 
 
+def test_a_support_has_to_fit_in_every_direction_of_the_row_space() -> None:
+    """Rows that differ by 1e-6: what the second one adds is missed by 1e-6, which is 1e-12 of that row."""
+    problem = UnlearningProblem([1.0, 1e-6, 0.0], [[1.0, 0.0, 0.0], [1.0, 1e-6, 0.0]], xu.L0())
+    assert _Support(problem, assemble(problem)).fitted([0]) is None
+
+
 def test_optima_far_below_theta_star_are_measured_by_themselves() -> None:
     """theta* nearly in the kernel: the optimum is 1e-16 of R(theta*), and known to as many digits as any other."""
     rng = np.random.default_rng(0)
