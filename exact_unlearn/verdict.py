@@ -146,12 +146,16 @@ class _Judge:
         self.problem, self.read = problem, point.read(problem)
         self.theta, self.start = _fractions(theta), _fractions(problem.theta_star)
         self.checked = certificate.check(problem, tau=tau) if certificate.proof != "none" else None
+        self.why = certificate.message
         if self.checked is not None and not self.checked.proved:
-            raise ProblemError(f"certificate: it does not prove what it claims: {' '.join(self.checked.sentences)}")
+            self.why = " ".join(self.checked.sentences)
+            if self.checked.proof == "none":
+                raise ProblemError(f"certificate: it does not prove what it claims: {self.why}")
+            self.checked = None  # proved, but not to the caller's standard
 
     def verdict(self) -> Verdict:
         measured = self._measured()
-        if self.certificate.proof == "infeasible":
+        if self.certificate.proof == "infeasible" and self.checked is not None:
             return self._nothing(measured)
         fields, sentences = dict(measured), [measured.pop("text")]
         fields.pop("text")
@@ -224,9 +228,15 @@ class _Judge:
     # ------------------------------------------------------------ values
 
     def _values(self) -> tuple[Fraction, Fraction]:
-        """R + Rhat from below and from above; entries that the tolerance takes for 0 do not count."""
-        largest = max(map(abs, [*self.theta, *self.start]), default=ZERO)
-        low, high = point.regularizer(self.read, self.theta, nuclear, self.tolerance * largest)
+        """R + Rhat from below and from above.
+
+        Of a count, entries below the tolerance are 0: from above, where they are small beside theta; from below, also
+        where all of theta is small beside theta*.
+        """
+        own = max(map(abs, self.theta), default=ZERO)
+        largest = max(map(abs, self.start), default=own)
+        low = point.regularizer(self.read, self.theta, nuclear, self.tolerance * max(own, largest))[0]
+        high = point.regularizer(self.read, self.theta, nuclear, self.tolerance * own)[1]
         penalty = point.penalty(self.read, self.theta)
         return low + penalty, high + penalty
 
@@ -325,7 +335,7 @@ class _Judge:
     def _about_value(self, fields: dict[str, Any], bounds: Any) -> Iterator[str]:
         value = f"R + Rhat is {_digits(fields['most'])}"
         if bounds is None:
-            yield f"{value}; about the optimum nothing was proved: {self.certificate.message}"
+            yield f"{value}; about the optimum nothing was proved: {self.why}"
             return
         lower, upper = bounds
         exact = self.certificate.proof == "exact"

@@ -209,6 +209,15 @@ def test_readings_are_asked_for() -> None:
     assert xu.judge(problem, [0.1, 0.2], rows="literal").outcome == NOTHING
 
 
+def test_a_proof_below_the_standard_of_the_caller_decides_nothing() -> None:
+    """Rows that repeat each other up to rounding, with labels that do not."""
+    problem = UnlearningProblem([1.0, 2.0], [[0.1, 0.7], [0.1 * 3.1, 0.7 * 3.1]], xu.L1(), rhs=[0.0, 1.0])
+    verdict = xu.judge(problem, [1.0, 2.0], tau=1e-6)
+    assert verdict.outcome == INFEASIBLE
+    assert "nothing was proved" in str(verdict)
+    assert "give it to accept" in str(verdict)
+
+
 def test_an_optimum_of_zero_is_measured_against_theta_star() -> None:
     problem = UnlearningProblem([3.0, 4.0], [[0.0, 0.0]], xu.L2())
     assert xu.judge(problem, [0.0, 0.0], tolerance=0).optimal

@@ -223,7 +223,11 @@ class _Attempt:
         """With the residual on the dropped rows, and the bound that holds for every theta within tau."""
         verdict = certificate.check(tau=self.report.tau)
         report = replace(self.report, residual=verdict.residual, robust_lower=verdict.robust_lower)
-        return replace(certificate, rows=report)
+        message = certificate.message
+        if verdict.residual is not None and self.report.tau is not None and verdict.residual > self.report.tau:
+            away = f"a row as written is missed by {float(verdict.residual):.3g}, which is more than tau"
+            message = f"{message}; {away}" if message else away
+        return replace(certificate, rows=report, message=message)
 
     def _nuclear(self, start: Start) -> Certificate:
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start())

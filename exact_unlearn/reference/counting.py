@@ -195,12 +195,13 @@ def infeasible(claim: Solution, certificate: Certificate) -> Solution:
 def _proved(claim: Solution, certificate: Certificate) -> tuple[float, float, Array]:
     """Lower and upper bound, and the point that attains the upper one.
 
-    With a drift penalty the claim may be better than the feasible point that certify() finds; it is kept then.
+    With a drift penalty the claim may be better than the feasible point that certify() finds; it is kept then.  A claim
+    below the lower bound is feasible up to rounding only, and the bound, which is about the rows as written, not its.
     """
     lower = 0.0 if certificate.lower is None else float(certificate.lower)
     unproved = certificate.upper is None or certificate.theta is None
     if unproved or (claim.problem.drifts and claim.value < float(certificate.upper or 0)):
-        return lower, claim.value, claim.theta
+        return min(lower, claim.value), claim.value, claim.theta
     assert certificate.upper is not None
     assert certificate.theta is not None
     return lower, float(certificate.upper), certificate.theta

@@ -45,16 +45,12 @@ def for_labels(
 
     Independent rows say it all; the others follow, and their multipliers are 0.
     """
-    rows = list(rank.rows)
     nearest = floats(clash.labels)
     if isinstance(problem.jacobian, DenseJacobian):
-        found = solved(replace(problem, jacobian=DenseJacobian(problem.jacobian.matrix[rows]), rhs=nearest[rows]))
-        nu = np.zeros(problem.n_constraints)
-        nu[rows] = found.nu
+        found = on_independent_rows(replace(problem, rhs=nearest), rank, solved)
     else:
-        found = solved(replace(problem, rhs=nearest))
-        nu = found.nu
-    found = replace(found, problem=problem, nu=nu, rank=rank)
+        found = replace(solved(replace(problem, rhs=nearest)), rank=rank)
+    found = replace(found, problem=problem)
     status = found.status
     if accuracy is not None and status is Status.OPTIMAL and found.primal_residual() > accuracy:
         status = Status.INACCURATE
@@ -63,6 +59,17 @@ def for_labels(
         f"at most {_up(clash.moved):.3g} away."
     )
     return found.with_message(status, f"{found.message} {told}".strip())
+
+
+def on_independent_rows(
+    problem: UnlearningProblem, rank: RankReport, solved: Callable[[UnlearningProblem], Solution]
+) -> Solution:
+    """The answer on the rows that are independent up to rounding; J is dense."""
+    rows = list(rank.rows)
+    found = solved(replace(problem, jacobian=DenseJacobian(problem.jacobian.matrix[rows]), rhs=problem.rhs[rows]))  # type: ignore[attr-defined]
+    nu = np.zeros(problem.n_constraints)
+    nu[rows] = found.nu
+    return replace(found, problem=problem, nu=nu, rank=rank)
 
 
 def floats(values: list[Fraction]) -> Array:

@@ -91,16 +91,22 @@ def _answer(
     """`claimed`, for labels that J can reach; or why there are none."""
     pinned = any(term.name == "trust_region" and not term.radius for term in problem.drifts)
     moving = replace(problem, free=np.zeros(problem.n_parameters, dtype=bool)) if pinned else problem
-    rank = labels.rows_of(moving) if problem.rhs.any() else None
-    if rank is not None and (problem.is_rational or rank.rank < problem.n_constraints):
+    solved = partial(claimed, solver=solver, accuracy=accuracy, time_limit=time_limit)
+    counts = problem.regularizer.integer and isinstance(problem.jacobian, DenseJacobian)
+    if not (problem.rhs.any() or counts):
+        return solved(problem)
+    rank = labels.rows_of(moving)
+    if problem.rhs.any() and (problem.is_rational or rank.rank < problem.n_constraints):
         clash = conflict(moving)
         if clash is not None:
             nearest = allowed(moving, clash, tau)
             if nearest is None:
                 return labels.contradiction(problem, clash, rank)
-            solved = partial(claimed, solver=solver, accuracy=accuracy, time_limit=time_limit)
             return labels.for_labels(problem, nearest, rank, solved, accuracy if tau is None else None)
-    return claimed(problem, solver, accuracy, time_limit)
+    if counts and rank.rank < problem.n_constraints and not problem.is_rational:
+        # counts are decided exactly, so the rows that depend on others up to rounding must not take part
+        return labels.on_independent_rows(problem, rank, solved)
+    return solved(problem)
 
 
 def claimed(
