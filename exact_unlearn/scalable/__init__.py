@@ -13,12 +13,12 @@ In short:
 from exact_unlearn.errors import needed_by
 
 with needed_by("exact_unlearn.scalable"):
-    from exact_unlearn.scalable.evaluation import FrozenStatisticsWarning
     from exact_unlearn.scalable.factor import RowFactor, choleskyqr, tsqr
     from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
     from exact_unlearn.scalable.module import ModuleModel, write_back
     from exact_unlearn.scalable.project import project
     from exact_unlearn.scalable.projection import Projection
+    from exact_unlearn.scalable.running import FrozenStatisticsWarning
     from exact_unlearn.scalable.solve import solve, solve_path
     from exact_unlearn.scalable.stream import RetainStream
 

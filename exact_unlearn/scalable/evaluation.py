@@ -6,31 +6,16 @@ routes to the Jacobian all start from it, so they differentiate the same functio
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedParameter
 
-from exact_unlearn.errors import ExactUnlearnError, ProblemError
-
-Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
-"""One tensor, positional tensors or named tensors; the first dimension of each counts the samples."""
-
-
-class ForwardError(ProblemError, RuntimeError):
-    """The module's forward pass failed on what it was given; `__cause__` is what it raised."""
-
-
-class FrozenStatisticsWarning(UserWarning):
-    """BatchNorm was in train mode, where samples are coupled; its running statistics were used instead."""
+from exact_unlearn.errors import ProblemError
+from exact_unlearn.scalable.running import Inputs, as_floating, explained, map_tensors, run, still
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +44,8 @@ class Layout:
 def layout_of(module: nn.Module) -> Layout:
     """The layout of the parameters of `module` that require a gradient; a shared parameter is listed once.
 
-    Raises ProblemError on parameters without numbers: lazy ones, and those on the meta device.
+    Raises ProblemError on parameters that are not plain real arrays of this process: lazy ones, those on the meta
+    device, complex ones, those sharded over processes.
     """
     names, shapes, slices, start = [], [], [], 0
     for name, parameter in module.named_parameters():
@@ -67,6 +53,16 @@ def layout_of(module: nn.Module) -> Layout:
             raise ProblemError(f"module: {name} has no shape yet; run the module on a sample once")
         if parameter.is_meta:
             raise ProblemError(f"module: {name} is on the meta device, which holds no numbers; see Module.to_empty")
+        if hasattr(parameter, "device_mesh"):
+            raise ProblemError(
+                f"module: {name} is spread over processes (a DTensor, as FSDP2 makes); "
+                "use scalable.distributed.sharded_jacobian"
+            )
+        if parameter.is_complex():
+            raise ProblemError(
+                f"module: {name}: expected real numbers, got dtype {parameter.dtype}; "
+                "keep real and imaginary parts as real parameters (torch.view_as_real)"
+            )
         if parameter.requires_grad:
             names.append(name)
             shapes.append(parameter.shape)
@@ -80,7 +76,8 @@ class Evaluation:
     """f(., x) around one theta.
 
     module, layout, theta (d,), inputs as above with n samples; choice: (n, l) indices into the flattened
-    outputs of each sample, held fixed, or None for all of them; n_outputs: l.  constants: parameters that are
+    outputs of each sample, held fixed, or None for all of them; n_outputs: l; width: how many outputs a sample has
+    in all.  constants: parameters that are
     not trainable; buffers: as they were found, copied for every run, for a forward pass may write to them.
     """
 
@@ -90,6 +87,7 @@ class Evaluation:
     inputs: Inputs
     n: int
     n_outputs: int
+    width: int
     choice: Tensor | None
     constants: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
@@ -110,24 +108,42 @@ class Evaluation:
         if inputs is None:
             inputs, choice = self.inputs, self.choice
         flat = _side_by_side(self.heads(parameters, inputs), count(inputs))
+        if flat.shape[1] != self.width:
+            raise ProblemError(
+                f"module: a batch of {self.n} samples has {self.width} outputs per sample, a batch of {len(flat)} has "
+                f"{flat.shape[1]}: the samples do not lie along the first dimension of x and of the outputs, or the "
+                "outputs of a sample depend on the other samples"
+            )
         return flat if choice is None else flat.gather(1, choice)
 
     def heads(self, parameters: Mapping[str, Tensor], inputs: Inputs | None = None) -> list[Tensor]:
         """The tensors that the module returns, each (n, ...); run it inside `still`."""
         inputs = self.inputs if inputs is None else inputs
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        return head_list(run(self.module, {**self.constants, **buffers, **parameters}, inputs), count(inputs))
+        state = {**self.constants, **buffers, **parameters}
+        return head_list(run(self.module, state, inputs, self.theta.dtype), count(inputs))
 
-    def still(self) -> Any:
+    def still(self, loud: bool = False) -> Any:
         """The context in which the module may be run."""
-        return still(self.module, quiet=True)
+        return still(self.module, quiet=True, loud=loud)
+
+    def widened(self) -> Evaluation:
+        """The same point of the same function in float64."""
+        wide = torch.float64
+        return replace(
+            self,
+            theta=self.theta.to(wide),
+            inputs=map_tensors(self.inputs, lambda part: as_floating(part, wide)),
+            constants={name: as_floating(part, wide) for name, part in self.constants.items()},
+            buffers={name: as_floating(part, wide) for name, part in self.buffers.items()},
+        )
 
 
 def begin(module: nn.Module, layout: Layout, theta: Tensor, inputs: Inputs) -> Evaluation:
     """An evaluation whose outputs have not been looked at yet (n_outputs = 0)."""
-    buffers = {name: _as(buffer.detach(), theta.dtype).clone() for name, buffer in module.named_buffers()}
+    buffers = {name: as_floating(buffer.detach(), theta.dtype).clone() for name, buffer in module.named_buffers()}
     constants = _constants(module, layout, theta)
-    return Evaluation(module, layout, theta, inputs, count(inputs), 0, None, constants, buffers)
+    return Evaluation(module, layout, theta, inputs, count(inputs), 0, 0, None, constants, buffers)
 
 
 def evaluate_at(
@@ -146,105 +162,14 @@ def chosen(seed: Evaluation, heads: list[Tensor], outputs: str) -> tuple[Evaluat
     flat = _side_by_side(heads, seed.n)
     choice = None if outputs == "all" else _largest(heads, seed.n)
     values = flat if choice is None else flat.gather(1, choice)
-    return replace(seed, n_outputs=int(values.shape[1]), choice=choice), values
-
-
-def run(module: nn.Module, state: Mapping[str, Tensor], inputs: Inputs) -> Any:
-    """module(inputs) with parameters and buffers replaced by `state`; the module gets its own back, also on
-    exceptions.
-    """
-    positional = () if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
-    return functional_call(
-        module, dict(state), positional, inputs if isinstance(inputs, dict) else None, tie_weights=True
-    )
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """A forward pass that cannot take its inputs ends in a ForwardError; for the first run, outside all transforms."""
-    try:
-        yield
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
-        if isinstance(error, ExactUnlearnError | torch.OutOfMemoryError):
-            raise
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ForwardError(f"module: its forward pass on x fails: {reason}") from error
-
-
-@contextmanager
-def still(module: nn.Module, quiet: bool = True) -> Iterator[None]:
-    """Run the module as a deterministic function of one sample at a time; restore what that changes.
-
-    Dropout in train mode is refused.  BatchNorm in train mode uses its running statistics, with a
-    FrozenStatisticsWarning unless `quiet`.  Whatever draws random numbers is refused after the fact, and the
-    generators are put back.
-    """
-    frozen = _to_freeze(module)
-    if frozen and not quiet:
-        warnings.warn(
-            f"BatchNorm in train mode couples the samples ({', '.join(name for name, _ in frozen[:3])}"
-            f"{', ...' if len(frozen) > 3 else ''}); per-sample gradients use the running statistics instead",
-            FrozenStatisticsWarning,
-            stacklevel=4,
-        )
-    cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-    before = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
-    for _, part in frozen:
-        part.training = False
-    try:
-        yield
-    finally:
-        for _, part in frozen:
-            part.training = True
-    after = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
-    if not torch.equal(before[0], after[0]) or any(
-        not torch.equal(a, b) for a, b in zip(before[1], after[1], strict=True)
-    ):
-        torch.set_rng_state(before[0])
-        if cuda:
-            torch.cuda.set_rng_state_all(before[1])
-        raise ProblemError(
-            "module: its forward pass draws random numbers, so its outputs have no Jacobian; call module.eval() first"
-        )
-
-
-def _to_freeze(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """BatchNorm layers in train mode; ProblemError on what cannot be made deterministic."""
-    frozen: list[tuple[str, nn.Module]] = []
-    for name, part in module.named_modules():
-        if isinstance(part, _BatchNorm):
-            if part.running_mean is None:
-                raise ProblemError(
-                    f"module: {name or 'BatchNorm'} keeps no running statistics, "
-                    "so the samples of a batch cannot be separated"
-                )
-            if part.training:
-                frozen.append((name, part))
-        elif part.training and _drops(part):
-            raise ProblemError(
-                f"module: {name or type(part).__name__} applies dropout in train mode, "
-                "so the outputs are random and have no Jacobian; call module.eval() first"
-            )
-    return frozen
-
-
-def _drops(part: nn.Module) -> bool:
-    if isinstance(part, _DropoutNd):
-        return part.p > 0
-    if isinstance(part, nn.RNNBase):
-        return part.dropout > 0 and part.num_layers > 1
-    return isinstance(part, nn.MultiheadAttention) and part.dropout > 0
+    return replace(seed, n_outputs=int(values.shape[1]), width=int(flat.shape[1]), choice=choice), values
 
 
 def _constants(module: nn.Module, layout: Layout, theta: Tensor) -> dict[str, Tensor]:
     """Frozen parameters in the precision of theta."""
     trainable = set(layout.names)
     named = module.named_parameters()
-    return {name: _as(part.detach(), theta.dtype) for name, part in named if name not in trainable}
-
-
-def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return {name: as_floating(part.detach(), theta.dtype) for name, part in named if name not in trainable}
 
 
 def cast_inputs(inputs: Any, dtype: torch.dtype, device: torch.device) -> Inputs:
@@ -256,7 +181,7 @@ def cast_inputs(inputs: Any, dtype: torch.dtype, device: torch.device) -> Inputs
         if value is None or isinstance(value, bool | int | float | str):
             return value
         tensor = torch.as_tensor(value) if isinstance(value, Tensor) else torch.tensor(value)
-        return _as(tensor.detach(), dtype).to(device)
+        return as_floating(tensor.detach(), dtype).to(device)
 
     cast_: Inputs
     if isinstance(inputs, dict):
@@ -278,19 +203,6 @@ def take(inputs: Inputs, which: Any) -> Inputs:
     return map_tensors(inputs, lambda part: part[which])
 
 
-def map_tensors(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """The same structure with every tensor changed."""
-
-    def one(part: Any) -> Any:
-        return change(part) if isinstance(part, Tensor) else part
-
-    if isinstance(inputs, dict):
-        return {name: one(part) for name, part in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(one(part) for part in inputs)
-    return cast(Tensor, one(inputs))
-
-
 def _tensors(inputs: Inputs) -> list[Tensor]:
     parts: Sequence[Any] = (
         list(inputs.values()) if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else [inputs]
@@ -308,21 +220,30 @@ def _shapes(inputs: Inputs) -> str:
 
 
 def head_list(out: Any, n: int) -> list[Tensor]:
-    """The floating-point tensors in whatever a module returned, each with n rows; ProblemError if there is none."""
+    """The floating-point tensors in whatever a module returned, each (n, ...); ProblemError if there is none.
+
+    Whatever a batch of one sample returns belongs to that sample, so `squeeze()` may have taken its dimension away.
+    """
     heads: list[Tensor] = []
     _collect(out, heads)
     if not heads:
         raise ProblemError(f"module: expected outputs with floating-point tensors, got {type(out).__name__}")
+    if n == 1:
+        return [head if head.ndim and head.shape[0] == 1 else head[None] for head in heads]
     for head in heads:
         if head.ndim == 0 or head.shape[0] != n:
-            raise ProblemError(
-                f"module: expected outputs with one row for each of {n} samples, got shape {tuple(head.shape)}"
-            )
+            what = "one number for all of them (a loss?)" if head.ndim == 0 else f"shape {tuple(head.shape)}"
+            raise ProblemError(f"module: expected outputs with one row for each of {n} samples, got {what}")
     return heads
 
 
 def _collect(out: Any, heads: list[Tensor]) -> None:
     if isinstance(out, Tensor):
+        if out.is_complex():
+            raise ProblemError(
+                "module: expected real floating-point outputs, got complex ones; return their real and imaginary "
+                "parts (torch.view_as_real)"
+            )
         if out.is_floating_point():
             heads.append(out)
     elif isinstance(out, Mapping):

@@ -155,10 +155,12 @@ def _panel(chunk: Tensor) -> int:
 class DenseTorchJacobian:
     """J stored entry by entry: matrix (k, d), float32 or float64, on any device.
 
-    Narrower floats are widened, integers become float64.  Raises ProblemError on anything but a real matrix.
+    Narrower floats are widened, integers become float64.  error_estimate: relative error of the entries as
+    derivatives (jacobian_check.py), 0 where they are data.  Raises ProblemError on anything but a real matrix.
     """
 
     matrix: Tensor
+    error_estimate: float = 0.0
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -218,7 +220,7 @@ class DenseTorchJacobian:
             yield columns, self.matrix[:, columns].to(dtype or self.dtype)
 
     def select(self, rows: Rows) -> DenseTorchJacobian:
-        return DenseTorchJacobian(self.matrix[rows])
+        return DenseTorchJacobian(self.matrix[rows], self.error_estimate)
 
     def rows(self, indices: Rows) -> Tensor:
         return self.matrix[indices]
@@ -282,6 +284,11 @@ class ForeignJacobian:
 
     def reduce(self, value: Tensor) -> Tensor:
         return value
+
+
+def error_estimate(jacobian: object) -> float:
+    """How far J is from the derivative that it stands for, relatively; 0 for J that are data."""
+    return float(getattr(jacobian, "error_estimate", 0.0))
 
 
 def unit_rows(jacobian: TorchJacobian, indices: Rows) -> Tensor:

@@ -21,11 +21,12 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.evaluation import Evaluation, chosen, each_output, explained, still
+from exact_unlearn.scalable.evaluation import Evaluation, chosen, each_output
 from exact_unlearn.scalable.jacobian_blocks import Block, DenseBlock, LinearGeometry, Use
-from exact_unlearn.scalable.jacobian_core import Rows, numpy_door
+from exact_unlearn.scalable.jacobian_core import Rows, TorchJacobian, numpy_door
 from exact_unlearn.scalable.jacobian_rules import Call, blocks_of, eligible, is_linear, record, signature
 from exact_unlearn.scalable.jacobian_samples import sample_rows
+from exact_unlearn.scalable.running import explained, still
 
 SMALL = 1 << 23
 """Entries of J up to which the layers' inputs and gradients are kept, and everything is computed, in float64 at
@@ -43,13 +44,14 @@ class LayerJacobian:
     """J (k, d) as blocks of columns, one per parameter; parameters without a block do not influence the outputs.
 
     theta: where J was taken, and at_theta: J theta where it came for free.  Small blocks are stored in float64
-    whatever the dtype.
+    whatever the dtype.  error_estimate: relative error of products as derivatives (jacobian_check.py).
     """
 
     shape: tuple[int, int]
     blocks: tuple[Block, ...]
     theta: Tensor
     at_theta: Tensor | None
+    error_estimate: float = 0.0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -129,7 +131,8 @@ class LayerJacobian:
             if bool(present.any()):
                 blocks.append(block.select(place[wanted][present], present.nonzero()[:, 0]))
         at_theta = None if self.at_theta is None else self.at_theta[wanted]
-        return LayerJacobian((int(wanted.numel()), self.shape[1]), tuple(blocks), self.theta, at_theta)
+        shape = (int(wanted.numel()), self.shape[1])
+        return LayerJacobian(shape, tuple(blocks), self.theta, at_theta, self.error_estimate)
 
     def rows(self, indices: Rows) -> Tensor:
         part = self.select(indices)
@@ -194,7 +197,7 @@ def layer_jacobian(
     return evaluation, values.detach(), _assemble(evaluation, covered, uncovered, fallback)
 
 
-def agrees(jacobian: LayerJacobian, evaluation: Evaluation) -> bool:
+def agrees(jacobian: TorchJacobian, evaluation: Evaluation) -> bool:
     """Whether J.T nu by layers is what one backward pass says, for one random nu.
 
     Layers that are fed (time, sample) where time happens to equal the number of samples, batches whose samples
@@ -206,7 +209,7 @@ def agrees(jacobian: LayerJacobian, evaluation: Evaluation) -> bool:
     with evaluation.still(), torch.enable_grad():
         values = evaluation.call(leaves)
         if not values.requires_grad:
-            return not jacobian.blocks
+            return not bool(jacobian.rmatvec(nu).any())
         grads = torch.autograd.grad((values.reshape(-1) * nu).sum(), list(leaves.values()), allow_unused=True)
     pull = jacobian.rmatvec(nu)
     expected = torch.zeros_like(pull)

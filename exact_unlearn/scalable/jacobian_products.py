@@ -26,13 +26,15 @@ class TangentJacobian:
     """J of an Evaluation through jvp and vjp.  Products are computed in the precision of the evaluation,
     whatever the vector's.
 
-    Where an operation has no forward derivative, J D is the derivative of nu -> J.T nu in the direction D
-    (reverse over reverse).
+    forward: how J D is made.  "jvp"; where an operation has no forward derivative, "reverse", the derivative of
+    nu -> J.T nu in the direction D; where it has no second derivative either, "rows", one reverse pass per row.
+    error_estimate: relative error of products as derivatives (jacobian_check.py).
     """
 
     evaluation: Evaluation
     reverse: Callable[[Tensor], Parameters]
-    forward_mode: bool
+    forward: str
+    error_estimate: float = 0.0
 
     products_only = True
 
@@ -55,13 +57,10 @@ class TangentJacobian:
     @numpy_door
     def matvec(self, drift: Tensor) -> Tensor:
         evaluation = self.evaluation
-        moves = evaluation.layout.split(drift.to(self.dtype))
-        if self.forward_mode:
-            with evaluation.still(), plain_attention():
-                product: Tensor = jvp(evaluation.call, (evaluation.layout.split(evaluation.theta),), (moves,))[1]
-        else:
-            zero = torch.zeros(evaluation.n, evaluation.n_outputs, dtype=self.dtype, device=self.device)
-            product = vjp(self.reverse, zero)[1](moves)[0]
+        with evaluation.still(), plain_attention():
+            product = FORWARD[self.forward](
+                evaluation, self.reverse, evaluation.layout.split(drift.to(self.dtype))
+            )
         return product.reshape(-1).to(drift.dtype)
 
     @numpy_door
@@ -85,7 +84,7 @@ class TangentJacobian:
         )
         inputs = take(self.evaluation.inputs, sample)
         new = replace(self.evaluation, inputs=inputs, n=int(index.numel()), n_outputs=1, choice=choice)
-        return tangent_jacobian(new)
+        return replace(tangent_jacobian(new), error_estimate=self.error_estimate)
 
     def rows(self, indices: Rows) -> Tensor:
         return unit_rows(self, indices)
@@ -98,16 +97,16 @@ class TangentJacobian:
 
 
 def tangent_jacobian(evaluation: Evaluation) -> TangentJacobian:
-    """Products with J at an evaluation; whether forward differentiation works is found out here, once."""
+    """Products with J at an evaluation; how J D can be made is found out here, once."""
     parameters = evaluation.layout.split(evaluation.theta)
     with evaluation.still(), plain_attention():
         pullback: Callable[[Tensor], tuple[Parameters]] = vjp(evaluation.call, parameters)[1]
 
         def reverse(nu: Tensor) -> Parameters:
-            return pullback(nu)[0]
+            return {name: part.to_dense() if part.is_sparse else part for name, part in pullback(nu)[0].items()}
 
-        forward_mode = _has_forward_mode(evaluation, parameters, reverse)
-    return TangentJacobian(evaluation, reverse, forward_mode)
+        forward = next((name for name in ("jvp", "reverse") if _works(name, evaluation, reverse)), "rows")
+    return TangentJacobian(evaluation, reverse, forward)
 
 
 def plain_attention() -> AbstractContextManager[None]:
@@ -116,20 +115,46 @@ def plain_attention() -> AbstractContextManager[None]:
     return context
 
 
-def _has_forward_mode(
-    evaluation: Evaluation, parameters: Parameters, reverse: Callable[[Tensor], Parameters]
-) -> bool:
-    """Whether forward derivatives exist and are the transpose of the reverse ones, tried on one random pair.
+def _by_jvp(evaluation: Evaluation, reverse: Callable[[Tensor], Parameters], moves: Parameters) -> Tensor:
+    product: Tensor = jvp(evaluation.call, (evaluation.layout.split(evaluation.theta),), (moves,))[1]
+    return product
 
-    They need not be: the reverse derivative of an embedding leaves its padding token out, the forward one does not.
+
+def _by_reverse(evaluation: Evaluation, reverse: Callable[[Tensor], Parameters], moves: Parameters) -> Tensor:
+    zero = evaluation.theta.new_zeros(evaluation.n, evaluation.n_outputs)
+    product: Tensor = vjp(reverse, zero)[1](moves)[0]
+    return product
+
+
+def _by_rows(evaluation: Evaluation, reverse: Callable[[Tensor], Parameters], moves: Parameters) -> Tensor:
+    product = evaluation.theta.new_zeros(evaluation.shape[0])
+    for i in range(evaluation.shape[0]):
+        unit = torch.zeros_like(product)
+        unit[i] = 1.0
+        row = reverse(unit.reshape(evaluation.n, evaluation.n_outputs))
+        product[i] = sum((row[name] * part).sum() for name, part in moves.items())
+    return product
+
+
+FORWARD = {"jvp": _by_jvp, "reverse": _by_reverse, "rows": _by_rows}
+"""The ways to J D."""
+
+
+def _works(name: str, evaluation: Evaluation, reverse: Callable[[Tensor], Parameters]) -> bool:
+    """Whether J D can be made this way and is the transpose of J.T nu, tried on one random pair.
+
+    It need not be: the reverse derivative of an embedding leaves its padding token out, the forward one does not.
     """
+    parameters = evaluation.layout.split(evaluation.theta)
     generator = torch.Generator().manual_seed(0)
     drift = {name: torch.randn(part.shape, generator=generator).to(part) for name, part in parameters.items()}
     nu = torch.randn(evaluation.n, evaluation.n_outputs, generator=generator).to(evaluation.theta)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch loads its own forward rules by deprecated means
         try:
-            product = jvp(evaluation.call, (parameters,), (drift,))[1]
+            product = FORWARD[name](evaluation, reverse, drift)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, NotImplementedError):
             return False
     forward = float((product * nu).sum())

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable.evaluation import Evaluation, Inputs, map_tensors, take
+from exact_unlearn.scalable.evaluation import Evaluation, take
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian
+from exact_unlearn.scalable.running import Inputs, map_tensors
 
 CHUNK_ROWS_BYTES = 1 << 28
 """How many bytes of gradients are in flight at once, beyond the result itself."""
@@ -86,7 +87,7 @@ def loop_rows(evaluation: Evaluation, names: Sequence[str]) -> Tensor:
             for o in range(l):
                 grads = torch.autograd.grad(values[0, o], moving, retain_graph=o < l - 1, allow_unused=True)
                 flat = [
-                    torch.zeros_like(part) if grad is None else grad
+                    torch.zeros_like(part) if grad is None else grad.to_dense() if grad.is_sparse else grad
                     for part, grad in zip(moving, grads, strict=True)
                 ]
                 out[i * l + o] = torch.cat([part.reshape(-1) for part in flat])

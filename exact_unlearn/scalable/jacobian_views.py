@@ -12,6 +12,7 @@ from exact_unlearn.scalable.jacobian_core import (
     DenseTorchJacobian,
     Rows,
     TorchJacobian,
+    error_estimate,
     numpy_door,
     unit_rows,
     wider,
@@ -36,6 +37,10 @@ class MixedRows:
     @property
     def device(self) -> torch.device:
         return self.inner.device
+
+    @property
+    def error_estimate(self) -> float:
+        return error_estimate(self.inner)
 
     @property
     def first_dtype(self) -> torch.dtype:
@@ -103,6 +108,10 @@ class RowSubset:
         return self.inner.device
 
     @property
+    def error_estimate(self) -> float:
+        return error_estimate(self.inner)
+
+    @property
     def first_dtype(self) -> torch.dtype:
         return self.inner.first_dtype
 
@@ -137,7 +146,7 @@ class RowSubset:
     def compact(self) -> TorchJacobian:
         """The same rows without the others in memory."""
         if isinstance(self.inner, DenseTorchJacobian):
-            return DenseTorchJacobian(self.inner.matrix[self.indices])
+            return self.inner.select(self.indices)
         return self.inner.select(self.indices)
 
     def reduce(self, value: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ found.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+import warnings
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,14 +20,22 @@ from exact_unlearn.models.layout import named_mask
 from exact_unlearn.scalable.batches import inputs_of
 from exact_unlearn.scalable.evaluation import (
     Evaluation,
-    Inputs,
     Layout,
     begin,
     cast_inputs,
     count,
     evaluate_at,
     layout_of,
-    take,
+)
+from exact_unlearn.scalable.jacobian_cause import refusal, require_function, require_separate
+from exact_unlearn.scalable.jacobian_check import (
+    ADJOINT,
+    Checked,
+    KinkWarning,
+    adjoint,
+    first_look,
+    function_of,
+    second_look,
 )
 from exact_unlearn.scalable.groups import group_labels
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_tensor
@@ -34,6 +43,7 @@ from exact_unlearn.scalable.jacobian_layers import agrees, layer_jacobian
 from exact_unlearn.scalable.jacobian_products import tangent_jacobian
 from exact_unlearn.scalable.jacobian_samples import loop_jacobian, sample_jacobian
 from exact_unlearn.scalable.projection import Projection
+from exact_unlearn.scalable.running import Inputs, differentiated, plain_arithmetic
 
 ROUTES = ("auto", "layers", "samples", "products", "loop")
 
@@ -63,7 +73,7 @@ class ModuleModel:
     outputs: str = "all"
     input_shape: tuple[int, ...] | None = None
     layout: Layout = field(init=False)
-    verified: set[int] = field(init=False, default_factory=set, repr=False)
+    checked: dict[tuple[Any, ...], Checked] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", unwrapped(self.module))
@@ -134,11 +144,12 @@ class ModuleModel:
         array out.
         """
         point = self._theta(theta)
-        inputs = self._inputs(x, point)
-        if not count(inputs):
-            values = point.new_zeros(0, self.n_outputs)
-        else:
-            values = evaluate_at(self.module, self.layout, point, inputs, self.outputs)[1]
+        with plain_arithmetic(point.device):
+            inputs = self._inputs(x, point)
+            if not count(inputs):
+                values = point.new_zeros(0, self.n_outputs)
+            else:
+                values = evaluate_at(self.module, self.layout, point, inputs, self.outputs)[1]
         return values if isinstance(theta, Tensor) else values.cpu().double().numpy()
 
     def jacobian(self, theta: Any, x: Any, route: str = "auto", chunk: int | None = None) -> TorchJacobian:
@@ -147,46 +158,84 @@ class ModuleModel:
         route: "layers" (activations and back-propagated gradients; J is never formed), "samples" (dense,
         `chunk` samples at a time), "products" (jvp and vjp only), "loop" (dense, one backward pass per row: the
         naive twin), or "auto".
+
+        Once per route and shape of x, J d is compared with differences of the outputs of the whole batch
+        (jacobian_check.py); the difference becomes the `error_estimate` of J.  Raises ProblemError where they
+        disagree, naming the likely cause; warns with a KinkWarning of samples on a kink.
         """
         if route not in ROUTES:
             raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
         point = self._theta(theta)
-        inputs = self._inputs(x, point)
-        if not count(inputs):
-            return DenseTorchJacobian(point.new_zeros(0, self.n_parameters))
-        if route in ("auto", "layers"):
-            return self._by_layers(begin(self.module, self.layout, point, inputs), route, chunk)
-        evaluation, values = evaluate_at(self.module, self.layout, point, inputs, self.outputs)
-        if route == "loop":
-            return loop_jacobian(evaluation)
-        if route == "samples":
-            return sample_jacobian(evaluation, chunk)
-        self._require_independence(evaluation, values)
-        return tangent_jacobian(evaluation)
-
-    def _by_layers(self, seed: Evaluation, route: str, chunk: int | None) -> TorchJacobian:
-        """The layer-wise Jacobian, checked once per batch size; per-sample gradients for a module that it
-        misreads.
-        """
-        limit = FALLBACK_BYTES if route == "auto" else None
-        evaluation, values, layers = layer_jacobian(seed, self.outputs, limit, chunk)
-        self._require_independence(evaluation, values)
-        if layers is not None and evaluation.n not in self.verified:
-            if not agrees(layers, evaluation):
-                layers = None
+        with plain_arithmetic(point.device), differentiated():
+            inputs = self._inputs(x, point)
+            if not count(inputs):
+                return DenseTorchJacobian(point.new_zeros(0, self.n_parameters))
+            key = (route, point.dtype, _shapes_of(inputs), tuple(part.training for part in self.module.modules()))
+            known = self.checked.get(key)
+            if known is None:
+                known, J = self._examined(route, point, inputs, chunk)
+                self.checked[key] = known
             else:
-                self.verified.add(evaluation.n)
-        if layers is not None:
-            return layers
-        entries = evaluation.shape[0] * evaluation.shape[1] * evaluation.theta.element_size()
-        dense = route == "layers" or entries <= FALLBACK_BYTES
-        return sample_jacobian(evaluation, chunk) if dense else tangent_jacobian(evaluation)
+                made = self._made(known.way, route, point, inputs, chunk)[2]
+                assert made is not None
+                J = made
+            return cast(TorchJacobian, replace(cast(Any, J), error_estimate=known.difference))
+
+    def _made(
+        self, way: str, route: str, point: Tensor, inputs: Inputs, chunk: int | None
+    ) -> tuple[Evaluation, Tensor, TorchJacobian | None]:
+        """The evaluation, its outputs, and J made one way; None for J where that would take too much memory."""
+        limit = FALLBACK_BYTES if route == "auto" else None
+        if way == "layers":
+            return layer_jacobian(begin(self.module, self.layout, point, inputs), self.outputs, limit, chunk)
+        evaluation, values = evaluate_at(self.module, self.layout, point, inputs, self.outputs)
+        if way == "loop":
+            return evaluation, values, loop_jacobian(evaluation)
+        if way == "products":
+            return evaluation, values, tangent_jacobian(evaluation)
+        size = evaluation.shape[0] * evaluation.shape[1] * evaluation.theta.element_size()
+        dense = limit is None or size <= limit
+        return evaluation, values, sample_jacobian(evaluation, chunk) if dense else None
+
+    def _examined(
+        self, route: str, point: Tensor, inputs: Inputs, chunk: int | None
+    ) -> tuple[Checked, TorchJacobian]:
+        """J by the first of the route's ways that suits the module, and what its check found; DerivativeError where
+        none is right.
+        """
+        own = self.module.named_parameters()
+        frozen = {name: part.detach().clone() for name, part in own if not part.requires_grad}
+        for way in WAYS[route]:
+            evaluation, values, J = self._made(way, route, point.clone(), inputs, chunk)
+            if way == WAYS[route][0]:
+                require_function(evaluation, values, point, frozen)
+            if J is None:
+                continue
+            if way == "products":
+                require_separate(evaluation, values)
+            if not evaluation.n_outputs:
+                return Checked(way, 0.0), J
+            function = function_of(evaluation)
+            found, seen = first_look(function, J, evaluation)
+            apart = adjoint(J, evaluation, seen.product)
+            if way == "layers" and (apart > ADJOINT or (found.wrong and not agrees(J, evaluation))):
+                continue  # the rules have misread the module; per-sample gradients do without them
+            if found.wrong:
+                found = second_look(function, J, evaluation, seen)
+            if found.wrong or apart > ADJOINT:
+                raise refusal(function, J, evaluation, found)
+            if found.kinks:
+                _warn_of(found.kinks)
+            return Checked(way, max(found.difference, apart), found.kinks), J
+        raise AssertionError("the last way of every route makes J")
 
     def _theta(self, theta: Any) -> Tensor:
         device = next(self.module.parameters()).device
         point = as_tensor("theta", theta).to(device)
         if point.shape != (self.n_parameters,):
             raise ProblemError(f"theta: expected {self.n_parameters} parameters, got shape {tuple(point.shape)}")
+        if point.is_inference():
+            point = point.clone()
         return point if point.dtype in (torch.float32, torch.float64) else point.double()
 
     def inputs(self, x: Any, name: str = "x") -> Inputs:
@@ -211,24 +260,34 @@ class ModuleModel:
             )
         return inputs.reshape(inputs.shape[0], *self.input_shape)
 
-    def _require_independence(self, evaluation: Evaluation, values: Tensor) -> None:
-        """ProblemError if the outputs of a sample change when the others are left out; asked once per batch
-        size.
-        """
-        if evaluation.n in self.verified or evaluation.n < 2:
-            return
-        if not bool(torch.isfinite(values).all()):
-            raise ProblemError("module: its outputs on x have NaN or infinity, so there is no Jacobian")
-        first = take(evaluation.inputs, slice(0, 1))
-        choice = None if evaluation.choice is None else evaluation.choice[:1]
-        with evaluation.still(), torch.no_grad():
-            alone = evaluation.call(evaluation.layout.split(evaluation.theta), first, choice)
-        scale = float(values.abs().max())
-        if not float((alone - values[:1]).abs().max()) <= 1e-3 * scale:
-            raise ProblemError(
-                "module: the outputs of a sample depend on the other samples of the batch; "
-                "use route='loop' or 'samples'"
-            )
+
+WAYS = {
+    "auto": ("layers", "samples", "products"),
+    "layers": ("layers", "samples"),
+    "samples": ("samples",),
+    "products": ("products",),
+    "loop": ("loop",),
+}
+"""Route -> the ways to make J, in the order in which they are tried."""
+
+
+def _shapes_of(inputs: Inputs) -> tuple[Any, ...]:
+    """What the check of a Jacobian is remembered by: structure, shapes and dtypes of the inputs."""
+    positional = inputs if isinstance(inputs, tuple) else (inputs,)
+    parts = inputs.items() if isinstance(inputs, dict) else enumerate(positional)
+    return tuple(
+        (name, tuple(part.shape), part.dtype) if isinstance(part, Tensor) else (name, part) for name, part in parts
+    )
+
+
+def _warn_of(kinks: tuple[int, ...]) -> None:
+    some = ", ".join(str(i) for i in kinks[:5]) + (", ..." if len(kinks) > 5 else "")
+    warnings.warn(
+        f"module: {len(kinks)} of the samples ({some}) sit on a kink of the module, where its outputs have different "
+        "derivatives to either side; their rows of J are those of one side",
+        KinkWarning,
+        stacklevel=4,
+    )
 
 
 def write_back(module: nn.Module, theta: Any) -> nn.Module:

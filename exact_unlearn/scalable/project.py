@@ -42,6 +42,7 @@ from exact_unlearn.scalable.jacobian_core import (
     TorchJacobian,
     as_tensor,
     as_torch_jacobian,
+    error_estimate,
     products_gram,
     wider,
 )
@@ -122,7 +123,8 @@ class Asked:
     def answer(self, result: Projection, seconds: float) -> Projection:
         """The result in the units and the array type of the caller."""
         result = result.scaled(self.shift) if self.shift else result
-        result = replace(result, problem=(self.jacobian, self.original), seconds=seconds)
+        error = max(result.error_estimate, error_estimate(self.jacobian))
+        result = replace(result, problem=(self.jacobian, self.original), seconds=seconds, error_estimate=error)
         return result.to_numpy() if self.as_arrays else result
 
 

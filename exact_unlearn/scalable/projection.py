@@ -31,7 +31,8 @@ class Projection:
 
     theta, theta_star, drift: (d,); for plain calls theta is P_row(J) theta* and drift -P_ker(J) theta*.  nu:
     (k,) float64, J.T nu = w theta + lam D where free. rank: numerical rank of J.  error_estimate: estimated
-    |theta - answer| / |theta|, everything included; ambiguity: the part of it that stems from combinations of
+    |theta - answer| / |theta|, everything included, and at least what differences of a module's outputs show of the
+    error of its J; ambiguity: the part of it that stems from combinations of
     rows that count as zero without being zero (declare a rank_tolerance to settle it). inconsistency: how much
     of b no drift can reach, relatively.  steps: the routes tried, in order.  seconds: wall-clock.
     """
