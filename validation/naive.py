@@ -11,6 +11,7 @@ Arrays are NumPy object arrays of Fractions unless said otherwise.
 from __future__ import annotations
 
 import cmath
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -307,3 +308,38 @@ def complex_step(function: Callable[[Array], Array], theta: Array, step: float =
         moved[j] += 1j * step
         columns.append(np.imag(function(moved)) / step)
     return np.stack(columns, axis=-1)
+
+
+# ---------------------------------------------------------------- torch modules, run forwards only
+
+
+def whole_batch_slope(module: Any, x: Any, direction: Any, step: float) -> Any:
+    """(f(theta + h D) - f(theta - h D)) / 2h for the outputs f of a torch module on the whole batch, sample by sample:
+    the derivative of what the module itself computes, with no differentiation in it.
+
+    direction: one tensor per trainable parameter.  Module and inputs are copied for every call.
+    """
+    import torch
+
+    values = []
+    for sign in (1, -1):
+        moved, inputs = copy.deepcopy((module, x))
+        parameters = [parameter for parameter in moved.parameters() if parameter.requires_grad]
+        with torch.no_grad():
+            for parameter, part in zip(parameters, direction, strict=True):
+                parameter += sign * step * part
+            out = moved(**inputs) if isinstance(inputs, dict) else moved(inputs)
+        values.append(torch.cat([head.reshape(_samples(x), -1) for head in _heads(out)], 1).reshape(-1))
+    return (values[0] - values[1]) / (2 * step)
+
+
+def _samples(x: Any) -> int:
+    return len(next(iter(x.values())) if isinstance(x, dict) else x)
+
+
+def _heads(out: Any) -> list[Any]:
+    """The tensors that a module returned, in any nesting."""
+    parts = list(out.values()) if isinstance(out, dict) else list(out) if isinstance(out, tuple | list) else None
+    if parts is None:
+        return [out] if hasattr(out, "reshape") else []
+    return [head for part in parts for head in _heads(part)]

@@ -14,6 +14,7 @@ from exact_unlearn.errors import needed_by
 
 with needed_by("exact_unlearn.scalable"):
     from exact_unlearn.scalable.factor import RowFactor, choleskyqr, tsqr
+    from exact_unlearn.scalable.jacobian_check import KinkWarning
     from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
     from exact_unlearn.scalable.module import ModuleModel, write_back
     from exact_unlearn.scalable.project import project
@@ -25,6 +26,7 @@ with needed_by("exact_unlearn.scalable"):
 __all__ = [
     "DenseTorchJacobian",
     "FrozenStatisticsWarning",
+    "KinkWarning",
     "ModuleModel",
     "Projection",
     "RetainStream",

@@ -123,9 +123,9 @@ class Evaluation:
         state = {**self.constants, **buffers, **parameters}
         return head_list(run(self.module, state, inputs, self.theta.dtype), count(inputs))
 
-    def still(self, loud: bool = False) -> Any:
+    def still(self) -> Any:
         """The context in which the module may be run."""
-        return still(self.module, quiet=True, loud=loud)
+        return still(self.module, quiet=True)
 
     def widened(self) -> Evaluation:
         """The same point of the same function in float64."""

@@ -104,20 +104,6 @@ class Function:
             return evaluation.call(parameters).double().reshape(-1)
 
 
-def function_of(evaluation: Evaluation) -> Function:
-    """The module in float64 copies, or in its own precision where its forward pass takes no other."""
-    wide = Function(evaluation.widened())
-    if evaluation.theta.dtype == torch.float64:
-        return wide
-    try:
-        wide.at(wide.theta)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError, ValueError):
-        return Function(evaluation)
-    return wide
-
-
 def direction(own: Evaluation, seed: int) -> Tensor:
     """Random numbers (d,) of the size of the parameters, tensor by tensor; zero ones move as the others do on
     average, the embedding of a padding token not at all: by torch's convention it is a constant.
@@ -191,15 +177,26 @@ class Verdict:
     kinks: tuple[int, ...] = ()
 
 
-def first_look(function: Function, jacobian: TorchJacobian, own: Evaluation) -> tuple[Verdict, Looks]:
-    """One direction, one h."""
+def first_look(jacobian: TorchJacobian, own: Evaluation) -> tuple[Function, Verdict, Looks]:
+    """One direction, one h; the function is that of float64 copies, or of the module in its own precision where its
+    forward pass takes no other.
+    """
+    d = direction(own, 0)
+    function = Function(own.widened())
     steps = Steps.of(own.theta.dtype, function.dtype)
-    seen = look(function, jacobian, direction(own, 0), (steps.first,))
+    try:
+        seen = look(function, jacobian, d, (steps.first,))
+    except (RuntimeError, TypeError, ValueError) as error:
+        if own.theta.dtype == torch.float64 or isinstance(error, torch.OutOfMemoryError):
+            raise
+        function = Function(own)
+        steps = Steps.of(own.theta.dtype, function.dtype)
+        seen = look(function, jacobian, d, (steps.first,))
     slope = seen.central()[0]
     off, size = (slope - seen.product).abs(), torch.maximum(slope.abs(), seen.product.abs())
     good = off <= steps.rows * size + seen.rounding(steps.unit, steps.first)
     wrong = _samples(~good, own)
-    return Verdict(_relative(off, size), wrong), seen
+    return function, Verdict(_relative(off, size), wrong), seen
 
 
 def second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, before: Looks) -> Verdict:
@@ -213,9 +210,7 @@ def second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, be
         d = direction(own, seed)
         if seed == 0:
             more = look(function, jacobian, d, steps.others)
-            more = Looks(
-                more.product, (*more.steps, *before.steps), more.up + before.up, more.down + before.down
-            )
+            more = Looks(more.product, (*more.steps, *before.steps), more.up + before.up, more.down + before.down)
         else:
             more = look(function, jacobian, d, (*steps.others, steps.first))
         order = sorted(range(3), key=lambda i: more.steps[i])

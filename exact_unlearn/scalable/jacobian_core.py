@@ -25,6 +25,7 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import DenseJacobian, Jacobian, to_float
+from exact_unlearn.scalable.running import plain_arithmetic
 
 Rows = slice | Tensor
 """Which rows of J: a slice, or a vector of distinct indices."""
@@ -96,10 +97,15 @@ class TorchJacobian(Protocol):
 
 
 def numpy_door(method: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Any], Any]:
-    """Let a product with a tensor also take a NumPy vector: float64 in, float64 out."""
+    """Let a product with a tensor also take a NumPy vector: float64 in, float64 out.  The caller's autocast and
+    inference mode are off meanwhile.
+    """
 
     @functools.wraps(method)
     def product(self: Any, vector: Any) -> Any:
+        if torch.is_inference_mode_enabled() or torch.is_autocast_enabled(self.device.type):
+            with plain_arithmetic(self.device):
+                return product(self, vector.clone() if isinstance(vector, Tensor) else vector)
         if isinstance(vector, Tensor):
             return method(self, vector)
         inner = torch.from_numpy(np.array(vector, dtype=np.float64)).to(self.device)

@@ -26,6 +26,7 @@ from exact_unlearn.scalable.jacobian_blocks import (
     TokenBlock,
     Use,
 )
+from exact_unlearn.scalable.jacobian_transposed import TransposedBlock, is_transposed_linear
 
 DENSE_RATIO = 4.0
 """Columns of a layer are formed at once when they take at most this many times the memory of its inputs and
@@ -66,7 +67,8 @@ class Call:
 def eligible(layer: nn.Module) -> bool:
     """Whether a rule may stand for this layer."""
     kind = next((kind for kind in RULES if isinstance(layer, kind)), None)
-    if kind is None or type(layer).forward is not kind.forward or "forward" in vars(layer):
+    ours = is_transposed_linear(layer) if kind is None else type(layer).forward is kind.forward
+    if not ours or "forward" in vars(layer):
         return False
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     if any(hooks) or not any(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
@@ -74,6 +76,11 @@ def eligible(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Embedding):
         return layer.max_norm is None and not layer.scale_grad_by_freq and not layer.sparse
     return "weight" in layer._parameters
+
+
+def rule_of(layer: nn.Module) -> Callable[[Call], Any]:
+    """The rule of an eligible layer."""
+    return next((rule for kind, rule in RULES.items() if isinstance(layer, kind)), _transposed_use)
 
 
 def record(calls: list[Call], n: int) -> Callable[[nn.Module, Any, Any], None]:
@@ -115,7 +122,7 @@ def blocks_of(calls: list[tuple[Call, str]], columns: slice, shape: torch.Size) 
     rows = first.rows
     if role == "bias":
         return DenseBlock(columns, _sum([_bias_columns(call) for call, _ in calls]), rows)
-    rule = RULES[next(kind for kind in RULES if isinstance(first.layer, kind))]
+    rule = rule_of(first.layer)
     if rule is _norm_columns:
         return DenseBlock(columns, _sum([_norm_columns(call) for call, _ in calls]), rows)
     if rule is _tokens:
@@ -123,7 +130,11 @@ def blocks_of(calls: list[tuple[Call, str]], columns: slice, shape: torch.Size) 
         grads = torch.cat([_tokens(call)[1] for call, _ in calls], 1)
         return TokenBlock(columns, (int(shape[0]), int(shape[1])), tokens, grads, rows)
     uses = tuple(rule(call) for call, _ in calls)
-    block = OuterBlock(columns, tuple(shape), uses, rows)
+    block: OuterBlock | TransposedBlock
+    if rule is _transposed_use:
+        block = TransposedBlock(OuterBlock(columns, (int(shape[1]), int(shape[0])), uses, rows))
+    else:
+        block = OuterBlock(columns, tuple(shape), uses, rows)
     memory = sum(use.inputs.numel() + use.grads.numel() for use in uses)
     if len(uses[0].grads) * block.size <= DENSE_RATIO * memory:
         return DenseBlock(columns, torch.cat([piece for _, piece in block.pieces(uses[0].grads.dtype)], 1), rows)
@@ -134,14 +145,14 @@ def is_linear(layer: nn.Module) -> bool:
     """Whether the layer's output is linear in its parameters and cheap to form: then <gradient, output> is its
     part of J theta.
     """
-    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding)
+    return isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding) or is_transposed_linear(layer)
 
 
 def signature(call: Call, role: str) -> tuple[Any, ...]:
     """Calls with the same signature can share one block."""
-    kind = next(kind for kind in RULES if isinstance(call.layer, kind))
-    same = () if role == "bias" or RULES[kind] is not _conv_use else (_conv_geometry(cast(nn.Conv2d, call.layer)),)
-    return (role, RULES[kind].__name__, *same)
+    rule = rule_of(call.layer)
+    same = () if role == "bias" or rule is not _conv_use else (_conv_geometry(cast(nn.Conv2d, call.layer)),)
+    return (role, rule.__name__, *same)
 
 
 def _sum(parts: list[Tensor]) -> Tensor:
@@ -154,6 +165,10 @@ def _grads(call: Call) -> Tensor:
 
 
 def _linear_use(call: Call) -> Use:
+    return Use(LinearGeometry(), call.inputs, _grads(call))
+
+
+def _transposed_use(call: Call) -> Use:
     return Use(LinearGeometry(), call.inputs, _grads(call))
 
 
@@ -217,7 +232,7 @@ def _bias_columns(call: Call) -> Tensor:
     """Gradients of the outputs summed over positions, (K, biases)."""
     grads, layer = _grads(call), call.layer
     k = len(grads)
-    if isinstance(layer, nn.Linear | nn.LayerNorm):
+    if isinstance(layer, nn.Linear | nn.LayerNorm) or is_transposed_linear(layer):
         width = next(leaf.numel() for role, leaf in call.parameters if role == "bias")
         return grads.reshape(k, -1) if grads.numel() == k * width else grads.reshape(k, -1, width).sum(1)
     return grads.reshape(k, grads.shape[1], -1).sum(2)
@@ -234,4 +249,7 @@ RULES: dict[Any, Callable[[Call], Any]] = {
     nn.BatchNorm2d: _norm_columns,
     nn.BatchNorm3d: _norm_columns,
 }
-"""Layer class -> what its calls become.  Weights of normalisations and all biases are small and kept as columns."""
+"""Layer class -> what its calls become; beside them stands the Conv1D of GPT-2 (`rule_of`).
+
+Weights of normalisations and all biases are small and kept as columns.
+"""

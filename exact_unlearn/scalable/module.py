@@ -34,7 +34,6 @@ from exact_unlearn.scalable.jacobian_check import (
     KinkWarning,
     adjoint,
     first_look,
-    function_of,
     second_look,
 )
 from exact_unlearn.scalable.groups import group_labels
@@ -43,7 +42,7 @@ from exact_unlearn.scalable.jacobian_layers import agrees, layer_jacobian
 from exact_unlearn.scalable.jacobian_products import tangent_jacobian
 from exact_unlearn.scalable.jacobian_samples import loop_jacobian, sample_jacobian
 from exact_unlearn.scalable.projection import Projection
-from exact_unlearn.scalable.running import Inputs, differentiated, plain_arithmetic
+from exact_unlearn.scalable.running import Inputs, differentiated, plain_arithmetic, watched
 
 ROUTES = ("auto", "layers", "samples", "products", "loop")
 
@@ -144,7 +143,7 @@ class ModuleModel:
         array out.
         """
         point = self._theta(theta)
-        with plain_arithmetic(point.device):
+        with plain_arithmetic(point.device), watched(self.module):
             inputs = self._inputs(x, point)
             if not count(inputs):
                 values = point.new_zeros(0, self.n_outputs)
@@ -173,7 +172,10 @@ class ModuleModel:
             key = (route, point.dtype, _shapes_of(inputs), tuple(part.training for part in self.module.modules()))
             known = self.checked.get(key)
             if known is None:
-                known, J = self._examined(route, point, inputs, chunk)
+                with watched(self.module):
+                    known, J = self._examined(route, point, inputs, chunk)
+                if known.kinks:
+                    _warn_of(known.kinks)
                 self.checked[key] = known
             else:
                 made = self._made(known.way, route, point, inputs, chunk)[2]
@@ -209,14 +211,12 @@ class ModuleModel:
             evaluation, values, J = self._made(way, route, point.clone(), inputs, chunk)
             if way == WAYS[route][0]:
                 require_function(evaluation, values, point, frozen)
+                require_separate(evaluation, values)
             if J is None:
                 continue
-            if way == "products":
-                require_separate(evaluation, values)
             if not evaluation.n_outputs:
                 return Checked(way, 0.0), J
-            function = function_of(evaluation)
-            found, seen = first_look(function, J, evaluation)
+            function, found, seen = first_look(J, evaluation)
             apart = adjoint(J, evaluation, seen.product)
             if way == "layers" and (apart > ADJOINT or (found.wrong and not agrees(J, evaluation))):
                 continue  # the rules have misread the module; per-sample gradients do without them
@@ -224,8 +224,6 @@ class ModuleModel:
                 found = second_look(function, J, evaluation, seen)
             if found.wrong or apart > ADJOINT:
                 raise refusal(function, J, evaluation, found)
-            if found.kinks:
-                _warn_of(found.kinks)
             return Checked(way, max(found.difference, apart), found.kinks), J
         raise AssertionError("the last way of every route makes J")
 

@@ -123,14 +123,12 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def still(module: nn.Module, quiet: bool = True, loud: bool = False) -> Iterator[None]:
+def still(module: nn.Module, quiet: bool = True) -> Iterator[None]:
     """Run the module as a deterministic function of one sample at a time; restore what that changes.
 
     Dropout in train mode is refused.  BatchNorm in train mode uses its running statistics, with a
-    FrozenStatisticsWarning unless `quiet`.  Whatever draws random numbers from torch is refused after the fact; the
-    generators of torch, NumPy and Python are put back, and so are those that the module keeps.  Embeddings give
-    dense gradients meanwhile; what reentrant checkpoints warn of is checked by differences, so the warning is heard
-    only where it is asked for (`loud`).
+    FrozenStatisticsWarning unless `quiet`.  Whatever draws random numbers from torch is refused after the fact, and
+    its generators are put back.  Embeddings give dense gradients meanwhile.
     """
     frozen, sparse = _to_freeze(module)
     if frozen and not quiet:
@@ -141,25 +139,17 @@ def still(module: nn.Module, quiet: bool = True, loud: bool = False) -> Iterator
             stacklevel=4,
         )
     before = _random_state()
-    others, own = (random.getstate(), np.random.get_state()), _own_generators(module)  # noqa: NPY002
     for _, part in frozen:
         part.training = False
     for part in sparse:
         setattr(part, "sparse", False)  # noqa: B010
     try:
-        with warnings.catch_warnings():
-            if not loud:
-                warnings.filterwarnings("ignore", "None of the inputs have requires_grad", UserWarning)
-            yield
+        yield
     finally:
         for _, part in frozen:
             part.training = True
         for part in sparse:
             setattr(part, "sparse", True)  # noqa: B010
-        random.setstate(others[0])
-        np.random.set_state(others[1])  # noqa: NPY002
-        for generator, state in own:
-            generator.set_state(state)
         drawn = not _same_random_state(before)
         if drawn:
             torch.set_rng_state(before[0])
@@ -184,10 +174,26 @@ def _same_random_state(before: tuple[Tensor, list[Tensor]]) -> bool:
     )
 
 
-def _own_generators(module: nn.Module) -> list[tuple[torch.Generator, Tensor]]:
-    """torch generators that submodules keep, with their states."""
-    found = [value for part in module.modules() for value in vars(part).values() if type(value) is torch.Generator]
-    return [(generator, generator.get_state()) for generator in found]
+@contextmanager
+def watched(module: nn.Module) -> Iterator[None]:
+    """Around the runs that find out what a module is: generators that torch does not know as its own (Python's,
+    NumPy's, those that the module keeps) are put back, and what reentrant checkpoints warn of is left to the check.
+    """
+    found = [value for part in module.modules() for value in vars(part).values()]
+    kept = [(each, each.get_state()) for each in found if type(each) is torch.Generator]
+    drawn = [(each.bit_generator, each.bit_generator.state) for each in found if type(each) is np.random.Generator]
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "None of the inputs have requires_grad", UserWarning)
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        for generator, state in kept:
+            generator.set_state(state)
+        for bits, position in drawn:
+            bits.state = position
 
 
 def _to_freeze(module: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[nn.Module]]:
