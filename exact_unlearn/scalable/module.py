@@ -27,6 +27,7 @@ from exact_unlearn.scalable.evaluation import (
     evaluate_at,
     layout_of,
 )
+from exact_unlearn.scalable.groups import group_labels
 from exact_unlearn.scalable.jacobian_cause import refusal, require_function, require_separate
 from exact_unlearn.scalable.jacobian_check import (
     ADJOINT,
@@ -36,7 +37,6 @@ from exact_unlearn.scalable.jacobian_check import (
     first_look,
     second_look,
 )
-from exact_unlearn.scalable.groups import group_labels
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_tensor
 from exact_unlearn.scalable.jacobian_layers import agrees, layer_jacobian
 from exact_unlearn.scalable.jacobian_products import tangent_jacobian
