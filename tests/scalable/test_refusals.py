@@ -56,7 +56,6 @@ MODULES: dict[str, tuple[Callable[[], Any], str]] = {
     "complex parameters": (lambda: rows(nn.Linear(3, 2, dtype=torch.complex64)), "real numbers"),
     "meta device": (lambda: rows(nn.Linear(3, 2, device="meta")), "meta device"),
     "lazy layers": (lambda: rows(nn.LazyLinear(2)), "no shape yet"),
-    "data parallel": (lambda: rows(nn.DataParallel(nn.Linear(3, 2))), "forward pass on x fails"),
     "a loss": (lambda: rows(nn.Sequential(nn.Linear(3, 2), nn.Flatten(0), nn.Softmax(0))), "one row for each"),
     "nothing trainable": (lambda: rows(nn.Linear(3, 2).requires_grad_(False)), "requires_grad=True"),
     "NaN written back": (lambda: write_back(nn.Linear(3, 2), torch.full((8,), torch.nan)), "finite"),
