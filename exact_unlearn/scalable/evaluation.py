@@ -232,7 +232,7 @@ def head_list(out: Any, n: int) -> list[Tensor]:
         return [head if head.ndim and head.shape[0] == 1 else head[None] for head in heads]
     for head in heads:
         if head.ndim == 0 or head.shape[0] != n:
-            what = "one number for all of them (a loss?)" if head.ndim == 0 else f"shape {tuple(head.shape)}"
+            what = f"shape {tuple(head.shape)}" + ("" if head.ndim else ", one number for all of them (a loss?)")
             raise ProblemError(f"module: expected outputs with one row for each of {n} samples, got {what}")
     return heads
 
