@@ -203,13 +203,20 @@ def _triangle(matrix: Array) -> Array:
     return np.array([symmetric[i, j] * (1.0 if i == j else scale) for j in range(order) for i in range(j + 1)])
 
 
+def _unknown_accepted() -> dict[str, Any]:
+    """Ask for Clarabel's point when it made insufficient progress.  CVXPY before 1.8 cannot; the next back end is asked."""
+    from cvxpy.reductions.solvers.conic_solvers.clarabel_conif import CLARABEL
+
+    return {"accept_unknown": True} if hasattr(CLARABEL, "ACCEPT_UNKNOWN") else {}
+
+
 def _options(solver: str, accuracy: float, time_limit: float | None) -> dict[str, Any]:
     """Accuracy and time limit in each solver's own words; solvers not listed run with their defaults."""
     fine = max(accuracy * 1e-4, 1e-14)
     options: dict[str, Any] = {
         "CLARABEL": {
             "tol_gap_abs": fine, "tol_gap_rel": fine, "tol_feas": fine, "max_iter": 200,
-            "reduced_tol_gap_abs": 1e-8, "reduced_tol_gap_rel": 1e-8, "reduced_tol_feas": 1e-8, "accept_unknown": True,
+            "reduced_tol_gap_abs": 1e-8, "reduced_tol_gap_rel": 1e-8, "reduced_tol_feas": 1e-8, **_unknown_accepted(),
         },
         "OSQP": {"eps_abs": max(fine, 1e-11), "eps_rel": max(fine, 1e-11), "max_iter": 20_000, "polishing": False},
         "HIGHS": {"output_flag": False, "primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
