@@ -204,7 +204,7 @@ def _triangle(matrix: Array) -> Array:
 
 
 def _unknown_accepted() -> dict[str, Any]:
-    """Ask for Clarabel's point when it made insufficient progress.  CVXPY before 1.8 cannot; the next back end is asked."""
+    """Clarabel's point even when it stalled, where CVXPY can ask for it (1.8); else the next back end is asked."""
     from cvxpy.reductions.solvers.conic_solvers.clarabel_conif import CLARABEL
 
     return {"accept_unknown": True} if hasattr(CLARABEL, "ACCEPT_UNKNOWN") else {}
