@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test older attack lint types docs clean
+.PHONY: help demo test older lowest attack lint types docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ older: $(VENV)/dev.stamp  ## Run the tests of the Trainer mixin with the older m
 	@$(OLDER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		'transformers==4.57.6' 'huggingface-hub==0.36.2' 'tokenizers==0.22.2'
 	$(OLDER)/bin/python -m pytest -q tests/integrations/test_transformers.py
+
+LOWEST := .venv-lowest
+
+lowest:  ## Run the tests of the NumPy side with the oldest versions that pyproject.toml allows, on Python 3.11
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$$($(LOWEST)/bin/python tests/lowest.py solve exact)
+	$(LOWEST)/bin/python -m pytest -q -W default $$(grep -L -E 'torch|sklearn|matplotlib|cli' tests/test_*.py)
 
 ATTACK ?=
 

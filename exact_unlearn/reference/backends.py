@@ -154,7 +154,8 @@ def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
     at = end
     for size in cones.soc:
         s = b[at : at + size] - A[at : at + size] @ z
-        constraints.append(cp.SOC(s[0], s[1:]))
+        # a cone of one row is a half-line, and CVXPY before 1.8 knows no empty vectors
+        constraints.append(cp.SOC(s[0], s[1:]) if size > 1 else s >= 0)
         at += size
     for order in cones.psd:
         size = order * (order + 1) // 2
