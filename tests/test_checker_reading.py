@@ -477,6 +477,33 @@ def test_common_denominators_are_bounded() -> None:
         checker.combine(Q(1), x, Q(1, primes[3] * primes[4]), checker.Vector([1], math.prod(primes[:3])), Work(1 << 60))
 
 
+def test_numbers_over_one_denominator_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(1, 1 << 99), (3, 1)]  # two numbers over 100 bits
+    monkeypatch.setattr(checker, "MAX_LENGTH", 200)
+    assert checker.vector(pairs, Work()).nums == [1, 3 << 99]
+    monkeypatch.setattr(checker, "MAX_LENGTH", 199)
+    with pytest.raises(Rejected, match="too much memory"):
+        checker.vector(pairs, Work())
+
+
+def test_a_file_earns_no_more_than_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it unpacks into."""
+    for name, tree in (("p", L1.problem), ("c", L1.certificate)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(tree))
+    pair = tmp_path / "p.json", tmp_path / "c.json"
+    monkeypatch.setattr(checker, "BASE", 0)
+    monkeypatch.setattr(Work.__init__, "__defaults__", (0, 1 << 62))
+    assert checker.check(*pair).proved
+    monkeypatch.setattr(checker, "PER_BYTE", 10)
+    with pytest.raises(Rejected, match="more work than its size allows"):
+        checker.check(*pair)
+    work = Work(5, 7)
+    work.earn(4)
+    assert (work.left, work.most) == (9, 3)
+    work.earn(4)
+    assert (work.left, work.most) == (12, 0)
+
+
 def test_texts_are_what_is_shown() -> None:
     assert checker.show(Q(1, 3)) == "0.333333"
     assert checker.show(Q(1 << 2000)) == "2^2001"

@@ -90,9 +90,10 @@ def _brief(value: Any) -> str:
 
 MAX_BYTES, MAX_PROBLEM = 64 << 20, 1 << 30  # of the two files
 MAX_UNPACKED, MAX_RATIO = 32 << 20, 8  # an archive unpacks to so many bytes, and to this multiple of its own more
-MAX_BITS = 1 << 19  # of a common denominator
+MAX_BITS, MAX_LENGTH = 1 << 19, 1 << 31  # bits of a common denominator, and of all entries over it
 MAX_DEPTH = 64  # of nested lists and objects
 BASE, PER_DIGIT, PER_ENTRY = 5 * 10**9, 3_000, 12_000  # work that is granted: in all, per digit, per array entry
+PER_BYTE = 4_000  # and at most this per byte of a file
 
 
 class Work:
@@ -102,11 +103,13 @@ class Work:
     64-bit words.  What costs more is refused; that says nothing about what the file claims.
     """
 
-    def __init__(self, left: int = BASE) -> None:
-        self.left = left
+    def __init__(self, left: int = BASE, most: int = 1 << 62) -> None:
+        self.left, self.most = left, most
 
     def earn(self, nanoseconds: int) -> None:
-        self.left += nanoseconds
+        """What was read is worth so much, but all of a file no more than `most`, into however much it unpacks."""
+        self.left += min(nanoseconds, self.most)
+        self.most -= min(nanoseconds, self.most)
 
     def spend(self, times: int, a: int = 0, b: int = 0, each: int = 300, hard: int = 6) -> None:
         """`times` operations on numbers of a and b bits; `hard`: per product of two words (16 for quotients)."""
@@ -169,10 +172,12 @@ def vector(pairs: Sequence[tuple[int, int]], work: Work) -> Vector:
     """Of numerators and denominators, over the least common denominator."""
     dens, den = {d for _, d in pairs}, 1
     for d in dens:
-        work.spend(1, den.bit_length(), d.bit_length(), hard=16)
+        work.spend(1, den.bit_length(), d.bit_length(), hard=24)
         den = math.lcm(den, d)
         require(den.bit_length() <= MAX_BITS, f"a common denominator has more than {MAX_BITS} bits")
+    require(len(pairs) * den.bit_length() <= MAX_LENGTH, "numbers over one denominator take too much memory")
     work.spend(len(pairs), den.bit_length(), each=300)
+    work.spend(len(dens), den.bit_length(), each=300, hard=16)
     factors = {d: den // d for d in dens}
     return Vector([n * factors[d] for n, d in pairs], den)
 
@@ -1278,12 +1283,17 @@ def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
     about = None
     if problem is not None:
         try:
-            about = Problem(read_problem(problem))
+            tree = read_problem(problem)
+            work = Work(most=PER_BYTE * Path(problem).stat().st_size) if isinstance(problem, (str, Path)) else Work()
+            about = Problem(tree, work)
         except Exception as error:
             raise Rejected(f"the problem cannot be used: {_sentence(error)}") from None
     try:
         if isinstance(certificate, (str, Path)):
-            certificate = parse(content_of(certificate, MAX_BYTES))
+            content = content_of(certificate, MAX_BYTES)
+            certificate = parse(content)
+            if about is not None:
+                about.work.most += PER_BYTE * len(content)
         _expect(certificate, "exact-unlearn/certificate", "a certificate")
         if about is not None:
             return judge(about, certificate, tau)

@@ -256,5 +256,6 @@ BOMBS: dict[str, Callable[[], Pair]] = {
 }  # fmt: skip
 TRUE = {"many coordinates, l1", "many coordinates, l2", "many coordinates, linf", "many coordinates, l0"}
 TRUE |= {"many factors", "many groups", "many integers", "many objects", "a long text", "many parts"}
-TRUE |= {"many weights, theta_star", "many weights, dual", "long multipliers, d = 1000", "dependent sets"}
+TRUE |= {"many weights, theta_star", "many weights, dual", "long multipliers, d = 1000"}
+TRUE |= {"dependent sets", "one set of many"}
 """Those that prove something, however little, and may be accepted."""
