@@ -172,7 +172,7 @@ def vector(pairs: Sequence[tuple[int, int]], work: Work) -> Vector:
     """Of numerators and denominators, over the least common denominator."""
     dens, den = {d for _, d in pairs}, 1
     for d in dens:
-        work.spend(1, den.bit_length(), d.bit_length(), hard=24)
+        work.spend(1, den.bit_length(), d.bit_length(), hard=40)
         den = math.lcm(den, d)
         require(den.bit_length() <= MAX_BITS, f"a common denominator has more than {MAX_BITS} bits")
     require(len(pairs) * den.bit_length() <= MAX_LENGTH, "numbers over one denominator take too much memory")
