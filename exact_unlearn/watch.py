@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Clock = Callable[[], float]
 Say = Callable[[str], None]
@@ -56,6 +56,16 @@ def watched(
     own = math.inf if seconds is None else chosen() + seconds
     rest = math.inf if outer.ends == math.inf else chosen() + share * (outer.ends - chosen())
     token = _current.set(_Watch(min(own, rest), chosen, outer.say if say is None else say))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """No limit inside: for the little that has to be done when the time is up, so that what was found is not lost."""
+    token = _current.set(replace(_current.get(_NONE), ends=math.inf))
     try:
         yield
     finally:

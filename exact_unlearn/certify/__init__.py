@@ -47,12 +47,13 @@ class _CallableModule(ModuleType):
         solution: Solution | None = None,
         rows: str | None = None,
         tau: float | None = None,
+        time_limit: float | None = None,
     ) -> Certificate:
         """Certify ``problem``; see :func:`exact_unlearn.certify.ladder.certify`."""
         with needed_by("exact_unlearn.certify"):
             from exact_unlearn.certify.ladder import certify
 
-            return certify(problem, solution, rows=rows, tau=tau)
+            return certify(problem, solution, rows=rows, tau=tau, time_limit=time_limit)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -38,9 +38,13 @@ from exact_unlearn.certify.terms import Drift, difference, everywhere
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.watch import TimeUpError, finishing, tick, watched
 
 SETS = 1_000_000
 """Sets of groups worth trying, at most, for one size."""
+
+SEARCHING = 0.8
+"""Of a time limit, for the search; the rest is for what has to be solved once for the answer."""
 
 REWEIGHTINGS = 4
 """Rounds of reweighted l1 (Candes, Wakin, Boyd, 2008) in search of a small support."""
@@ -52,13 +56,14 @@ PRIME = prime_below(1 << 25)
 @dataclass(frozen=True)
 class Count:
     """theta (d,) with `upper` groups (plus its drift penalty), and `exhausted`: no set of that many groups fits
-    (-1: nothing was tried).  lower, upper: bounds on the optimum.
+    (-1: nothing was tried).  lower, upper: bounds on the optimum.  ended: by a time limit.
     """
 
     theta: Rationals
     exhausted: int
     lower: Fraction
     upper: Fraction
+    ended: bool = False
 
     @property
     def tree(self) -> Tree:
@@ -86,18 +91,53 @@ def count(
     """The least number of groups, or an interval; `suggestion`: theta of anybody, whose support is tried."""
     groups = _groups(problem, image, drift)
     search = _Search(image, groups)
-    best = _least(search, groups, _orders(image, groups, suggestion, whitened)) if drift.cone else None
+    found = _Found(len(groups.members))
+    ended = False
+    try:
+        with watched(share=SEARCHING):
+            _explore(found, search, groups, _orders(image, groups, suggestion, whitened), drift)
+    except TimeUpError:
+        ended = True
+    with finishing():
+        return replace(_summed(problem, image, drift, suggestion, whitened, groups, search, found), ended=ended)
+
+
+class _Found:
+    """What the search knows so far: the smallest set that fits (all groups do), and `exhausted` of Count."""
+
+    def __init__(self, n: int) -> None:
+        self.best, self.exhausted = list(range(n)), -1
+
+
+def _explore(found: _Found, search: _Search, groups: _Groups, orders: Iterator[list[int]], drift: Drift) -> None:
+    """Smaller sets that fit, then all sets of no group, of one, of two; `found` is right whenever this is ended."""
+    if drift.cone:
+        for better in _least(search, groups, orders):
+            found.best = better
     n = len(groups.members)
-    exhausted = -1
-    for s in range(n if best is None else len(best)):
+    for s in range(len(found.best)):
         if math.comb(n, s) > SETS:
-            break
+            return
+        tick(f"all sets of {s} of {n} groups")
         fitting = search.first_fit(s)
         if fitting is not None:
-            best = fitting if drift.cone else best
-            break
-        exhausted = s
-    points = [_point(image, groups, search, best)]
+            found.best = fitting if drift.cone else found.best
+            return
+        found.exhausted = s
+
+
+def _summed(
+    problem: UnlearningProblem,
+    image: Image,
+    drift: Drift,
+    suggestion: Array | None,
+    whitened: Whitened,
+    groups: _Groups,
+    search: _Search,
+    found: _Found,
+) -> Count:
+    """The best point on what was found, and the bounds."""
+    points = [_point(image, groups, search, found.best if drift.cone else None)]
     if not drift.absent:
         points += [_near_start(image), *_suggested(problem, image, whitened, drift, suggestion)]
     costs = [
@@ -108,7 +148,7 @@ def count(
     if not costs:
         raise FaceError("no point within the trust region was found")
     upper, k = min(costs)
-    return Count(points[k], exhausted, _lower(groups, exhausted), upper)
+    return Count(points[k], found.exhausted, _lower(groups, found.exhausted), upper)
 
 
 def _groups(problem: UnlearningProblem, image: Image, drift: Drift) -> _Groups:
@@ -181,22 +221,24 @@ def _weighted_l1(W: Array, goal: Array, weights: Array) -> FloatProgram:
     )
 
 
-def _least(search: _Search, groups: _Groups, orders: Iterator[list[int]]) -> list[int]:
-    """The shortest head of an order that fits, less every group it does not need."""
-    best = list(range(len(groups.members)))
+def _least(search: _Search, groups: _Groups, orders: Iterator[list[int]]) -> Iterator[list[int]]:
+    """Ever smaller sets: the shortest head of an order that fits, less every group it does not need."""
+    smallest = len(groups.members)
     for order in orders:
         low, high = 0, len(order)
         while low < high:
+            tick()
             middle = (low + high) // 2
             low, high = (low, middle) if search.fits(order[:middle]) else (middle + 1, high)
         kept = order[:high]
         for g in reversed(order[:high]):
+            tick()
             fewer = [k for k in kept if k != g]
             if search.fits(fewer):
                 kept = fewer
-        if len(kept) < len(best):
-            best = kept
-    return sorted(best)
+        if len(kept) < smallest:
+            smallest = len(kept)
+            yield sorted(kept)
 
 
 def _point(image: Image, groups: _Groups, search: _Search, best: list[int] | None) -> Rationals:
@@ -312,6 +354,7 @@ class _Residues:
                 yield [*chosen, first + last]
             return
         for g in range(columns.shape[0] - s + 1):
+            tick()
             rest, goal = _without(columns[g], columns[g + 1 :], target)
             if not goal.any():  # already fits with fewer groups
                 yield [*chosen, *range(first + g, first + g + s)]

@@ -28,6 +28,7 @@ from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import Pieces, Scale
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
+from exact_unlearn.watch import tick
 
 STEPS, HALVINGS = 100, 12
 SLOW, RENEWALS = 28, 20
@@ -321,6 +322,7 @@ class _Iteration:
         inverse, basis = self._matrix()
         found, fresh, renewed = self.residual(), True, 0
         for _ in range(STEPS):
+            tick()
             size = self._size(found)
             if size.bit_length() <= MARGIN // 2:
                 return

@@ -26,6 +26,7 @@ from exact_unlearn.certify.pivot import Start, pivot, without_ceiling
 from exact_unlearn.certify.pull import Pull
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
+from exact_unlearn.watch import tick
 
 ATTEMPTS = 25
 GRAIN = 44
@@ -118,6 +119,7 @@ def _confirmed(program: Pieces, point: Point) -> ExactOptimum:
 def _climb(program: Pieces, face: Face, guess: Guess, seen: set[tuple[object, ...]]) -> ExactOptimum:
     """From face to face until one is optimal."""
     for _ in range(ATTEMPTS):
+        tick()
         if face.key() in seen:
             break
         seen.add(face.key())

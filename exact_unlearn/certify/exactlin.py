@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.jacobian import Array
+from exact_unlearn.watch import tick
 
 flint: Any
 """python-flint, or None: an accelerator only."""
@@ -389,6 +390,7 @@ class Dixon:
         residual, digits, steps, batch = B.copy(), [], 0, 8
         while True:
             for _ in range(batch):
+                tick()
                 digit = centred(self.inverse @ self._residues(residual), self.p)
                 digits.append(digit.astype(np.int64))
                 residual = (residual - self._times(digit)) // self.p

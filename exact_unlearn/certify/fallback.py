@@ -59,14 +59,7 @@ def candidates(
     kept: list[int] | None,
 ) -> Iterator[Candidate]:
     """The caller's solution, and our own."""
-    if solution is not None:
-        nu = solution.nu if kept is None else solution.nu[kept]
-        g = None if solution.subgradient is None else to_float(solution.subgradient)
-        g = g if g is not None and np.isfinite(g).all() else None
-        x, multipliers = to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()]
-        for own in (None,) if g is None else (g, None):
-            for kappa in (Fraction(0),) if drift.ball is None else (None, Fraction(0)):
-                yield Candidate(x, multipliers, kappa, own)
+    yield from offered(solution, image, drift, kept)
     name = problem.regularizer.name
     if name == "nuclear_norm":
         yield from _of_matrix(problem, image, whitened, drift, kept)
@@ -75,6 +68,19 @@ def candidates(
     else:
         terms, norms = smooth_terms(problem, image, drift)
         yield _of_program(image, whitened, program_of(image, terms, norms, drift))
+
+
+def offered(solution: Solution | None, image: Image, drift: Drift, kept: list[int] | None) -> Iterator[Candidate]:
+    """What the caller's solution offers."""
+    if solution is None:
+        return
+    nu = solution.nu if kept is None else solution.nu[kept]
+    g = None if solution.subgradient is None else to_float(solution.subgradient)
+    g = g if g is not None and np.isfinite(g).all() else None
+    x, multipliers = to_float(solution.theta)[image.free], [Fraction(v) for v in nu.tolist()]
+    for own in (None,) if g is None else (g, None):
+        for kappa in (Fraction(0),) if drift.ball is None else (None, Fraction(0)):
+            yield Candidate(x, multipliers, kappa, own)
 
 
 def _of_matrix(
@@ -135,11 +141,11 @@ def repaired(
         dual["g"] = vector(g)
     primal = primal_tree(theta, image.theta, image.free)
     if problem.regularizer.name == "nuclear_norm":
-        primal["factors"] = _factors(problem, theta)
+        primal["factors"] = factors(problem, theta)
     return Repaired(theta, primal, dual)
 
 
-def _factors(problem: UnlearningProblem, theta: Rationals) -> list[Tree]:
+def factors(problem: UnlearningProblem, theta: Rationals) -> list[Tree]:
     """Singular vectors in floats: the checker adds what they leave of the matrix."""
     regularizer: Any = problem.regularizer
     X = theta.floats()[regularizer.indices].reshape(regularizer.shape)

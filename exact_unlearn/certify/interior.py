@@ -20,6 +20,7 @@ import numpy as np
 
 from exact_unlearn.certify.cones import ConeProgram, Cones, Scaling, Vectors
 from exact_unlearn.jacobian import Array
+from exact_unlearn.watch import tick
 
 ITERATIONS = 100
 STAY = 0.9995
@@ -344,6 +345,7 @@ def _followed(method: _Method, centred: float) -> dict[float, tuple[float, _Iter
     best: dict[float, tuple[float, _Iterate, _Iterate]] = {}
     count = max(1, sum(pair.s.size for pair in it.pairs) + (method.cones.count if method.cones is not None else 0))
     for _ in range(ITERATIONS):
+        tick()
         res = method.residuals(it)
         residual, relative = _errors(program, it, res)
         if not np.isfinite(residual + relative):

@@ -7,7 +7,7 @@ proved never depends on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -22,7 +22,7 @@ from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exact import optimum
 from exact_unlearn.certify.exactlin import Rationals, product, solve
-from exact_unlearn.certify.fallback import candidates, repaired
+from exact_unlearn.certify.fallback import Candidate, candidates, factors, offered, repaired
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import Image, image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
@@ -38,16 +38,26 @@ from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
+from exact_unlearn.watch import TimeUpError, finishing, limited, tick, watched
 
 WIDE = 16
 """A trust region this many times wider than theta* is left out at first."""
+
+SHARE = 0.5
+"""Of what is left of a time limit, for each rung but the last."""
+
+COUNTED = ("l0", "active_neurons")
 
 STEPS_DOWN = (NotExactError, FaceError, TooManyDigitsError, ZeroDivisionError, np.linalg.LinAlgError)
 """What makes the ladder take the next rung; everything else is an error in the program and is raised."""
 
 
 def certify(
-    problem: UnlearningProblem, solution: Solution | None = None, rows: str | None = None, tau: Any = None
+    problem: UnlearningProblem,
+    solution: Solution | None = None,
+    rows: str | None = None,
+    tau: Any = None,
+    time_limit: float | None = None,
 ) -> Certificate:
     """Prove what the optimum of `problem` is.
 
@@ -61,7 +71,13 @@ def certify(
     drifts, and for the 2-norm and the predictor norm without drift or in a box; enclosed to more than 60 digits
     for group norms, for roots with a drift, and in an active 2-ball; counted exhaustively for l0 and active
     neurons.
+
+    time_limit: seconds.  A rung that takes more than half of what is left is given up for the next one; when all is
+    over, the certificate has the best bounds that were found, if only those of theta* itself, and its message says so.
+    The limit is looked at between steps: it may be exceeded by one exact solve, or one run of the checker.
     """
+    if time_limit is not None and not (isinstance(time_limit, int | float) and 0 < time_limit < math.inf):
+        raise ProblemError(f"time_limit: expected a positive number of seconds, got {time_limit!r}")
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
@@ -72,12 +88,19 @@ def certify(
             f"solution: it has {solution.theta.size} parameters and {solution.nu.size} multipliers, the problem "
             f"{shape[0]} and {shape[1]}, so it is about another problem"
         )
-    relaxed = _without_wide_regions(problem)
-    if relaxed is not None:
-        found = replace(_Attempt(relaxed, solution, rows, tau).run(), problem=problem)
-        if found.proof in ("exact", "enclosure", "infeasible") and found.check().proof == found.proof:
-            return found
-    return _Attempt(problem, solution, rows, tau).run()
+    with watched(time_limit):
+        relaxed = _without_wide_regions(problem)
+        if relaxed is not None:
+            with suppress(TimeUpError), watched(share=SHARE):
+                found = replace(_Attempt(relaxed, solution, rows, tau).run(), problem=problem)
+                if found.proof in ("exact", "enclosure", "infeasible") and found.check().proof == found.proof:
+                    return found
+        try:
+            attempt = _Attempt(problem, solution, rows, tau)
+        except TimeUpError:
+            nothing: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
+            return Certificate(problem, "none", **nothing, message="the time limit ended before anything was tried")
+        return attempt.run()
 
 
 def _without_wide_regions(problem: UnlearningProblem) -> UnlearningProblem | None:
@@ -113,6 +136,19 @@ class _Attempt:
         self.better: Certificate | None = None
 
     def run(self) -> Certificate:
+        """The best that can be proved, within the limit of time if there is one."""
+        try:
+            return self._proved()
+        except TimeUpError:
+            self.reasons.append("the time limit was reached")
+        if self.better is None and not any(self.problem.rhs):
+            with finishing(), suppress(*STEPS_DOWN):
+                self._keep(self._resting())
+        if self.better is None:
+            return self._nothing()
+        return self._for_rows(replace(self.better, message="; ".join(self.reasons)))
+
+    def _proved(self) -> Certificate:
         conflict = self.report.conflict
         if conflict is not None and self.report.labels is None:
             return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
@@ -123,15 +159,22 @@ class _Attempt:
         outside = self._outside_box()
         if outside is not None:
             return self._infeasible(outside, "no solution lies within the trust region")
-        for rung in self._rungs():
+        if limited() and self.solution is not None and self.problem.regularizer.name not in COUNTED:
+            with suppress(TimeUpError), watched(share=SHARE):
+                self._offered()
+        rungs = self._rungs()
+        for rung in rungs:
             try:
-                certificate = rung()
-                return certificate if self.kept is None else self._for_rows(certificate)
+                with watched(share=1.0 if rung is rungs[-1] else SHARE):
+                    return self._for_rows(rung())
             except InfeasibleError as error:
                 return self._infeasible(self._farkas(error.farkas), "no solution lies within the trust region")
+            except TimeUpError:
+                self.reasons.append("the time for one way to prove it was over")
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
-        return self._nothing()
+        tick()
+        return self._nothing() if self.better is None else self._for_rows(self.better)
 
     def _outside_box(self) -> list[Fraction] | None:
         """A Farkas vector where A x = q has no solution in the box.  With rhs = 0 theta* is one; the exact
@@ -160,7 +203,7 @@ class _Attempt:
 
     def _rungs(self) -> list[Callable[[], Certificate]]:
         name = self.problem.regularizer.name
-        if name in ("l0", "active_neurons"):
+        if name in COUNTED:
             return [self._count]
         if name == "nuclear_norm":
             found = starts(self.problem, self.image, self.whitened, self.drift, self.kept, self.solution)
@@ -174,9 +217,11 @@ class _Attempt:
     # ------------------------------------------------------------ rungs
 
     def _exact(self) -> Certificate:
+        tick("the exact optimum")
         return self._from_proof(prove(self.problem, self.image, self.whitened), "exact")
 
     def _enclosed(self) -> Certificate:
+        tick("Newton's method to hundreds of digits")
         found = enclose(self.problem, self.image, self.whitened, self.drift, self.kept)
         tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
         if found.distance is not None:
@@ -188,29 +233,47 @@ class _Attempt:
         """The certificate of Newton's method, if it is an enclosure; else it competes with what follows."""
         if certificate.proof != "repaired":
             return certificate
-        self.better = min(certificate, self.better or certificate, key=lambda c: c.gap or 0)
+        self._keep(certificate)
         raise FaceError("Newton's method ends on multipliers that prove too little")
 
+    def _keep(self, certificate: Certificate) -> None:
+        """The certificate of the smallest gap so far."""
+        if self.better is None or (certificate.gap or 0) < (self.better.gap or 0):
+            self.better = certificate
+
     def _repaired(self) -> Certificate:
-        """The best of the float points at hand."""
-        best = self.better
-        source = candidates(self.problem, self.solution, self.image, self.whitened, self.drift, self.kept)
+        """The best of the float points at hand, and of what came before."""
+        tick("the fallback: float points, made feasible")
+        self._try(candidates(self.problem, self.solution, self.image, self.whitened, self.drift, self.kept))
+        if self.better is None:
+            raise FaceError("no float point could be made feasible")
+        return self.better
+
+    def _offered(self) -> None:
+        """What the caller's solution proves, before anything else is tried."""
+        tick("what the solution proves as it is")
+        self._try(offered(self.solution, self.image, self.drift, self.kept))
+
+    def _try(self, source: Iterator[Candidate]) -> None:
+        """Keep what is better among the candidates."""
         while True:
             try:
                 candidate = next(source, None)
                 if candidate is None:
-                    break
+                    return
                 found = repaired(self.problem, self.image, self.whitened, self.drift, candidate)
                 tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
-                certificate = self._judged(tree, found.theta)
+                self._keep(self._judged(tree, found.theta))
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
-                continue
-            if best is None or (certificate.gap or 0) < (best.gap or 0):
-                best = certificate
-        if best is None:
-            raise FaceError("no float point could be made feasible")
-        return best
+
+    def _resting(self) -> Certificate:
+        """theta* fits, and nothing costs less than nothing."""
+        theta = Rationals.of(list(self.image.theta))
+        primal: Tree = {"base": "theta_star", "parts": []}
+        if self.problem.regularizer.name == "nuclear_norm":
+            primal["factors"] = factors(self.problem, theta)
+        return self._judged({"kind": "bounds", "primal": primal, "dual": {"nu": []}}, theta)
 
     def _frozen(self) -> Certificate:
         """Nothing may move: theta* is the only point, and a subgradient there is the proof."""
@@ -221,6 +284,8 @@ class _Attempt:
 
     def _for_rows(self, certificate: Certificate) -> Certificate:
         """With the residual on the dropped rows, and the bound that holds for every theta within tau."""
+        if self.kept is None:
+            return certificate
         verdict = certificate.check(tau=self.report.tau)
         report = replace(self.report, residual=verdict.residual, robust_lower=verdict.robust_lower)
         message = certificate.message
@@ -230,6 +295,7 @@ class _Attempt:
         return replace(certificate, rows=report, message=message)
 
     def _nuclear(self, start: Start) -> Certificate:
+        tick("Newton's method to hundreds of digits")
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start())
         tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
         return self._near(self._judged(tree, found.theta))
@@ -254,6 +320,7 @@ class _Attempt:
         )
 
     def _predictor(self) -> Certificate:
+        tick("the exact optimum")
         return self._from_proof(prove_predictor(self.problem, self.drift, self.kept), "exact")
 
     def _count(self) -> Certificate:
@@ -262,7 +329,8 @@ class _Attempt:
         gap = (found.upper - found.lower) / found.upper if found.upper else Fraction(0)
         level = "exact" if found.upper == found.lower else "repaired"
         if level != "exact":
-            self.reasons.append("there are too many sets of groups to try them all")
+            over, many = "the time limit ended the search among sets of groups", "there are too many sets of groups"
+            self.reasons.append(over if found.ended else f"{many} to try them all")
         claims = {
             "proof": level,
             **{name: rational_text(v) for name, v in _numbers(found.lower, found.upper, gap).items()},

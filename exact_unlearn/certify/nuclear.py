@@ -31,6 +31,7 @@ from exact_unlearn.certify.terms import Drift, everywhere
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.watch import tick
 
 SAFETY = 320
 """Multipliers are shrunk by 2^-320, so that |G|_2 <= 1 holds exactly."""
@@ -266,6 +267,7 @@ class _Newton:
         """Until the residuals are rounding.  FaceError if they stop shrinking before."""
         inverse, last, refreshed = self._inverse(), None, 0
         for _ in range(STEPS):
+            tick()
             parts = self.residual()
             row_bits = self.image.basis.bits
             size = max(largest(part).bit_length() - (row_bits if k == 3 else 0) for k, part in enumerate(parts))

@@ -22,6 +22,7 @@ from exact_unlearn.certify.kkt import FaceError, Kkt
 from exact_unlearn.certify.pieces import Pieces, Scale
 from exact_unlearn.certify.pull import Pull
 from exact_unlearn.jacobian import Array
+from exact_unlearn.watch import tick
 
 PARK_BITS = 40
 
@@ -200,7 +201,8 @@ class _Path:
         return y, kkt.expand(y, flat, c)
 
     def follow(self, limit: int) -> Point:
-        for _ in range(limit):
+        for step in range(limit):
+            tick(f"exact pivoting, step {step + 1} of at most {limit}")
             kkt, p, c = self._equations()
             y, x = self._solve(kkt, p, c)
             violated = self._violated(y, x)

@@ -16,6 +16,7 @@ import numpy as np
 
 from exact_unlearn.certify.exactlin import IntMatrix, integer_rows, objects, product, ratio, zeros
 from exact_unlearn.jacobian import Array
+from exact_unlearn.watch import tick
 
 GOOD = 30.0
 """A condition number that floats bear: then the QR factor itself is accurate."""
@@ -64,6 +65,7 @@ def whiten(A: IntMatrix) -> Whitened:
         return Whitened(np.zeros(A.shape), T, scales)
     W = _to_floats(A.ints, scales)
     for _ in range(ROUNDS):
+        tick()
         Q, R = np.linalg.qr(W.T)
         condition = np.linalg.cond(R)
         inverse = _inverse(R)
