@@ -90,3 +90,8 @@ def tick(doing: str = "") -> None:
         raise TimeUpError("the time is up")
     if doing:
         watch.say(doing)
+
+
+def note(doing: str) -> None:
+    """`doing` is said, whatever the time."""
+    _current.get(_NONE).say(doing)

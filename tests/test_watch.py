@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import exact_unlearn as xu
+from exact_unlearn.cli import main
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.reference import backends
+from exact_unlearn.solution import Status
 from exact_unlearn.watch import TimeUpError, finishing, limited, remaining, tick, watched
 from tests.cases import drifts, gaussian_problem, regularizers
 
@@ -143,3 +147,64 @@ def test_what_is_going_on_can_be_heard() -> None:
     with watched(say=heard.append):
         xu.certify(gaussian_problem(xu.L1(), xu.TrustRegion(0.7)))
     assert heard == ["the exact optimum", "Newton's method to hundreds of digits"]
+
+
+# ---------------------------------------------------------------- solve
+
+
+def test_without_time_no_back_end_is_asked() -> None:
+    problem = gaussian_problem(xu.L1())
+    with watched(clock=clock()):
+        solution = xu.solve(problem, time_limit=1)
+    assert solution.status is Status.TIME_LIMIT
+    assert (solution.theta == problem.theta_star).all()
+    assert solution.message
+
+
+def test_with_time_enough_the_answer_is_the_same() -> None:
+    problem = gaussian_problem(xu.L1())
+    with watched(clock=clock()):
+        solution = xu.solve(problem, time_limit=10**6)
+    assert solution.status is Status.OPTIMAL
+    assert (solution.theta == xu.solve(problem).theta).all()
+
+
+@pytest.mark.parametrize("limit", [2, 8, 30])
+@pytest.mark.parametrize("drift", [None, xu.L1Drift(0.1)], ids=["alone", "l1"])
+def test_a_count_under_a_limit_is_an_interval_that_holds(limit: int, drift: Any) -> None:
+    """Pruning refits once per group, which took minutes: it ends with the time, and what it has by then counts."""
+    problem = gaussian_problem(xu.L0(), drift)
+    whole = xu.certify(problem)
+    with watched(clock=clock()):
+        solution = xu.solve(problem, time_limit=limit)
+    assert solution.status is Status.INTERVAL
+    assert solution.lower <= float(whole.upper) * (1 + 1e-12)
+    assert solution.upper >= float(whole.lower) * (1 - 1e-12)
+    assert solution.primal_residual() < 1e-9
+
+
+def test_a_back_end_is_given_what_is_left() -> None:
+    program = xu.explicit_program(gaussian_problem(xu.L1()))
+    with watched(100, clock=clock()):
+        answer = backends.run(program, "CLARABEL", 1e-9, 1000.0)
+    assert 90 < answer.limit < 100
+    assert not answer.timed_out
+    with watched(1, clock=clock()):
+        answer = backends.run(program, "CLARABEL", 1e-9, None)
+    assert (answer.z, answer.timed_out) == (None, True)
+
+
+def test_the_command_line_has_limits_and_says_what_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem, place = gaussian_problem(xu.L1()), tmp_path / "p.problem.npz"
+    problem.save(place)
+    command = [str(place), "-o", str(tmp_path / "s.solution.npz"), "--time-limit"]
+    with watched(clock=clock()):
+        assert main(["solve", *command, "2"]) == 0  # bounds of theta* itself, at least, are proved
+    assert "time limit" in capsys.readouterr().out
+    certificate = tmp_path / "s.certificate.json"
+    assert 0 < xu.Certificate.load(certificate).gap <= 1
+    with watched(clock=clock()):
+        main(["certify", str(place), str(tmp_path / "s.solution.npz"), "-o", str(certificate), "--time-limit", "3"])
+    assert 0 < xu.Certificate.load(certificate).gap <= 1
+    assert main(["certify", str(place), str(tmp_path / "s.solution.npz"), "--time-limit", "0"]) == 2
+    assert "time_limit: expected a positive number" in capsys.readouterr().err

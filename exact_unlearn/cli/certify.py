@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exact_unlearn.cli.problems import Loaded, add_problem_arguments, load_problem
-from exact_unlearn.cli.solve import add_row_arguments
+from exact_unlearn.cli.solve import LIMIT_HELP, add_row_arguments
 from exact_unlearn.cli.terminal import (
     add_report_arguments,
     progress,
@@ -19,6 +19,7 @@ from exact_unlearn.cli.terminal import (
     written_together,
 )
 from exact_unlearn.errors import FileFormatError
+from exact_unlearn.watch import watched
 
 if TYPE_CHECKING:
     from exact_unlearn.problem import UnlearningProblem
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the certificate, .json (default: NAME.certificate.json for SOLUTION NAME.*, here); a raw PROBLEM is "
         "written completely beside it, for the checker",
     )
+    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
     add_row_arguments(parser)
     add_tolerance_argument(parser)
     add_report_arguments(parser)
@@ -67,10 +69,11 @@ def run(options: argparse.Namespace) -> int:
     solution = load_solution(source, problem)
     places = _places(options, loaded, source)
     require_report(options)
-    with progress(options.quiet) as say:
+    with progress(options.quiet) as say, watched(say=say):
         say(f"certifying: {summary.describe(problem)}")
         began = time.perf_counter()
-        certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
+        limit = options.time_limit
+        certificate = certify(problem, solution, rows=options.rows, tau=options.tau, time_limit=limit)
         seconds = time.perf_counter() - began
         say("judging the solution")
         verdict = judge(

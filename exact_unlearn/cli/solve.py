@@ -19,11 +19,18 @@ from exact_unlearn.cli.terminal import (
     written_together,
 )
 from exact_unlearn.errors import RankAmbiguityError
+from exact_unlearn.watch import watched
 
 if TYPE_CHECKING:
     from exact_unlearn.certify import Certificate
     from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
+
+
+SOON = 1e-3
+"""Seconds for a proof when all time is over: what needs none, such as the bounds of theta* itself, is still said."""
+
+LIMIT_HELP = "stop after so long, with the best answer and the best bounds until then"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_module_arguments(parser)
     parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
     parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")
-    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help="of the back end")
+    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
     parser.add_argument(
         "-o",
         "--output",
@@ -66,17 +73,20 @@ def run(options: argparse.Namespace) -> int:
     places = _Places(options, loaded)
     certificate: Certificate | None = None
     ambiguity, seconds = "", None
-    with progress(options.quiet) as say:
+    with progress(options.quiet) as say, watched(say=say):
         say(f"solving: {summary.describe(problem)}")
-        limits = {"accuracy": options.accuracy, "time_limit": options.time_limit, "tau": options.tau}
+        limit, began = options.time_limit, time.perf_counter()
+        share = limit if limit is None or options.no_certify else limit / 2  # the other half is for the proof
+        limits = {"accuracy": options.accuracy, "time_limit": share, "tau": options.tau}
         solution = _solved(problem, options.solver, limits)
         if not options.no_certify:
             from exact_unlearn.certify import certify
 
             say("certifying")
+            left = None if limit is None else max(limit - (time.perf_counter() - began), SOON)
             began = time.perf_counter()
             try:
-                certificate = certify(problem, solution, rows=options.rows, tau=options.tau)
+                certificate = certify(problem, solution, rows=options.rows, tau=options.tau, time_limit=left)
             except RankAmbiguityError as error:
                 ambiguity = str(error)
             seconds = time.perf_counter() - began

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.jacobian import Array
 from exact_unlearn.program import Cones, ExplicitProgram
+from exact_unlearn.watch import remaining
 
 DEFAULTS = {
     "QP": ("OSQP", "CLARABEL"),
@@ -31,7 +32,8 @@ DEFAULTS = {
 
 @dataclass(frozen=True, eq=False)
 class BackendAnswer:
-    """What a back end said: its own status word, a point z and row multipliers y (None where it gave none), its time.
+    """What a back end said: its own status word, a point z and row multipliers y (None where it gave none), its time,
+    and the limit of it.
 
     Sign: P z + q + A.T y = 0, y in the dual cone.
     """
@@ -43,6 +45,14 @@ class BackendAnswer:
     compile_seconds: float
     solve_seconds: float
     detail: str = ""
+    limit: float = math.inf
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether its limit of time ended it: its word for that may be "user_limit", which is also that of a limit of
+        iterations, or "optimal_inaccurate".
+        """
+        return self.claim != "optimal" and self.solve_seconds >= 0.8 * self.limit
 
 
 def installed() -> tuple[str, ...]:
@@ -89,14 +99,18 @@ def run(
 ) -> BackendAnswer:
     """Solve the program with the named CVXPY solver; never raises for what the solver does.
 
-    length: the size of the parameters; the solver sees them in that unit.
+    length: the size of the parameters; the solver sees them in that unit.  time_limit: seconds; what is left of a
+    limit around the call (watch.py) holds as well, and without any time left no solver is called.
     """
     import cvxpy as cp
 
     began = time.perf_counter()
+    limit = min(math.inf if time_limit is None else time_limit, remaining())
+    if not limit:
+        return BackendAnswer(solver, "not started", None, None, 0.0, 0.0, "no time was left", 0.0)
     scaled, length, cost = normalised(program, length)
     problem, z, constraints = _cvxpy_problem(scaled)
-    options = _options(solver, accuracy, time_limit)
+    options = _options(solver, accuracy, limit, required=time_limit is not None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # inaccuracy is judged by residuals, not by warnings
@@ -112,7 +126,7 @@ def run(
     point = None if z.value is None or not np.isfinite(z.value).all() else np.asarray(z.value, dtype=float) * length
     y = _multipliers(scaled.cones, constraints)
     y = None if y is None else y * (cost / length)
-    return BackendAnswer(solver, claim, point, y, max(0.0, elapsed - solving), solving, detail)
+    return BackendAnswer(solver, claim, point, y, max(0.0, elapsed - solving), solving, detail, limit)
 
 
 def normalised(program: ExplicitProgram, length: float) -> tuple[ExplicitProgram, float, float]:
@@ -211,8 +225,11 @@ def _unknown_accepted() -> dict[str, Any]:
     return {"accept_unknown": True} if hasattr(CLARABEL, "ACCEPT_UNKNOWN") else {}
 
 
-def _options(solver: str, accuracy: float, time_limit: float | None) -> dict[str, Any]:
-    """Accuracy and time limit in each solver's own words; solvers not listed run with their defaults."""
+def _options(solver: str, accuracy: float, limit: float, required: bool) -> dict[str, Any]:
+    """Accuracy and time limit in each solver's own words; solvers not listed run with their defaults.
+
+    required: ProblemError where the solver has no such limit.
+    """
     fine = max(accuracy * 1e-4, 1e-14)
     options: dict[str, Any] = {
         "CLARABEL": {
@@ -224,13 +241,14 @@ def _options(solver: str, accuracy: float, time_limit: float | None) -> dict[str
         "SCS": {"eps_abs": max(fine, 1e-10), "eps_rel": max(fine, 1e-10), "max_iters": 50_000},
         "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
     }.get(solver, {})  # fmt: skip
-    if time_limit is not None:
+    if limit < math.inf:
         name = {"CLARABEL": "time_limit", "OSQP": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}.get(
             solver
         )
-        if name is None:
+        if name is not None:
+            options[name] = float(limit)
+        elif required:
             raise ProblemError(
                 f"time_limit: {solver} has no time limit that CVXPY can set; leave it out or use another solver"
             )
-        options[name] = float(time_limit)
     return options

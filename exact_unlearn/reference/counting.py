@@ -27,9 +27,13 @@ from exact_unlearn.program import Assembly, Cones, ExplicitProgram, assemble
 from exact_unlearn.reference import backends
 from exact_unlearn.regularizers import SquaredL2
 from exact_unlearn.solution import Solution, Status
+from exact_unlearn.watch import note, remaining, watched
 
 TIME_LIMIT = 30.0
 """Seconds for the back end when the caller sets no limit: branch and bound on such programs may never end."""
+
+SHARE = 0.5
+"""Of what is left of a time limit, for each step."""
 
 FITTED = 1e-9
 """A support fits when the constraints can be met on it to this accuracy, relative to |Q theta*|."""
@@ -42,17 +46,26 @@ def solve_counting(
 
     Supports are suggested by theta*, by a vertex of the l1 relaxation and by the MILP, each pruned and
     refitted.  Then certify() decides: a support that fits only up to rounding is none, and the lower bound is a
-    matter of ranks of all smaller supports, exact.  Status.OPTIMAL only if the bounds meet.
+    matter of ranks of all smaller supports, exact.  Status.OPTIMAL only if the bounds meet.  Under a time limit each of
+    these steps may take half of what is left; what it has by then counts.
     """
     began = time.perf_counter()
     support = _Support(problem, assembly)
     relaxation, linear = _relaxation(assembly.program, support), _linear_part(problem, assembly)
-    relaxed = backends.run(relaxation, "HIGHS", 1e-9, time_limit)
-    answer = backends.run(linear, solver, 1e-9, TIME_LIMIT if time_limit is None else time_limit)
     suggestions = [support.groups]
-    for program, z in ((relaxation, relaxed.z), (linear, answer.z)):
-        suggestions += [] if z is None else [support.used(program.theta(z))]
-    candidates = [theta for groups in suggestions if (theta := support.pruned(groups)) is not None]
+    note("HIGHS solves the l1 relaxation")
+    with watched(share=SHARE):
+        z = backends.run(relaxation, "HIGHS", 1e-9, time_limit).z
+    suggestions += [] if z is None else [support.used(relaxation.theta(z))]
+    note(f"{solver} solves the integer program")
+    with watched(share=SHARE):
+        answer = backends.run(linear, solver, 1e-9, TIME_LIMIT if time_limit is None else time_limit)
+    suggestions += [] if answer.z is None else [support.used(linear.theta(answer.z))]
+    candidates = []
+    for groups in reversed(suggestions):  # those of theta* are the most, and cost the most
+        with watched(share=SHARE):
+            found = support.pruned(groups)
+        candidates += [] if found is None else [found]
     theta = min(candidates, key=support.cost) if candidates else to_float(problem.theta_star)
     claim = Solution(problem, theta, np.zeros(problem.n_constraints), Status.INTERVAL, solver)
     certificate = certify(problem, claim, rows="literal")
@@ -113,7 +126,10 @@ class _Support:
         if theta is None:
             return None
         sizes = {g: float(np.linalg.norm(theta[self.free][self.labels == g])) for g in groups}
-        for group in sorted(groups, key=lambda g: sizes[g]):
+        for left, group in enumerate(sorted(groups, key=lambda g: sizes[g])):
+            if not remaining():
+                break
+            note(f"a support without one of its groups, {left + 1} of {len(groups)}")
             candidate = self.fitted(g for g in self.used(theta) if g != group)
             if candidate is not None and self.cost(candidate) < self.cost(theta):
                 theta = candidate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from exact_unlearn.reference.units import rescaled
 from exact_unlearn.regularizers import PredictorNorm, SquaredL2
 from exact_unlearn.rowspace import RowSpace
 from exact_unlearn.solution import Solution, Status
+from exact_unlearn.watch import TimeUpError, note, remaining, watched
 
 ACCURACY = 1e-9
 """Default for the largest of primal residual, dual residual and relative gap of an answer called optimal."""
@@ -55,7 +57,7 @@ def solve(
     (backends.DEFAULTS; a
     second back end is asked if the first misses the accuracy, and the better answer is kept).
     accuracy: the bound on primal residual, dual residual and relative gap for Status.OPTIMAL (default 1e-9).
-    time_limit: seconds for each back end; when it ends a solve, the status says so.
+    time_limit: seconds for all of it; what is found until then is returned, and the status says so.
     tau: where rows contradict each other as written, labels may be moved by at most this much, as in `certify`.
 
     J is replaced by an orthonormal basis of its numerical row space before any solver sees it; `rank` of the
@@ -73,11 +75,18 @@ def solve(
         raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
-    found = _answer(problem, solver, accuracy, time_limit, tau)
-    if found.status is Status.INFEASIBLE and not found.nu.any():  # a back end's word for it
-        certificate = certify(problem, rows="literal")
-        if certificate.proof == "infeasible":
-            return infeasible(found, certificate)
+    try:
+        with watched(time_limit):
+            found = _answer(problem, solver, accuracy, time_limit, tau)
+            if found.status is Status.INFEASIBLE and not found.nu.any():  # a back end's word for it
+                certificate = certify(problem, rows="literal")
+                if certificate.proof == "infeasible":
+                    return infeasible(found, certificate)
+    except TimeUpError:
+        nothing = np.zeros(problem.n_constraints)
+        return Solution(
+            problem, problem.theta_star, nothing, Status.TIME_LIMIT, message="No back end was asked; theta is theta*."
+        )
     if found.status is Status.OPTIMAL and not math.isfinite(found.value):
         return found.with_message(
             Status.INACCURATE, "The optimum lies beyond the range of floats; certify() states it as a fraction."
@@ -132,13 +141,16 @@ def claimed(
         return _at_rest(problem, assembly, compiling)
     best: Solution | None = None
     for name in names:
+        note(f"{name} solves the float program")
         candidate = _attempt(problem, assembly, name, accuracy, time_limit, compiling)
         if best is None or _error(candidate, assembly.rows) < _error(best, assembly.rows):
             best = candidate
-        if candidate.status is Status.OPTIMAL:
+        if candidate.status is Status.OPTIMAL or not remaining():
             break
     assert best is not None
-    return _next_to_nothing(problem, best, solver, accuracy, time_limit) or best
+    with suppress(TimeUpError):
+        best = _next_to_nothing(problem, best, solver, accuracy, time_limit) or best
+    return best
 
 
 def _next_to_nothing(
@@ -286,13 +298,13 @@ def _attempt(
     if z is None or y is None:
         z = _start(problem, assembly) if z is None else z
         solution = _build(problem, assembly, z, None, answer, compiling)
-        return solution.with_message(*_failure(answer, time_limit, solution))
+        return solution.with_message(*_failure(answer, solution))
     if program.kind in ("QP", "LP"):
         z, y = polish(program, z, y, size)
     solution = _build(problem, assembly, z, y, answer, compiling + time.perf_counter() - began)
     if _error(solution, assembly.rows) <= accuracy:
         return solution
-    status = Status.TIME_LIMIT if _timed_out(answer, time_limit) else Status.INACCURATE
+    status = Status.TIME_LIMIT if answer.timed_out else Status.INACCURATE
     return solution.with_message(status, f"{name} said {answer.claim!r}.")
 
 
@@ -304,16 +316,9 @@ def _start(problem: UnlearningProblem, assembly: Assembly) -> Array:
     return z
 
 
-def _timed_out(answer: BackendAnswer, time_limit: float | None) -> bool:
-    """Whether the limit that ended the back end was the caller's: its word for that may be "user_limit", which is also
-    that of a limit of iterations, or "optimal_inaccurate".
-    """
-    return time_limit is not None and answer.claim != "optimal" and answer.solve_seconds >= 0.8 * time_limit
-
-
-def _failure(answer: BackendAnswer, time_limit: float | None, solution: Solution) -> tuple[Status, str]:
+def _failure(answer: BackendAnswer, solution: Solution) -> tuple[Status, str]:
     said = f"{answer.solver} said {answer.claim!r}" + (f" ({answer.detail})" if answer.detail else "")
-    if _timed_out(answer, time_limit):
+    if answer.timed_out:
         return Status.TIME_LIMIT, f"{said}; theta is the point that the solve started from."
     if "infeasible" in answer.claim and not solution.primal_residual() <= INCONSISTENT:
         return (
