@@ -97,7 +97,7 @@ def retained(inputs: Any) -> Any:
     return inputs["retain"] if isinstance(inputs, Mapping) and "retain" in inputs else inputs
 
 
-class MinNormCallback(TrainerCallback):
+class MinNormCallback(TrainerCallback):  # type: ignore[misc]
     """For any Trainer: `callbacks=[MinNormCallback(retain_dataset, MinNormStep(strength=0.1))]`.
 
     retain: a dataset of the retained samples (with __len__ and __getitem__).  batch_size: how many of them are drawn
