@@ -7,6 +7,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
@@ -95,6 +96,17 @@ def test_values_and_dual_norms_by_hand() -> None:
     assert groups.dual_norm(np.array([30.0, -40.0, 2.0])) == 25
     for R in (L1(), L2(), LInf(), SquaredL2()):
         assert R.value(np.zeros(0)) == 0
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [0.0, 2.0], [3.0, 0.0], [3.0, 2.0]])
+def test_groups_of_weight_0_are_no_part_of_the_expression(weights: list[float]) -> None:
+    R, x = GroupL2([0, 0, 1], weights), cp.Variable(3)
+    expression = R.expression(x)
+    assert expression.is_convex()
+    for value in (np.array([3.0, -4.0, 2.0]), np.zeros(3)):
+        x.value = value
+        assert float(expression.value) == pytest.approx(float(R.value(value)))
+        assert R.value(value) == weights[0] * np.hypot(*value[:2]) + weights[1] * value[2]
 
 
 # ---------------------------------------------------------------- matrices

@@ -1,6 +1,6 @@
-"""Runs tests with a mutant in place of a module, some hundred times faster than a new interpreter would.
+"""Runs tests with a mutant in place of a module, without starting a new interpreter for each.
 
-Importing NumPy, CVXPY and their like takes seconds, a test that kills a mutant takes milliseconds.  So this program
+Importing NumPy, CVXPY and their like takes longer than most tests that kill a mutant.  So this program
 imports, once, what the tests import from outside of the package, and forks for every mutant: the child imports the
 package anew, with the mutant where its file would be, and runs pytest.  Nothing is ever written into the source tree.
 
