@@ -129,6 +129,17 @@ def test_the_command_line_says_interrupted_whatever_a_library_made_of_it(
     assert capsys.readouterr().err == "exact-unlearn: interrupted\n"
 
 
+def test_memory_that_ran_out_is_nobodys_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(options: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("exact_unlearn.cli.crosscheck.run", work)
+    assert main(["crosscheck"]) == 75
+    assert capsys.readouterr().err.startswith("exact-unlearn: out of memory")
+
+
 def test_a_run_that_ends_well_after_losing_one_was_interrupted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

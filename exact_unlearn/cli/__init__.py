@@ -97,7 +97,7 @@ def _failure(failure: Exception, arguments: list[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror or error}", USAGE)
     except MemoryError:
-        return _complain("out of memory; the problem is too large for this machine", USAGE)
+        return _complain("out of memory; the problem is too large for this machine", NOT_MEASURED)
     except Exception as error:
         if "--debug" in arguments:
             raise
