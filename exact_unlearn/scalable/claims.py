@@ -15,13 +15,15 @@ import numpy as np
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L1, L2, ElasticNet, GroupL2, LInf, SquaredL2
+from exact_unlearn.rowspace import EPS
 from exact_unlearn.solution import Solution, Status
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
     """What a solver found: theta, nu, pull = J.T nu as accurately as the solver knows it (d,), g on the free
-    coordinates (or None where g = pull up to scale), a label and its story.
+    coordinates (or None where g = pull up to scale), a label and its story.  doubt: by how much the optimum may differ
+    from what these numbers say because the row space, or theta, is known to rounding only (in units of the value).
     """
 
     theta: Array
@@ -32,11 +34,12 @@ class Raw:
     story: str
     rank: Any = None
     unique: bool | None = None
+    doubt: float = 0.0
 
 
 def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, seconds: tuple[float, float]) -> Solution:
-    """The Solution; OPTIMAL only if `primal` (relative residual of J D = b), the dual mismatch and the relative
-    gap are at most `gap`.
+    """The Solution; OPTIMAL only if `primal` (relative residual of J D = b and of the balls), the dual mismatch and the
+    gap are at most `gap`, the gap relative to the optimum and with everything added that rounding may hide.
     """
     free = problem.free
     theta = np.where(free, raw.theta, to_float(problem.theta_star))
@@ -47,7 +50,10 @@ def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, secon
         g, size = _into_ball(problem, pull, theta)
         pull, nu = pull / size, nu / size
     else:
-        g = completed(problem, np.where(free, raw.subgradient, 0.0), theta)
+        g = np.where(free, raw.subgradient, 0.0)
+        if (lam or region) and problem.regularizer.is_norm:  # what lies outside the dual ball is the drift's to hold
+            g = _within(problem, g)
+        g = completed(problem, g, theta)
     held = np.where(free, pull - g, 0.0) if lam or region else np.zeros_like(theta)
     parts = split_drift(problem, held, np.where(free, theta - to_float(problem.theta_star), 0.0))
     solution = Solution(
@@ -64,12 +70,38 @@ def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, secon
         solve_seconds=seconds[1],
         message=raw.story,
     )
-    mismatch = np.max(np.abs(np.where(free, pull - g - sum(parts, start=np.zeros_like(g)), 0.0)), initial=0.0)
-    scale = solution.dual_scale()
-    error = max(primal, solution.relative_gap(), float(mismatch) / scale if mismatch else 0.0)
+    wrong = np.abs(np.where(free, pull - g - sum(parts, start=np.zeros_like(g)), 0.0))
+    mismatch, scale = float(np.max(wrong, initial=0.0)), solution.dual_scale()
+    error = max(primal, _beyond(solution), solution.relative_gap() + _hidden(solution, raw.doubt, wrong))
+    error = max(error, mismatch / scale if mismatch else 0.0)
     if error <= gap:
         return solution
     return solution.with_message(Status.INACCURATE, f"{raw.story}; reached {error:.1e} where {gap:.1e} was asked for")
+
+
+def _within(problem: UnlearningProblem, g: Array) -> Array:
+    """g divided by its dual norm where that is finite and above 1."""
+    R: Any = problem.regularizer
+    size = float(R.dual_norm(g))
+    return g / (size * (1.0 + 1e-15)) if 1.0 < size < math.inf else g
+
+
+def _beyond(solution: Solution) -> float:
+    """How far D leaves the smallest ball, relatively."""
+    radius = min((float(t.radius) for t in solution.problem.drifts if t.name == "trust_region"), default=math.inf)
+    length = float(np.linalg.norm(solution.drift))
+    return max(0.0, length / radius - 1.0) if 0.0 < radius < math.inf else 0.0
+
+
+def _hidden(solution: Solution, doubt: float, wrong: Array) -> float:
+    """What the duality gap does not show, relative to the value: rounding of its two sides, which are sums whose terms
+    may cancel; `doubt`; and multipliers that miss stationarity by `wrong` (d,), for a move as long as D.
+    """
+    theta_star, value = to_float(solution.problem.theta_star), abs(solution.value)
+    terms = float(np.abs(to_float(np.asarray(solution.subgradient))) @ np.abs(theta_star))
+    terms += float(np.abs(solution.nu) @ np.abs(to_float(solution.problem.rhs)))
+    total = 4.0 * EPS * terms + doubt + 2.0 * float(wrong @ np.abs(to_float(solution.drift)))
+    return total / value if value else (math.inf if total else 0.0)
 
 
 def split_drift(problem: UnlearningProblem, held: Array, drift: Array) -> tuple[Array, ...]:

@@ -101,7 +101,7 @@ def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor
     """
     space, team = task.space, task.space.team
     extra, right = task.extra()
-    equations = Equations(right, extra, team)
+    equations = Equations(right, extra, team, task.clock)
     working, live = start_working(task), atoms_of(task)
     y, tight = _first_multipliers(task, right, y)
     spare = _choose_first(task, working, live, tight, hint)
@@ -119,7 +119,8 @@ def solve_sum(task: Composite, gap: float, hint: Tensor | None = None, y: Tensor
         value = float(team.sum(model.value()))
         (seen,) = agreed(team, (value - bound) / max(abs(value), 1e-300))
         n_new = float(total(team, ((tight > 1.0) & ~working.chosen & live).to(torch.float64)))
-        if seen <= gap or rounds >= 40 or (goal <= 0.3 * gap and not n_new):
+        task.clock.tell(f"round {rounds}, {working.index.numel()} columns", seen)
+        if seen <= gap or rounds >= 40 or (goal <= 0.3 * gap and not n_new) or task.clock.expired():
             break
         added = leading(team, torch.where(live & ~working.chosen & (tight > 1.0), tight, -torch.inf), spare.batch)
         before = working.index.numel()
@@ -344,7 +345,7 @@ def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Te
     """
     space, team = task.space, task.space.team
     extra, right = task.extra()
-    equations = Equations(right, extra, team)
+    equations = Equations(right, extra, team, task.clock)
     live = task.kinked
     y = right.clone() if y is None else y
     pull = torch.where(live, space.pull(y), 0.0)
@@ -366,7 +367,8 @@ def solve_largest(task: Composite, gap: float, hint: Tensor | None = None, y: Te
         (seen,) = agreed(team, (value - bound) / max(abs(value), 1e-300))
         wrong = settled & (signs * pull < 0)
         n_wrong = total(team, wrong.to(torch.float64))
-        if seen <= gap or rounds >= 40 or (goal <= 0.3 * gap and not n_wrong):
+        task.clock.tell(f"round {rounds}, {working.index.numel()} columns", seen)
+        if seen <= gap or rounds >= 40 or (goal <= 0.3 * gap and not n_wrong) or task.clock.expired():
             break
         size = total(team, working.chosen.to(torch.float64))
         if goal > 0.3 * gap and rounds < 4 and size > 2 * least:

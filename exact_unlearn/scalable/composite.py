@@ -19,6 +19,7 @@ from torch import Tensor
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_float
 from exact_unlearn.regularizers import L1, ElasticNet, GroupL2, LInf
+from exact_unlearn.scalable.clock import ENDLESS, Clock
 from exact_unlearn.scalable.space import Space
 from exact_unlearn.scalable.team import total
 
@@ -32,7 +33,8 @@ class Composite:
     weights: (d,) of coordinates, or (G,) of groups.  labels: (d,) group of each coordinate, for groups only.
     frozen: (G,) lengths of the frozen parts.  floor: the largest w |theta*| over frozen coordinates.  kinked:
     (d,) free coordinates with a positive weight; smooth: free ones without.  beta, pull_back: the two parts of
-    the curvature q; the second belongs to the drift.
+    the curvature q; the second belongs to the drift.  clock: when to stop.  seen: (d,)
+    coordinates that are not a zero column of J, where the entries of J are at hand.
     """
 
     space: Space
@@ -46,6 +48,8 @@ class Composite:
     floor: float = 0.0
     beta: float = 0.0
     pull_back: float = 0.0
+    clock: Clock = ENDLESS
+    seen: Tensor | None = None
 
     @property
     def curvature(self) -> float:
@@ -56,6 +60,21 @@ class Composite:
     def anchor(self) -> Tensor:
         """q * center = (lam + mu) theta*, (d,)."""
         return self.pull_back * self.theta_star
+
+    def without_dead(self) -> tuple[Composite, Tensor | None]:
+        """The problem of the kinked coordinates that some row sees, and the mask of the others; None if there are none,
+        if J has products only, or if a square ties them to the rest (partly seen groups, the largest entry).
+        """
+        if self.seen is None or (self.curvature > 0 and self.kind == "largest"):
+            return self, None
+        dead = self.kinked & ~self.seen
+        if self.curvature > 0 and self.labels is not None:
+            alive = torch.zeros_like(self.weights, dtype=torch.bool)
+            alive = alive.index_fill_(0, self.labels[self.kinked & self.seen], True)
+            dead = dead & ~alive[self.labels]
+        if not bool(dead.any()):
+            return self, None
+        return replace(self, kinked=self.kinked & ~dead), dead
 
     def with_drift(self, pull_back: float) -> Composite:
         """The same with lam + mu replaced."""
@@ -97,7 +116,7 @@ def composite(regularizer: Any, space: Space, theta_star: Tensor, labels: Tensor
     theta_star (d,) float64 and, for groups, labels (d,) of this shard; weights of the regularizer must be those
     of the shard too. Raises ProblemError for any other regularizer.
     """
-    d, device, free = theta_star.numel(), theta_star.device, space.free
+    d, device, free, seen = theta_star.numel(), theta_star.device, space.free, space.seen()
 
     def tensor(values: Any) -> Tensor:
         return torch.from_numpy(np.array(to_float(np.asarray(values)))).to(device)
@@ -105,7 +124,8 @@ def composite(regularizer: Any, space: Space, theta_star: Tensor, labels: Tensor
     if isinstance(regularizer, ElasticNet):
         weights = torch.full((d,), float(regularizer.alpha), dtype=torch.float64, device=device)
         kinked = free & (weights > 0)
-        return Composite(space, "absolute", theta_star, weights, kinked, free & ~kinked, beta=float(regularizer.beta))
+        beta = float(regularizer.beta)
+        return Composite(space, "absolute", theta_star, weights, kinked, free & ~kinked, beta=beta, seen=seen)
     if isinstance(regularizer, GroupL2):
         index = torch.from_numpy(np.array(regularizer.labels)).to(device) if labels is None else labels
         weights = tensor(regularizer.weights)
@@ -113,16 +133,17 @@ def composite(regularizer: Any, space: Space, theta_star: Tensor, labels: Tensor
         frozen = torch.where(free, 0.0, theta_star)
         peak = float(frozen.abs().max()) if d else 0.0
         squares = torch.zeros_like(weights).index_add_(0, index, (frozen / (peak or 1.0)).square())
-        return Composite(space, "groups", theta_star, weights, kinked, free & ~kinked, index, peak * squares.sqrt())
+        lengths = peak * squares.sqrt()
+        return Composite(space, "groups", theta_star, weights, kinked, free & ~kinked, index, lengths, seen=seen)
     if isinstance(regularizer, L1 | LInf):
         given = regularizer.weights
         weights = torch.ones_like(theta_star) if given is None else tensor(given)
         kinked = free & (weights > 0)
         if isinstance(regularizer, L1):
-            return Composite(space, "absolute", theta_star, weights, kinked, free & ~kinked)
+            return Composite(space, "absolute", theta_star, weights, kinked, free & ~kinked, seen=seen)
         still = torch.where(free, 0.0, weights * theta_star.abs())
         floor = float(space.team.max(still.max() if d else still.new_zeros(())))
-        return Composite(space, "largest", theta_star, weights, kinked, free & ~kinked, floor=floor)
+        return Composite(space, "largest", theta_star, weights, kinked, free & ~kinked, floor=floor, seen=seen)
     raise ProblemError(
         f"regularizer: scalable.solve takes l2, l1, linf, group_l2, elastic_net, squared_l2 and predictor_norm, "
         f"got {regularizer.name}; use exact_unlearn.solve"

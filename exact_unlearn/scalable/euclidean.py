@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from exact_unlearn.scalable.clock import ENDLESS, Clock
+from exact_unlearn.scalable.factor import default_tolerance
 from exact_unlearn.scalable.jacobian_core import TorchJacobian
 from exact_unlearn.scalable.project import project
 from exact_unlearn.scalable.radius import on_radius
@@ -34,8 +36,9 @@ class Projected:
 
 
 def one_process(jacobian: TorchJacobian, theta: Tensor, **options: Any) -> Projected:
-    """`project` where one process holds every parameter."""
-    result = project(jacobian, theta, **options)
+    """`project` where one process holds every parameter; the rank is decided, not estimated."""
+    tolerance = default_tolerance(jacobian.shape[0], jacobian.dtype)
+    result = project(jacobian, theta, rank_tolerance=tolerance, **options)
     rank = None if result.factor is None else result.factor.report(theta.numel())
     return Projected(result.theta, result.drift, result.nu, result.inconsistency, result.error_estimate, rank)
 
@@ -92,7 +95,7 @@ class Found:
     rank: Any
 
 
-def solve_euclidean(task: Euclidean, lam: float, radius: float) -> Found:
+def solve_euclidean(task: Euclidean, lam: float, radius: float, clock: Clock = ENDLESS) -> Found:
     """The minimiser with squared drift lam and trust region |D| <= radius (inf for none)."""
     path = _path(task)
 
@@ -105,7 +108,7 @@ def solve_euclidean(task: Euclidean, lam: float, radius: float) -> Found:
         (projection, tau), _length = run(0.0, None)
         mu = 0.0
     else:
-        found = on_radius(run, radius, max(lam, 1.0), 1e-14)
+        found = on_radius(run, radius, max(lam, 1.0), 1e-14, clock=clock)
         (projection, tau), mu = found.state, found.mu
     theta, nu, inconsistency, error, rank = projection
     if not task.square and tau == 0.0:  # theta = 0 where w > 0: any subgradient that fits will do

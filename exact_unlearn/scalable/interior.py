@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from exact_unlearn.scalable.clock import ENDLESS, Clock
 from exact_unlearn.scalable.team import Team, agreed
 
 CORRECTORS = (1, 3)
@@ -97,11 +98,12 @@ class ConeModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Equations:
-    """A x + E y = c; E (m, m) or None for 0.  `team` shares the columns of A."""
+    """A x + E y = c; E (m, m) or None for 0.  `team` shares the columns of A; `clock` may end a run early."""
 
     right: Tensor
     extra: Tensor | None
     team: Team
+    clock: Clock = ENDLESS
 
     def residual(self, model: ConeModel, y: Tensor) -> Tensor:
         """c - A x - E y, (m,)."""
@@ -146,6 +148,9 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
             kept = progress, dict(model.__dict__)  # tensors are replaced, never written to, so this is a snapshot
         if not math.isfinite(progress.error) or progress.error <= goal or iteration == limit:
             break
+        equations.clock.tell(f"interior point, {model.columns.shape[0]} columns, iteration {iteration}", progress.error)
+        if equations.clock.expired():
+            break
         parts = [progress.gap, max(progress.primal, 0.1 * goal), max(progress.dual, 0.1 * goal)]
         stalled = 0 if any(part < 0.9 * least for part, least in zip(parts, best, strict=True)) else stalled + 1
         best = [min(pair) for pair in zip(parts, best, strict=True)]
@@ -155,7 +160,7 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         affine = _newton(model, team, solver, residual, 0.0, None)[1]
         primal, dual_step = _reach(model, team, affine)
         after = float(team.sum(model.complementarity_after(affine, primal, dual_step)))
-        target = (max(after, 0.0) / comp) ** 3 * comp / size if comp > 0 else 0.0
+        target = min(1.0, max(after, 0.0) / comp) ** 3 * comp / size if comp > 0 else 0.0
         step, direction = _newton(model, team, solver, residual, target, affine)
         primal, dual_step = _reach(model, team, direction)
         step, direction, primal, dual_step = _centred(

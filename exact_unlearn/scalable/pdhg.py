@@ -107,7 +107,7 @@ def solve_products(task: Composite, gap: float, y: Tensor | None = None, limit: 
     origin_x, origin_y = x, y
     sum_x, sum_y, count = torch.zeros_like(x), torch.zeros_like(y), 0
     iterations = 0
-    while best.gap > gap and iterations < limit:
+    while best.gap > gap and iterations < limit and not task.clock.expired():
         tau, sigma = 0.99 / ratio, 0.99 * ratio
         for _ in range(CHECK):
             moved = x + tau * torch.where(movable, space.pull(y), 0.0)
@@ -121,6 +121,7 @@ def solve_products(task: Composite, gap: float, y: Tensor | None = None, limit: 
         best = min(best, ahead, key=lambda point: point.gap)
         enough = ahead.gap <= 0.2 * restart_gap or (ahead.gap <= 0.8 * restart_gap and ahead.gap > last_gap)
         last_gap = ahead.gap
+        task.clock.tell(f"products, iteration {iterations}", best.gap)
         if enough or count >= 0.36 * iterations:
             if mean.gap < current.gap:
                 x, y = sum_x / count, sum_y / count

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from exact_unlearn.scalable.clock import ENDLESS, Clock
+
 State = TypeVar("State")
 
 
@@ -28,6 +30,7 @@ def on_radius(
     first: float,
     close: float,
     limit: int = 60,
+    clock: Clock = ENDLESS,
 ) -> Found[State]:
     """The smallest mu >= 0 with |D(mu)| <= radius (up to `close`, relatively), by bracketing and the Illinois
     rule on 1/|D| - 1/radius.
@@ -43,7 +46,7 @@ def on_radius(
     for _ in range(limit):
         state, length = run(mu, state)
         value = (1.0 / length if length else math.inf) - 1.0 / radius
-        if abs(length - radius) <= close * radius:
+        if abs(length - radius) <= close * radius or clock.expired():
             break
         if value > 0:
             if side == 1:

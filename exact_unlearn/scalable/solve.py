@@ -14,7 +14,6 @@ code that the solver does not use (claims.py).
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -29,13 +28,16 @@ from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L2, ElasticNet, PredictorNorm, SquaredL2
 from exact_unlearn.scalable.claims import Raw, claim, slope
+from exact_unlearn.scalable.clock import Clock, Progress, clock
 from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solve_sum
 from exact_unlearn.scalable.composite import Composite, composite
 from exact_unlearn.scalable.euclidean import Euclidean, solve_euclidean
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
+from exact_unlearn.scalable.narrow import narrow_doubt
 from exact_unlearn.scalable.pdhg import Products, solve_products
+from exact_unlearn.scalable.polish import check_polish, polished
 from exact_unlearn.scalable.predictor import solve_predictor
-from exact_unlearn.scalable.prox import prox
+from exact_unlearn.scalable.prox import kinks, prox
 from exact_unlearn.scalable.radius import on_radius
 from exact_unlearn.scalable.space import Space, build_space
 from exact_unlearn.scalable.team import total
@@ -61,51 +63,74 @@ def solve(
     *,
     start: Solution | None = None,
     route: str = "auto",
+    polish: str | None = None,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """Solve the problem on `device` to a relative gap, and measure the answer.
 
     device: where to work; None for where the Jacobian is (the CPU for arrays).  dtype: precision in which J is
     stored; None for its own.  float32 halves the memory, and the answer is then that of the rounded J: ask for
-    a gap of 1e-5.  Arithmetic on the working set is float64 in either case. gap: bound on the primal residual,
-    the dual mismatch and the relative gap of an answer with Status.OPTIMAL. start: the solution of a similar
+    a gap of 1e-5.  Arithmetic on the working set is float64 in either case. gap: bound on the primal residual
+    and on the gap of an answer with Status.OPTIMAL, relative to the optimum and with all that rounding may have done to
+    the bound; what cannot be bounded is Status.INACCURATE. start: the solution of a similar
     problem (another lam, fewer retained rows): its support is tried first. route: "columns" needs J entry by
-    entry, "products" only J D and J.T nu; "auto" decides.
+    entry, "products" only J D and J.T nu; "auto" decides.  polish: "exact" returns the certified point, rounded
+    (polish.py), with the proved bounds in `lower` and `upper`.  time_limit: seconds, looked at between iterations; when
+    they are over, the answer so far has Status.TIME_LIMIT unless it is optimal all the same.  progress: called as
+    progress(what, gap, seconds) between iterations.
 
     Takes squared drifts and Euclidean trust regions with every regularizer named in this module.  Raises
     ProblemError, with the way out, for other combinations; gap outside (0, 1); unknown routes.
     """
-    began = time.perf_counter()
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if not (isinstance(gap, int | float) and 0 < gap < 1):
         raise ProblemError(f"gap: expected a number between 0 and 1, got {gap!r}")
     if route not in ROUTES:
         raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
+    drift_numbers(problem)
+    check_polish(problem, polish)
+    ticking = clock(time_limit, progress)
+    found = _solved(problem, device, dtype, gap, start, route, ticking)
+    return found if polish is None or found.status is Status.INFEASIBLE else polished(found, gap, ticking)
+
+
+def _solved(
+    problem: UnlearningProblem,
+    device: Any,
+    dtype: torch.dtype | None,
+    gap: float,
+    start: Solution | None,
+    route: str,
+    ticking: Clock,
+) -> Solution:
     lam, radius = drift_numbers(problem)
     R = problem.regularizer
     if isinstance(R, PredictorNorm):
         raw, _ = solve_predictor(problem, lam, radius)
-        return _claimed(problem, raw, None, gap, (0.0, time.perf_counter() - began))
+        return _claimed(problem, raw, None, gap, ticking)
+    ticking.tell("reading J")
     operator = _operator(problem, device, dtype, route)
     theta_star = torch.from_numpy(np.array(to_float(problem.theta_star))).to(operator.device)
     free = torch.from_numpy(problem.free.copy()).to(operator.device)
     rhs = torch.from_numpy(np.array(to_float(problem.rhs))).to(operator.device)
     if _at_rest(problem, radius):
         raw = _resting(problem)
-        return _claimed(problem, raw, operator, gap, (0.0, time.perf_counter() - began))
+        return _claimed(problem, raw, operator, gap, ticking)
     if isinstance(R, SquaredL2 | L2) or (isinstance(R, ElasticNet) and float(R.alpha) == 0):
-        raw = _euclidean(problem, operator, theta_star, free, rhs, lam, radius, gap)
-        return _claimed(problem, raw, operator, gap, (0.0, time.perf_counter() - began))
+        raw = _euclidean(problem, operator, theta_star, free, rhs, lam, radius, gap, ticking)
+        return _claimed(problem, raw, operator, gap, ticking)
     space = build_space(operator, theta_star, free, rhs)
-    task = composite(R, space, theta_star)
-    compiled = time.perf_counter()
+    task = replace(composite(R, space, theta_star), clock=ticking)
+    compiled = ticking.seconds
     if space.inconsistency > INCONSISTENT:
-        return _infeasible(problem, space, time.perf_counter() - began)
+        return _infeasible(problem, space, compiled)
     answer, mu = minimise(
         task, lam, radius, gap, _hint(task, start), isinstance(operator, Products), _carried(task, start)
     )
     raw = _raw(task, answer, lam + mu)
-    return _claimed(problem, raw, operator, gap, (compiled - began, time.perf_counter() - compiled))
+    return _claimed(problem, raw, operator, gap, ticking, compiled)
 
 
 def solve_path(
@@ -173,12 +198,31 @@ def minimise(
     if math.isinf(radius):
         return run(0.0, None)[0], 0.0
     size = math.sqrt(total(task.space.team, torch.where(task.space.free, task.theta_star, 0.0).square()))
-    found = on_radius(run, radius, 1.0 / max(size, radius), 0.01 * gap)
+    found = on_radius(run, radius, 1.0 / max(size, radius), 0.01 * gap, clock=task.clock)
     return _within(task, found.state, radius) if found.mu > 0 else found.state, found.mu
 
 
 def _one(task: Composite, gap: float, hint: Tensor | None, y: Tensor | None, products: bool) -> Answer:
-    """The composite problem without a trust region, on all shards."""
+    """The composite problem without a trust region, on all shards.
+
+    Coordinates that no row sees are settled beforehand: 0 under sums of kinks (or what the square leaves of theta*),
+    and theta* itself under the largest entry, cut off at its level.
+    """
+    live, dead = task.without_dead()
+    answer = _alive(live, gap, hint, y, products)
+    if dead is None:
+        return answer
+    still = torch.where(dead, task.anchor, 0.0)
+    if task.kind == "largest":
+        level = kinks(live, answer.x) / task.weights.clamp_min(1e-300)
+        settled = torch.sign(task.theta_star) * torch.minimum(task.theta_star.abs(), level)
+    else:
+        settled = prox(task, still / task.curvature, 1.0 / task.curvature) if task.curvature else 0.0 * still
+    x = torch.where(dead, settled, answer.x)
+    return replace(answer, x=x, z=torch.where(dead, still - task.curvature * x, answer.z))
+
+
+def _alive(task: Composite, gap: float, hint: Tensor | None, y: Tensor | None, products: bool) -> Answer:
     if products:
         if task.curvature == 0 and task.n_smooth:
             raise ProblemError(
@@ -297,6 +341,7 @@ def _euclidean(
     lam: float,
     radius: float,
     gap: float,
+    ticking: Clock,
 ) -> Raw:
     R = problem.regularizer
     weights = getattr(R, "weights", None)
@@ -309,7 +354,7 @@ def _euclidean(
         if float(np.linalg.norm(raw.theta - to_float(problem.theta_star))) <= radius:
             return raw
     task = Euclidean(operator, theta_star, w, free, b, square=not isinstance(R, L2))
-    found = solve_euclidean(task, lam, radius)
+    found = solve_euclidean(task, lam, radius, ticking)
     nu, pull = found.nu, operator.rmatvec(found.nu)
     if found.error > 0.1 * gap and isinstance(operator, DenseTorchJacobian):
         space = build_space(
@@ -318,7 +363,7 @@ def _euclidean(
         if space.T is None:
             demanded = space.right - space.product(torch.where(free, theta_star, 0.0))
             task = replace(task, jacobian=space.operator, rhs=demanded if b is not None else None)
-            found = solve_euclidean(task, lam, radius)
+            found = solve_euclidean(task, lam, radius, ticking)
             nu, pull = space.nu(found.nu), space.pull(found.nu)
     theta, pull = _numpy(found.theta), _numpy(pull)
     if task.square or found.tau > 0:
@@ -326,7 +371,8 @@ def _euclidean(
     else:
         g = pull - (lam + found.mu) * (theta - to_float(problem.theta_star))
     story = f"projection; multiplier of the ball {found.mu:.3g}" if math.isfinite(radius) else "projection"
-    return Raw(theta, _numpy(nu), pull, g, "scalable (projection)", story, found.rank)
+    doubt = found.error * float(np.linalg.norm(theta)) * float(np.linalg.norm(pull))
+    return Raw(theta, _numpy(nu), pull, g, "scalable (projection)", story, found.rank, doubt=doubt)
 
 
 def _seminorm(
@@ -358,7 +404,8 @@ def _projected(problem: UnlearningProblem, theta: Tensor, space: Space, y: Tenso
     size = float(problem.regularizer.value(point)) if isinstance(problem.regularizer, L2) else 1.0
     y = y / size if size > 0 else torch.zeros_like(y)
     nu, pull, g = _numpy(space.nu(y)), _numpy(space.pull(y)), slope(problem, point)
-    return Raw(point, nu, pull, g, "scalable (projection)", "projection", space.report)
+    doubt = space.blur * float(np.linalg.norm(pull)) * float(np.linalg.norm(point - to_float(problem.theta_star)))
+    return Raw(point, nu, pull, g, "scalable (projection)", "projection", space.report, doubt=doubt)
 
 
 def _hint(task: Composite, start: Solution | None) -> Tensor | None:
@@ -394,16 +441,30 @@ def _raw(task: Composite, answer: Answer, kappa: float) -> Raw:
     g = None if kappa == 0 else _numpy(torch.where(space.free, answer.z + task.beta * theta, 0.0))
     story = f"{answer.rounds} rounds, {answer.iterations} iterations, {answer.columns} columns"
     solver = "scalable (columns)" if answer.rounds != 1 or answer.columns else "scalable (closed form)"
-    return Raw(_numpy(theta), _numpy(space.nu(answer.y)), _numpy(space.pull(answer.y)), g, solver, story, space.report)
+    pull = torch.where(space.free, space.pull(answer.y), 0.0)
+    moved = torch.where(space.free, theta - task.theta_star, 0.0)
+    doubt = space.blur * float(torch.linalg.vector_norm(pull)) * float(torch.linalg.vector_norm(moved))
+    return Raw(_numpy(theta), _numpy(space.nu(answer.y)), _numpy(pull), g, solver, story, space.report, doubt=doubt)
 
 
 def _claimed(
-    problem: UnlearningProblem, raw: Raw, operator: TorchJacobian | None, gap: float, seconds: tuple[float, float]
+    problem: UnlearningProblem,
+    raw: Raw,
+    operator: TorchJacobian | None,
+    gap: float,
+    ticking: Clock,
+    compiled: float = 0.0,
 ) -> Solution:
-    """The Solution, its constraint residual measured with the caller's own J."""
+    """The Solution, its constraint residual measured with the caller's own J, and a J in float32 held to its rank in
+    float64.
+    """
     if operator is not None and operator.dtype == torch.float32:
-        raw = replace(raw, pull=to_float(problem.jacobian.rmatvec(raw.nu)))
-    return claim(problem, raw, primal_residual(problem, raw.theta), gap, seconds)
+        raw = replace(raw, pull=to_float(problem.jacobian.rmatvec(raw.nu)), doubt=narrow_doubt(problem, raw))
+    seconds = compiled, ticking.seconds - compiled
+    found = claim(problem, raw, primal_residual(problem, raw.theta), gap, seconds)
+    if found.status is Status.INACCURATE and ticking.expired():
+        return found.with_message(Status.TIME_LIMIT, f"{found.message}; the time limit ended the solve")
+    return found
 
 
 def primal_residual(problem: UnlearningProblem, theta: Array) -> float:

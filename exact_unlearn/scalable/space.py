@@ -20,6 +20,7 @@ from torch import Tensor
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.rowspace import RankReport, row_space
 from exact_unlearn.scalable.factor import (
+    U64,
     RowFactor,
     default_tolerance,
     factors,
@@ -48,7 +49,8 @@ class Space:
 
     T: (r, k).  back: (k, r), multipliers nu = back @ y of the caller's rows from y of Q.  right: c (r,), with Q
     x = c for every feasible x on the free coordinates.  inconsistency: how much of b no drift reaches,
-    relatively; farkas: (k,) the combination of rows that says so.
+    relatively; farkas: (k,) the combination of rows that says so.  blur: the angle by which rounding may have turned
+    the row space.
     """
 
     operator: TorchJacobian
@@ -60,6 +62,7 @@ class Space:
     report: RankReport
     inconsistency: float = 0.0
     farkas: Tensor | None = None
+    blur: float = 4.0 * U64
 
     @property
     def rank(self) -> int:
@@ -84,6 +87,15 @@ class Space:
     def nu(self, y: Tensor) -> Tensor:
         """Multipliers of the caller's rows, (k,)."""
         return self.back @ y
+
+    def seen(self) -> Tensor | None:
+        """The mask of the columns of J that are not zero, (d,); None where J has products only."""
+        if not isinstance(self.operator, DenseTorchJacobian | ShardedRows) or not self.rank:
+            return None
+        seen = torch.zeros_like(self.free)
+        for row in self.operator.dense():  # row by row: no copy of J
+            seen |= row != 0
+        return seen
 
     def mixed(self, mix: Tensor) -> Space:
         """The same space with rows mix @ Q: combinations that do not see what was eliminated."""
@@ -133,7 +145,7 @@ def build_space(jacobian: TorchJacobian, theta_star: Tensor, free: Tensor, rhs: 
     miss, farkas = _missed(factor, rhs)
     right = team.agree(T @ (team.sum(shared.matvec(start)) + rhs))
     report = factor.report(matrix.shape[1])
-    return Space(shared, T, (T * powers).T, free, right, team, report, miss, farkas)
+    return Space(shared, T, (T * powers).T, free, right, team, report, miss, farkas, 4.0 * U64 * max(size, 1.0))
 
 
 def _orthonormal(
@@ -162,7 +174,9 @@ def _orthonormal(
     miss, farkas = _missed(factor, rhs)
     right = team.agree(team.sum(Q @ start) + combine.T @ rhs)
     back = combine * powers[:, None]
-    return Space(ShardedRows(Q, team), None, back, free, right, team, factor.report(matrix.shape[1]), miss, farkas)
+    blur = 4.0 * U64 * math.sqrt(k) / float(sigma[rank - 1]) if rank else 0.0
+    report = factor.report(matrix.shape[1])
+    return Space(ShardedRows(Q, team), None, back, free, right, team, report, miss, farkas, blur)
 
 
 def _by_products(
@@ -182,7 +196,8 @@ def _by_products(
     T = factor.whiten * factor.scale
     miss, farkas = _missed(factor, rhs)
     right = T @ (team.sum(jacobian.matvec(start)) + rhs)
-    return Space(jacobian, T, T.T, free, right, team, factor.report(jacobian.shape[1]), miss, farkas)
+    report, blur = factor.report(jacobian.shape[1]), 4.0 * U64 * max(factor.size, 1.0)
+    return Space(jacobian, T, T.T, free, right, team, report, miss, farkas, blur)
 
 
 @dataclass(frozen=True, eq=False)
