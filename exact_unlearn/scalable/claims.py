@@ -7,12 +7,14 @@ The sign convention is that of exact_unlearn.solution: J.T nu = g + sum h_k on t
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L1, L2, ElasticNet, GroupL2, LInf, SquaredL2
 from exact_unlearn.rowspace import EPS
@@ -35,6 +37,35 @@ class Raw:
     rank: Any = None
     unique: bool | None = None
     doubt: float = 0.0
+
+
+def doubtful(blur: float, pull: Array, moved: Array) -> float:
+    """blur |pull| |moved|, without overflow of the squares."""
+    lengths = []
+    for vector in (pull, moved):
+        peak = float(np.max(np.abs(vector), initial=0.0))
+        lengths.append(peak * float(np.linalg.norm(vector / peak)) if 0.0 < peak < math.inf else peak)
+    return blur * lengths[0] * lengths[1]
+
+
+def primal_residual(problem: UnlearningProblem, theta: Array) -> float:
+    """max_i |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) without a copy of J."""
+    if not problem.n_constraints:
+        return 0.0
+    star, rhs = to_float(problem.theta_star), to_float(problem.rhs)
+    drift = np.where(problem.free, theta - star, 0.0)
+    size = float(np.linalg.norm(theta)) + float(np.linalg.norm(star))
+    J = problem.jacobian
+    if isinstance(J, DenseJacobian) and J.matrix.dtype != object:
+        with warnings.catch_warnings():  # torch warns that a read-only array could be written to; it is only read
+            warnings.simplefilter("ignore", UserWarning)
+            lengths = torch.linalg.vector_norm(torch.from_numpy(J.matrix), dim=1).numpy()
+        usable = np.isfinite(lengths)
+        residual, scale = np.abs(J.matvec(drift) - rhs), lengths * size + np.abs(rhs)
+        if usable.all():
+            return float(np.max(np.divide(residual, scale, out=np.zeros_like(residual), where=scale > 0), initial=0.0))
+    solution = Solution(problem=problem, theta=theta, nu=np.zeros(problem.n_constraints), status=Status.INACCURATE)
+    return solution.primal_residual()
 
 
 def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, seconds: tuple[float, float]) -> Solution:
@@ -74,7 +105,7 @@ def claim(problem: UnlearningProblem, raw: Raw, primal: float, gap: float, secon
     mismatch, scale = float(np.max(wrong, initial=0.0)), solution.dual_scale()
     error = max(primal, _beyond(solution), solution.relative_gap() + _hidden(solution, raw.doubt, wrong))
     error = max(error, mismatch / scale if mismatch else 0.0)
-    if error <= gap:
+    if math.isfinite(error) and error <= gap:
         return solution
     return solution.with_message(Status.INACCURATE, f"{raw.story}; reached {error:.1e} where {gap:.1e} was asked for")
 
@@ -89,8 +120,7 @@ def _within(problem: UnlearningProblem, g: Array) -> Array:
 def _beyond(solution: Solution) -> float:
     """How far D leaves the smallest ball, relatively."""
     radius = min((float(t.radius) for t in solution.problem.drifts if t.name == "trust_region"), default=math.inf)
-    length = float(np.linalg.norm(solution.drift))
-    return max(0.0, length / radius - 1.0) if 0.0 < radius < math.inf else 0.0
+    return max(0.0, doubtful(1.0, solution.drift, np.ones(1)) / radius - 1.0) if 0.0 < radius < math.inf else 0.0
 
 
 def _hidden(solution: Solution, doubt: float, wrong: Array) -> float:
@@ -101,6 +131,8 @@ def _hidden(solution: Solution, doubt: float, wrong: Array) -> float:
     terms = float(np.abs(to_float(np.asarray(solution.subgradient))) @ np.abs(theta_star))
     terms += float(np.abs(solution.nu) @ np.abs(to_float(solution.problem.rhs)))
     total = 4.0 * EPS * terms + doubt + 2.0 * float(wrong @ np.abs(to_float(solution.drift)))
+    if not (math.isfinite(total) and math.isfinite(value)):
+        return math.inf
     return total / value if value else (math.inf if total else 0.0)
 
 

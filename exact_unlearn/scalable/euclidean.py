@@ -154,7 +154,7 @@ def _with_norm(task: Euclidean, path: Callable[[float], Line], lam: float) -> tu
     low = task.norm(first[0])
     high = task.norm(torch.where(task.free, task.theta_star, first[0]))
     shifted = task.rhs is not None and bool(task.rhs.any())
-    if lam == 0.0 or (high <= low and not shifted):
+    if lam == 0.0 or (high <= low and not shifted) or math.isinf(low):
         return first, low if low > 1e-14 * high else 0.0
 
     def excess(tau: float) -> tuple[float, Line]:
@@ -163,7 +163,7 @@ def _with_norm(task: Euclidean, path: Callable[[float], Line], lam: float) -> tu
 
     if shifted:  # theta* is not feasible then: what is nearest to it may well be longer than it is
         high = max(low, high) or 1.0
-        while excess(high)[0] > 0.0:
+        while high < 1e300 / max(lam, 1.0) and excess(high)[0] > 0.0:
             high *= 2.0
     return _root(excess, low, high, first)
 

@@ -102,6 +102,8 @@ def solve_products(task: Composite, gap: float, y: Tensor | None = None, limit: 
     length = math.sqrt(total(team, x.square())) or 1.0
     slope = objective(task, x) / length or 1.0
     ratio = slope / length
+    if not 0.0 < ratio < math.inf:  # squares leave the range of floats: there is nothing to iterate with
+        limit, ratio = 0, 1.0
     best = _measured(task, x, y)
     restart_gap = last_gap = best.gap
     origin_x, origin_y = x, y

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -51,11 +52,12 @@ def polished(solution: Solution, gap: float, clock: Clock) -> Solution:
     """
     problem = solution.problem
     left = None if math.isinf(clock.limit) else max(clock.limit - clock.seconds, 1e-3)
+    options: dict[str, Any] = {} if left is None else {"time_limit": left}
     clock.tell("certifying")
     try:
-        proof = certify(problem, solution, time_limit=left)
+        proof = certify(problem, solution, **options)
     except RankAmbiguityError as error:
-        raise ProblemError(f"polish: {error}") from None
+        raise ProblemError(f"polish: certify would ask first, for {error}") from None
     if proof.proof == "infeasible":
         return solution.with_message(Status.INFEASIBLE, f"certified: {proof.claim}")
     if proof.theta is None or proof.lower is None or proof.upper is None:

@@ -14,7 +14,6 @@ code that the solver does not use (claims.py).
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,10 +23,10 @@ import torch
 from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, DenseJacobian, to_float
+from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L2, ElasticNet, PredictorNorm, SquaredL2
-from exact_unlearn.scalable.claims import Raw, claim, slope
+from exact_unlearn.scalable.claims import Raw, claim, doubtful, primal_residual, slope
 from exact_unlearn.scalable.clock import Clock, Progress, clock
 from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solve_sum
 from exact_unlearn.scalable.composite import Composite, composite
@@ -36,6 +35,7 @@ from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobi
 from exact_unlearn.scalable.narrow import narrow_doubt
 from exact_unlearn.scalable.pdhg import Products, solve_products
 from exact_unlearn.scalable.polish import check_polish, polished
+from exact_unlearn.scalable.posed import posed_anew
 from exact_unlearn.scalable.predictor import solve_predictor
 from exact_unlearn.scalable.prox import kinks, prox
 from exact_unlearn.scalable.radius import on_radius
@@ -92,7 +92,11 @@ def solve(
     drift_numbers(problem)
     check_polish(problem, polish)
     ticking = clock(time_limit, progress)
-    found = _solved(problem, device, dtype, gap, start, route, ticking)
+
+    def once(posed: UnlearningProblem) -> Solution:
+        return _solved(posed, device, dtype, gap, start, route, ticking)
+
+    found = posed_anew(problem, once(problem), once, gap)
     return found if polish is None or found.status is Status.INFEASIBLE else polished(found, gap, ticking)
 
 
@@ -371,7 +375,7 @@ def _euclidean(
     else:
         g = pull - (lam + found.mu) * (theta - to_float(problem.theta_star))
     story = f"projection; multiplier of the ball {found.mu:.3g}" if math.isfinite(radius) else "projection"
-    doubt = found.error * float(np.linalg.norm(theta)) * float(np.linalg.norm(pull))
+    doubt = doubtful(found.error, theta, pull)
     return Raw(theta, _numpy(nu), pull, g, "scalable (projection)", story, found.rank, doubt=doubt)
 
 
@@ -404,7 +408,7 @@ def _projected(problem: UnlearningProblem, theta: Tensor, space: Space, y: Tenso
     size = float(problem.regularizer.value(point)) if isinstance(problem.regularizer, L2) else 1.0
     y = y / size if size > 0 else torch.zeros_like(y)
     nu, pull, g = _numpy(space.nu(y)), _numpy(space.pull(y)), slope(problem, point)
-    doubt = space.blur * float(np.linalg.norm(pull)) * float(np.linalg.norm(point - to_float(problem.theta_star)))
+    doubt = doubtful(space.blur, pull, point - to_float(problem.theta_star))
     return Raw(point, nu, pull, g, "scalable (projection)", "projection", space.report, doubt=doubt)
 
 
@@ -443,7 +447,7 @@ def _raw(task: Composite, answer: Answer, kappa: float) -> Raw:
     solver = "scalable (columns)" if answer.rounds != 1 or answer.columns else "scalable (closed form)"
     pull = torch.where(space.free, space.pull(answer.y), 0.0)
     moved = torch.where(space.free, theta - task.theta_star, 0.0)
-    doubt = space.blur * float(torch.linalg.vector_norm(pull)) * float(torch.linalg.vector_norm(moved))
+    doubt = doubtful(space.blur, _numpy(pull), _numpy(moved))
     return Raw(_numpy(theta), _numpy(space.nu(answer.y)), _numpy(pull), g, solver, story, space.report, doubt=doubt)
 
 
@@ -465,26 +469,6 @@ def _claimed(
     if found.status is Status.INACCURATE and ticking.expired():
         return found.with_message(Status.TIME_LIMIT, f"{found.message}; the time limit ended the solve")
     return found
-
-
-def primal_residual(problem: UnlearningProblem, theta: Array) -> float:
-    """max_i |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) without a copy of J."""
-    if not problem.n_constraints:
-        return 0.0
-    star, rhs = to_float(problem.theta_star), to_float(problem.rhs)
-    drift = np.where(problem.free, theta - star, 0.0)
-    size = float(np.linalg.norm(theta)) + float(np.linalg.norm(star))
-    J = problem.jacobian
-    if isinstance(J, DenseJacobian) and J.matrix.dtype != object:
-        with warnings.catch_warnings():  # torch warns that a read-only array could be written to; it is only read
-            warnings.simplefilter("ignore", UserWarning)
-            lengths = torch.linalg.vector_norm(torch.from_numpy(J.matrix), dim=1).numpy()
-        usable = np.isfinite(lengths)
-        residual, scale = np.abs(J.matvec(drift) - rhs), lengths * size + np.abs(rhs)
-        if usable.all():
-            return float(np.max(np.divide(residual, scale, out=np.zeros_like(residual), where=scale > 0), initial=0.0))
-    solution = Solution(problem=problem, theta=theta, nu=np.zeros(problem.n_constraints), status=Status.INACCURATE)
-    return solution.primal_residual()
 
 
 def _infeasible(problem: UnlearningProblem, space: Space, seconds: float) -> Solution:
