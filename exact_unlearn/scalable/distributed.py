@@ -17,7 +17,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,11 +29,15 @@ from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L2, SquaredL2
-from exact_unlearn.scalable.composite import composite
+from exact_unlearn.rowspace import EPS
+from exact_unlearn.scalable.clock import Progress, clock
+from exact_unlearn.scalable.columns import Answer
+from exact_unlearn.scalable.composite import Composite, composite
 from exact_unlearn.scalable.euclidean import Euclidean, Projected, solve_euclidean
 from exact_unlearn.scalable.factor import U64
 from exact_unlearn.scalable.jacobian_core import as_tensor
 from exact_unlearn.scalable.literal import exceeds_rank
+from exact_unlearn.scalable.prox import objective
 from exact_unlearn.scalable.refine import COHERENT, DERIVED, DOT
 from exact_unlearn.scalable.solve import GAP, INCONSISTENT, drift_numbers, minimise
 from exact_unlearn.scalable.space import ShardedRows, Space, build_space
@@ -85,8 +89,9 @@ class Processes:
 class ShardAnswer:
     """This process's part of an answer, and what all processes agree on.
 
-    theta, drift: (d of the shard,) float64.  nu: (k,), the same everywhere.  value, gap: objective and relative
-    gap of the whole problem; feasible: whether b can be reached.  team: for `gathered`.
+    theta, drift: (d of the shard,) float64.  nu: (k,), the same everywhere.  value, gap: objective of the whole
+    problem, and how far it may be from the optimum, relatively; feasible: whether b can be reached.  team: for
+    `gathered`.
     """
 
     theta: Tensor
@@ -228,12 +233,15 @@ def solve_shard(
     free: Any = None,
     rhs: Any = None,
     gap: float = GAP,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
 ) -> ShardAnswer:
     """`scalable.solve` on shards.
 
     jacobian: from `shard_rows`.  theta_star, free, and the weights or labels within `regularizer`: this
     process's part, labels counting from 0 on every process; a group must lie on one process.  drift_penalty,
-    rhs (k,), gap: the same everywhere. Raises ProblemError for what `scalable.solve` refuses, and for the
+    rhs (k,), gap, time_limit: the same everywhere; the clock is that of process 0, and progress is called on every
+    process that passes one. Raises ProblemError for what `scalable.solve` refuses, and for the
     predictor norm, whose problem is small.
     """
     team = jacobian.team
@@ -249,13 +257,30 @@ def solve_shard(
     if isinstance(regularizer, SquaredL2 | L2):
         return _euclidean_shard(jacobian, regularizer, star, mask, right, lam, radius, team)
     space = build_space(jacobian, star, mask, right)
-    task = composite(regularizer, space, star)
-    answer, _ = minimise(task, lam, radius, gap)
+    task = replace(composite(regularizer, space, star), clock=clock(time_limit, progress, team))
+    answer, mu = minimise(task, lam, radius, gap)
     theta = torch.where(mask, answer.x, star)
     value = _value(regularizer, theta, star, lam, team)
-    return ShardAnswer(
-        theta, theta - star, space.nu(answer.y), value, answer.gap, space.inconsistency <= INCONSISTENT, team
-    )
+    reached = _bounded(jacobian, task.with_drift(lam + mu), answer, theta, value)
+    feasible = space.inconsistency <= INCONSISTENT
+    return ShardAnswer(theta, theta - star, space.nu(answer.y), value, reached, feasible, team)
+
+
+def _bounded(jacobian: ShardedRows, task: Composite, answer: Answer, theta: Tensor, value: float) -> float:
+    """The gap relative to the value, with what rounding hides (claims.py); inf where float32 rows count as dependent
+    that are not, as written.
+    """
+    space, team = task.space, task.space.team
+    pull = torch.where(space.free, space.pull(answer.y), 0.0)
+    moved = torch.where(space.free, theta - task.theta_star, 0.0)
+    doubt = space.blur * _length(team, pull) * _length(team, moved)
+    doubt += 4.0 * EPS * total(team, (pull * torch.where(space.free, task.theta_star, 0.0)).abs())
+    gap = abs(answer.gap) * max(abs(objective(task, answer.x)), abs(value)) + doubt
+    k, rank = jacobian.shape[0], space.report.rank
+    if jacobian.dtype == torch.float32 and rank < k and exceeds_rank(jacobian, rank, space.free):
+        gap = math.inf
+    (relative,) = agreed(team, gap / abs(value) if value else (math.inf if gap else 0.0))
+    return relative
 
 
 def _euclidean_shard(
@@ -268,7 +293,7 @@ def _euclidean_shard(
     )
     value = _value(R, found.theta, star, lam, team)
     feasible = found.inconsistency <= INCONSISTENT
-    return ShardAnswer(found.theta, found.theta - star, found.nu, value, found.error, feasible, team)
+    return ShardAnswer(found.theta, found.theta - star, found.nu, value, 2.0 * found.error, feasible, team)
 
 
 def _value(R: Any, theta: Tensor, star: Tensor, lam: float, team: Processes) -> float:

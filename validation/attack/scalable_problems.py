@@ -1,7 +1,7 @@
 """`scalable.solve` against certificates: no answer called optimal is off, and no exception but the package's own.
 
-Regularizers x drifts x frozen coordinates x right-hand sides x conditioning and rank x ranges of weights (up to 1e-8 ...
-1e8 in one problem) x precision x route.  The optimum is what `certify` proves for the rows as written.
+Regularizers x drifts x frozen coordinates x right-hand sides x conditioning and rank x ranges of weights (1e-8 to 1e8
+in one problem) x precision x route.  The optimum is what `certify` proves for the rows as written.
 """
 
 from __future__ import annotations
