@@ -100,6 +100,7 @@ def solve(
     return found if polish is None or found.status is Status.INFEASIBLE else polished(found, gap, ticking)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is infinite, and nothing infinite is optimal
 def _solved(
     problem: UnlearningProblem,
     device: Any,

@@ -26,6 +26,7 @@ from .campaign import Outcome
 
 TITLE = "error estimates of scalable.project against rationals"
 FULL = 1000
+QUICK = 150
 
 ROUTES = ("auto", "eager", "choleskyqr", "tsqr", "krylov", "gram", "products", "stream", "sharded", "layers")
 Matrix = list[list[Fraction]]
