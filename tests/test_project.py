@@ -35,9 +35,9 @@ LAYERS = (
     {"problem", "closed_form"},
     {"solution"},
     {"program"},
-    {"certify", "scalable"},
-    # above certify: a count is called optimal only with a proof, proofs are exported, and points judged by them
-    {"reference", "exports", "verdict"},
+    {"certify"},
+    # above certify: a count is called optimal only with a proof, proofs are exported, points judged and polished by them
+    {"reference", "scalable", "exports", "verdict"},
     {"algorithms"},
     {"sweep", "report", "plots", "mathml", "crosscheck", "integrations"},
     {"fixtures"},  # above report, because an audit ends in one
