@@ -36,7 +36,7 @@ LAYERS = (
     {"solution"},
     {"program"},
     {"certify"},
-    # above certify: a count is called optimal only with a proof, proofs are exported, points judged and polished by them
+    # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
     {"reference", "scalable", "exports", "verdict"},
     {"algorithms"},
     {"sweep", "report", "plots", "mathml", "crosscheck", "integrations"},

@@ -1,4 +1,4 @@
-"""Numbers that decide: ranks, contradictions, residuals, balls.  Each would be missed by tests that use the same number."""
+"""Numbers that decide: ranks, contradictions, residuals, balls; tests using the same number would miss a wrong one."""
 
 from __future__ import annotations
 
