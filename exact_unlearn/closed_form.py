@@ -19,7 +19,7 @@ import numpy as np
 
 from exact_unlearn import rational
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, real_array, to_float
+from exact_unlearn.jacobian import Array, dimensions, real_array, to_float
 from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
 from exact_unlearn.models.layout import inputs, parameters, unify, zeros
 from exact_unlearn.vectors import as_number
@@ -81,7 +81,7 @@ def lemma_3_min_norm(X: Any, y: Any, tolerance: float = 1e-9) -> MinNormSolution
     max |y| and the rounding of the product.
     """
     X = real_array("X", X, 2)
-    y = real_array("y", y, 1 if np.ndim(y) == 1 else 2)
+    y = real_array("y", y, 1 if dimensions(y) == 1 else 2)
     if len(y) != len(X):
         raise ProblemError(f"y: expected {len(X)} rows, one per row of X, got shape {y.shape}")
     X, y = unify(X, y)
@@ -187,7 +187,7 @@ def lemma_6_sparse_drift(c: Any, rows: Any) -> Array:
     Shape of c.
     """
     rows = real_array("rows", rows, 2)
-    c = real_array("c", c, 1 if np.ndim(c) == 1 else 2)
+    c = real_array("c", c, 1 if dimensions(c) == 1 else 2)
     if c.shape[-1] != rows.shape[1]:
         raise ProblemError(f"c: expected {rows.shape[1]} columns, one per column of rows, got shape {c.shape}")
     rows, c = unify(rows, c)
@@ -303,7 +303,7 @@ def _at(model: Any, theta_star: Any, x_retain: Any) -> tuple[Array, Array]:
 
 def _compatible(rows: Any, vectors: Any) -> tuple[Array, Array]:
     rows = real_array("rows", rows, 2)
-    vectors = real_array("vectors", vectors, 1 if np.ndim(vectors) == 1 else 2)
+    vectors = real_array("vectors", vectors, 1 if dimensions(vectors) == 1 else 2)
     if len(vectors) != rows.shape[1]:
         raise ProblemError(f"vectors: expected {rows.shape[1]} rows, one per column of rows, got shape {vectors.shape}")
     rows, vectors = unify(rows, vectors)
@@ -326,7 +326,7 @@ def _singular_triplets(W: Any) -> tuple[Array, Array, Array]:
 
     A singular value that is only rounding must not count: 1e-17 has the sixth root 1e-3.
     """
-    W = to_float(real_array("W", W, 1 if np.ndim(W) == 1 else 2))
+    W = to_float(real_array("W", W, 1 if dimensions(W) == 1 else 2))
     W = W[:, None] if W.ndim == 1 else W
     P, sigma, Qt = np.linalg.svd(W, full_matrices=False)
     r = _numerical_rank(sigma, W.shape)
@@ -345,7 +345,7 @@ def _frames(hidden: Sequence[int], r: int, directions: Sequence[Any] | np.random
         raise ProblemError(f"directions: expected {len(hidden)} of them, one per hidden layer, got {len(directions)}")
     frames = []
     for i, (width, v) in enumerate(zip(hidden, directions, strict=True), start=1):
-        frame = to_float(real_array(f"directions[{i - 1}]", v, 1 if np.ndim(v) == 1 else 2))
+        frame = to_float(real_array(f"directions[{i - 1}]", v, 1 if dimensions(v) == 1 else 2))
         frame = frame[:, None] if frame.ndim == 1 else frame
         if r == 0 and len(frame) == width:
             frame = frame[:, :0]

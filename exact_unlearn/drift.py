@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array
+from exact_unlearn.jacobian import Array, dimensions
 from exact_unlearn.vectors import (
     Value,
     as_float,
@@ -187,7 +187,7 @@ class TrustRegion:
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", as_number("radius of trust_region", self.radius))
         norm: Any = self.norm
-        known = np.ndim(norm) == 0 and (norm in ("2", "inf") or norm in (2, math.inf))
+        known = dimensions(norm) == 0 and (norm in ("2", "inf") or norm in (2, math.inf))
         if not known:
             raise ProblemError(f"norm of trust_region: expected 2 or inf, got {norm!r}")
         object.__setattr__(self, "norm", float(norm))

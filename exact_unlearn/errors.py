@@ -19,7 +19,10 @@ from contextlib import contextmanager
 
 
 class ExactUnlearnError(Exception):
-    """Any error that this package raises on purpose."""
+    """Any error that this package raises on purpose: one sentence on one line, whatever was quoted in it."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())
 
 
 class ProblemError(ExactUnlearnError, ValueError):

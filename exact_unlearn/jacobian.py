@@ -128,6 +128,14 @@ def as_jacobian(jacobian: Any) -> Jacobian:
     return DenseJacobian(jacobian)
 
 
+def dimensions(values: Any) -> int:
+    """How many dimensions `values` has as an array; -1 for what is ragged and so is none."""
+    try:
+        return int(np.ndim(values))
+    except (TypeError, ValueError):
+        return -1
+
+
 def real_array(name: str, values: Any, ndim: int) -> Array:
     """`values` as a contiguous finite real array: float64, or object if it holds Fractions.
 

@@ -27,6 +27,7 @@ from exact_unlearn.jacobian import (
     Jacobian,
     ProductJacobian,
     as_jacobian,
+    dimensions,
     real_array,
     to_float,
     to_rational,
@@ -165,6 +166,13 @@ class UnlearningProblem:
             raise FileFormatError(f"{source}: {error}") from None
 
 
+def require_problem(problem: Any) -> UnlearningProblem:
+    """`problem` itself; ProblemError if it is none."""
+    if not isinstance(problem, UnlearningProblem):
+        raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    return problem
+
+
 def surrogate_problem(
     model: Any,
     theta_star: Any,
@@ -211,6 +219,8 @@ def exact_problem(
     returns a Farkas vector.
     """
     model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
+    if not hasattr(regularizer, "movable"):
+        raise ProblemError(f"regularizer: expected an instance such as L1(), got {regularizer!r:.80}")
     mask = _free_mask(free, theta_star.size, regularizer)
     if not model.is_affine_in(mask):
         raise ProblemError(
@@ -278,7 +288,7 @@ def _model_data(model: Any, theta_star: Any, x: Any, regularizer: Any, free: Any
 def _targets(y: Any, predicted: Array) -> Array:
     """y as an (n, l) matrix like the predictions; of Fractions where they are, because y - f must not round."""
     n, n_outputs = predicted.shape
-    targets = real_array("y_retain", y, ndim=np.ndim(y) if np.ndim(y) in (1, 2) else 1)
+    targets = real_array("y_retain", y, ndim=2 if dimensions(y) == 2 else 1)
     if targets.size != n * n_outputs or targets.shape[0] != n:
         raise ProblemError(f"y_retain: expected shape ({n}, {n_outputs}), got {targets.shape}")
     targets = targets.reshape(n, n_outputs)
@@ -343,7 +353,10 @@ def _free_mask(free: Any, d: int, regularizer: Any) -> Array:
 def _mask_from(free: Any, d: int) -> Array:
     if isinstance(free, slice):
         free = np.arange(d)[free]
-    array = np.asarray(free)
+    try:
+        array = np.asarray(free)
+    except ValueError:
+        raise ProblemError(f"free: expected a mask, indices or block names, got {free!r:.80}") from None
     if array.size == 0:
         return np.zeros(d, dtype=bool)
     if array.ndim != 1:

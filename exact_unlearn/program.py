@@ -25,7 +25,7 @@ import numpy as np
 from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError, needed_by
 from exact_unlearn.jacobian import Array, to_float
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.rowspace import RowSpace, row_space
 
 with needed_by("exact_unlearn.program"):
@@ -196,7 +196,7 @@ def explicit_program(problem: UnlearningProblem) -> ExplicitProgram:
 
     `solve` hands it to a back end, in the problem's own unit, and first without regions that nothing is near.
     """
-    return assemble(problem).program
+    return assemble(require_problem(problem)).program
 
 
 def assemble(problem: UnlearningProblem) -> Assembly:

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, real_array, to_rational
+from exact_unlearn.jacobian import Array, dimensions, real_array, to_rational
 
 
 def rationals(values: Any, ndim: int | None = None, name: str = "values") -> Array:
     """`values` as Fractions, converted without rounding. Raises ProblemError on NaN, infinities, complex and text."""
-    return to_rational(real_array(name, values, np.ndim(values) if ndim is None else ndim))
+    return to_rational(real_array(name, values, dimensions(values) if ndim is None else ndim))
 
 
 def zeros(shape: int | tuple[int, ...]) -> Array:

@@ -24,7 +24,7 @@ import numpy as np
 from exact_unlearn import codec, formats, modules
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.rowspace import accurate_residual, in_row_units
 from exact_unlearn.vectors import power_of_two
 
@@ -103,6 +103,9 @@ class Solution:
     message: str = ""
 
     def __post_init__(self) -> None:
+        require_problem(self.problem)
+        if not isinstance(self.status, Status):
+            raise ProblemError(f"status: expected a Status, got {self.status!r:.60}")
         for name, size in (("theta", self.problem.n_parameters), ("nu", self.problem.n_constraints)):
             array = real_array(name, getattr(self, name), ndim=1)
             if array.size != size:

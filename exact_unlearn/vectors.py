@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.errors import ProblemError, needed_by
-from exact_unlearn.jacobian import Array, real_array, to_rational
+from exact_unlearn.jacobian import Array, dimensions, real_array, to_rational
 
 Value = float | Fraction
 """A float, or a Fraction when it was computed from Fractions without rounding."""
@@ -49,7 +49,7 @@ def as_number(name: str, x: Any) -> Value:
     if isinstance(x, Fraction):
         number: Value = x
     else:
-        if isinstance(x, (bool, np.bool_, str, bytes, complex, np.complexfloating)) or np.ndim(x) != 0:
+        if isinstance(x, (bool, np.bool_, str, bytes, complex, np.complexfloating)) or dimensions(x) != 0:
             raise ProblemError(f"{name}: expected one finite number >= 0, got {x!r}")
         try:
             number = float(x)

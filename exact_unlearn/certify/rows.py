@@ -93,7 +93,7 @@ def check_rows(
     full: the exact image of the problem.  RankAmbiguityError, one sentence, where rounding makes a difference and the
     caller has not decided.
     """
-    if rows not in (None, "literal"):
+    if rows is not None and (not isinstance(rows, str) or rows != "literal"):
         raise ProblemError(f"rows: expected 'literal' or None, got {rows!r}")
     if tau is not None and (rows is not None or not is_tolerance(tau)):
         raise ProblemError(f"tau: expected a finite number >= 0, and not together with rows, got {tau!r}")
@@ -115,7 +115,7 @@ def is_tolerance(tau: Any) -> bool:
     """Whether tau is a finite number >= 0."""
     try:
         return bool(0 <= tau < float("inf"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # of a tensor
         return False
 
 

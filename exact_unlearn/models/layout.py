@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, real_array, to_rational
+from exact_unlearn.jacobian import Array, dimensions, real_array, to_rational
 from exact_unlearn.rational import zeros as rational_zeros
 
 
@@ -55,7 +55,7 @@ class Layout:
             raise ProblemError(f"matrices: expected {', '.join(names)}, got {', '.join(map(str, matrices)) or 'none'}")
         parts = []
         for name, shape in self.shapes:
-            part = real_array(name, matrices[name], np.ndim(matrices[name]))
+            part = real_array(name, matrices[name], dimensions(matrices[name]))
             is_only_row = shape[0] == 1 and part.shape == shape[1:]
             if part.shape != shape and not is_only_row:
                 raise ProblemError(f"{name}: expected shape {shape}, got {part.shape}")
@@ -153,7 +153,7 @@ def parameters(theta: Any, size: int, name: str = "theta") -> Array:
 
 def inputs(x: Any, n_inputs: int, name: str = "x") -> Array:
     """`x` as a matrix (n, n_inputs) of finite numbers; a vector is refused, as it could be a row or a column."""
-    if np.ndim(x) == 1:
+    if dimensions(x) == 1:
         hint = "write x[:, None] for n samples" if n_inputs == 1 else "write x[None, :] for one sample"
         raise ProblemError(f"{name}: expected shape (n, {n_inputs}), got {np.shape(x)}; {hint}")
     array = real_array(name, x, 2)
@@ -164,7 +164,7 @@ def inputs(x: Any, n_inputs: int, name: str = "x") -> Array:
 
 def targets(y: Any, n_samples: int, n_outputs: int, name: str = "y") -> Array:
     """`y` as a matrix (n, l) of finite numbers; (n,) is accepted when l = 1. Raises ProblemError."""
-    array = real_array(name, y, 1 if np.ndim(y) == 1 else 2)
+    array = real_array(name, y, 1 if dimensions(y) == 1 else 2)
     if array.shape == (n_samples,) and n_outputs == 1:
         return array[:, None]
     if array.shape != (n_samples, n_outputs):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, DenseJacobian, ProductJacobian, to_rational
+from exact_unlearn.jacobian import Array, DenseJacobian, ProductJacobian, dimensions, to_rational
 from exact_unlearn.models.interpolation import (
     interpolation_data,
     network_layers,
@@ -38,7 +38,7 @@ class LinearNetwork:
 
     def __post_init__(self) -> None:
         given: Any = self.widths
-        if not isinstance(given, list | tuple | np.ndarray) or len(given) < 2:
+        if not isinstance(given, list | tuple | np.ndarray) or dimensions(given) != 1 or len(given) < 2:
             raise ProblemError(f"widths: expected (n_inputs, hidden widths ..., n_outputs), got {given!r}")
         widths = tuple(positive_int(f"widths[{i}]", width) for i, width in enumerate(given))
         object.__setattr__(self, "widths", widths)

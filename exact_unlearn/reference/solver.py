@@ -19,7 +19,7 @@ from exact_unlearn.certify.terms import seen
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.program import Assembly, assemble
 from exact_unlearn.reference import backends, labels
 from exact_unlearn.reference.backends import BackendAnswer
@@ -73,8 +73,9 @@ def solve(
         time_limit = _positive("time_limit", time_limit)
     if tau is not None and not is_tolerance(tau):
         raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
-    if not isinstance(problem, UnlearningProblem):
-        raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    require_problem(problem)
+    if solver is not None and not isinstance(solver, str):
+        raise ProblemError(f"solver: expected the name of a CVXPY solver, or None, got {solver!r:.60}")
     try:
         with watched(time_limit):
             found = _answer(problem, solver, accuracy, time_limit, tau)
@@ -256,7 +257,7 @@ def _at_rest(problem: UnlearningProblem, assembly: Assembly, seconds: float) -> 
 def _positive(name: str, value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (0 < number < math.inf):
         raise ProblemError(f"{name}: expected a positive number, got {value!r}")

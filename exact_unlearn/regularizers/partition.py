@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array
+from exact_unlearn.jacobian import Array, dimensions
 from exact_unlearn.vectors import is_exact, root
 
 
@@ -127,9 +127,10 @@ def as_partition(groups: Any) -> Partition:
     on anything else: overlapping or empty groups, coordinates in no group, indices out of range,
     non-integers.
     """
-    if isinstance(groups, (str, bytes)) or not hasattr(groups, "__len__") or len(groups) == 0:
+    sized = groups.ndim > 0 if isinstance(groups, np.ndarray) else hasattr(groups, "__len__")
+    if isinstance(groups, (str, bytes, dict, set)) or not sized or len(groups) == 0:
         raise ProblemError(f"groups: expected integer labels or index sequences, got {groups!r}")
-    if all(np.ndim(entry) == 0 and not isinstance(entry, (str, bytes)) for entry in groups):
+    if all(dimensions(entry) == 0 and not isinstance(entry, (str, bytes)) for entry in groups):
         return Partition(_check_labels(_integers("groups (labels)", groups)))
     return Partition(_labels_of([_integers(f"groups[{g}]", group) for g, group in enumerate(groups)]))
 

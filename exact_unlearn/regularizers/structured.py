@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import Array, real_array
+from exact_unlearn.jacobian import Array, dimensions, real_array
 from exact_unlearn.regularizers.partition import Partition, as_partition, named_groups
 from exact_unlearn.vectors import (
     as_float,
@@ -397,8 +397,8 @@ def _indices(block: Any) -> Array:
         if block.stop is None or block.stop < 0 or (block.start or 0) < 0:
             raise ProblemError(f"block of nuclear_norm: expected a slice with explicit ends >= 0, got {block!r}")
         return np.arange(block.start or 0, block.stop, block.step or 1)
-    array = np.asarray(block)
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+    array = np.asarray(block if dimensions(block) == 1 else [])
+    if array.size == 0 or array.dtype.kind not in "iu":
         raise ProblemError(f"block of nuclear_norm: expected a block name, a slice or integer indices, got {block!r}")
     if array.min() < 0 or np.unique(array).size != array.size:
         raise ProblemError("block of nuclear_norm: expected distinct indices >= 0")

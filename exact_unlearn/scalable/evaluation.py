@@ -180,7 +180,10 @@ def cast_inputs(inputs: Any, dtype: torch.dtype, device: torch.device) -> Inputs
     def one(value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        tensor = torch.as_tensor(value) if isinstance(value, Tensor) else torch.tensor(value)
+        try:
+            tensor = value if isinstance(value, Tensor) else torch.tensor(value)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise ProblemError(f"x: expected tensors or arrays of numbers, got {value!r:.60}") from None
         return as_floating(tensor.detach(), dtype).to(device)
 
     cast_: Inputs

@@ -327,9 +327,11 @@ def as_tensor(name: str, values: Any, device: torch.device | None = None) -> Ten
     if isinstance(values, Tensor):
         tensor = values.detach()
     else:
-        array = np.asarray(values)
-        if array.dtype == object:
-            array = to_float(array)
+        try:
+            array = np.asarray(values)
+            array = to_float(array) if array.dtype == object else array
+        except (TypeError, ValueError, OverflowError):
+            raise ProblemError(f"{name}: expected real numbers, got {type(values).__name__}") from None
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise ProblemError(f"{name}: expected real numbers (float64 or narrower), got dtype {array.dtype}")
         if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:

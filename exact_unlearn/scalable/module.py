@@ -76,7 +76,7 @@ class ModuleModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", unwrapped(self.module))
-        if self.outputs not in ("all", "argmax"):
+        if not isinstance(self.outputs, str) or self.outputs not in ("all", "argmax"):
             raise ProblemError(f"outputs: expected 'all' or 'argmax', got {self.outputs!r}")
         layout = layout_of(self.module)
         if not layout.size:
