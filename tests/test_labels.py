@@ -13,6 +13,7 @@ import pytest
 
 import exact_unlearn as xu
 from exact_unlearn.certify import rows
+from exact_unlearn.certify.image import image
 from exact_unlearn.cli import main
 from exact_unlearn.errors import RankAmbiguityError
 from exact_unlearn.jacobian import to_rational
@@ -120,6 +121,23 @@ def test_the_nearest_labels_are_the_orthogonal_projection_and_untouched_rows_kee
     assert np.allclose(moves[:3], direction * (-0.5 / (units**2).sum()), rtol=1e-14)
     assert moves[3] == 0
     assert found.missed == Fraction(1, 6)  # .5 = <nu, b> and |nu|_1 = 3
+
+
+@pytest.mark.parametrize("size", [0.75, 1.5, 2.0**-40, 2.0**70])
+def test_what_the_labels_move_by_is_never_less_than_what_every_drift_misses(size: float) -> None:
+    """Rows of every size, among them those of entries between 1/2 and 1, whose unit is 2^0."""
+    rng = np.random.default_rng(11)
+    J = rng.uniform(0.5, 1.0, (7, 4)) * rng.choice([1.0, size], (7, 1))
+    problem = UnlearningProblem(np.zeros(4), J, xu.L1(), rhs=np.einsum("ij,j->i", J, rng.standard_normal(4)))
+    found = rows.conflict(problem)
+    assert found is not None
+    assert found.rounding
+    assert found.missed <= found.moved
+    for nu, excess in image(problem).dependencies():
+        moved = sum((v * (b - label) for v, b, label in zip(nu, to_rational(problem.rhs), found.labels, strict=True)))
+        assert abs(moved - excess) <= excess / 10**10
+    tau = float(found.moved) * 1.01
+    assert xu.certify(problem, tau=tau).check(tau=tau).proved
 
 
 def test_tau_is_met_where_it_can_be() -> None:

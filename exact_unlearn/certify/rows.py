@@ -207,18 +207,18 @@ def _reach(problem: UnlearningProblem) -> list[Fraction]:
 
 def _dependence(problem: UnlearningProblem, dependencies: list[tuple[list[Fraction], Fraction]]) -> Any:
     """(C, e, scales): C r = e for r = (b - label) / scale, rows of C of largest entry 1, e in units of its largest."""
-    _, exponents = in_row_units(to_float(np.asarray(problem.free_matrix())))
+    unit, exponents = in_row_units(to_float(np.asarray(problem.free_matrix())))
     peak = max((abs(b) for b in to_rational(problem.rhs).tolist()), default=Fraction(1))
     # a row of zeros has no scale of its own: that of the labels
-    scales = [Fraction(2) ** int(e) if e else peak for e in exponents]
+    scales = [Fraction(2) ** int(e) if row.any() else peak for row, e in zip(unit, exponents, strict=True)]
     rows, right = [], []
     for nu, excess in dependencies:
         row = [v * scale for v, scale in zip(nu, scales, strict=True)]
         size = max(map(abs, row))
         rows.append([float(v / size) for v in row])
         right.append(excess / size)
-    unit = max(right)
-    return np.array(rows), np.array([float(v / unit) for v in right]), [scale * unit for scale in scales]
+    largest = max(right)
+    return np.array(rows), np.array([float(v / largest) for v in right]), [scale * largest for scale in scales]
 
 
 def _nearest(problem: UnlearningProblem, dependencies: list[tuple[list[Fraction], Fraction]]) -> list[Fraction]:

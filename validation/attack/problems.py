@@ -243,7 +243,7 @@ def _proof(case: UnlearningProblem, solution: Solution, seen: Counter[str]) -> t
         seen["ambiguous"] += 1
     found = conflict(case)
     size = max(np.max(np.abs(np.asarray(solution.problem.rhs)), initial=0.0), float(_reach(case)))
-    tau = float(found.moved) * 1.01 if found is not None else size * 1e-12
+    tau = float(max(size * 1e-12, 0.0 if found is None else float(found.moved) * 1.01))
     certificate = xu.certify(case, solution, tau=tau)
     return (None, None) if certificate.proof == "infeasible" else (certificate, tau)
 
