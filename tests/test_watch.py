@@ -132,6 +132,7 @@ def test_a_count_that_is_cut_short_is_an_interval(limit: int, drift: Any) -> Non
         certificate = xu.certify(problem, time_limit=limit)
     assert certificate.proof == "repaired"
     assert certificate.lower <= whole.lower <= whole.upper <= certificate.upper
+    assert drift is not None or certificate.upper <= 5  # as many as there are rows, with no search at all
     assert certificate.check().proved
     assert "time limit" in certificate.message
 

@@ -325,7 +325,9 @@ class _Attempt:
 
     def _count(self) -> Certificate:
         suggestion = None if self.solution is None else self.solution.theta
-        found = count(self.problem, self.image, self.drift, suggestion, self.whitened)
+        with finishing():  # without it there is nothing but theta*, and the search has limits of its own
+            whitened = self.whitened
+        found = count(self.problem, self.image, self.drift, suggestion, whitened)
         gap = (found.upper - found.lower) / found.upper if found.upper else Fraction(0)
         level = "exact" if found.upper == found.lower else "repaired"
         if level != "exact":

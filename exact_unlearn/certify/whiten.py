@@ -71,11 +71,13 @@ def whiten(A: IntMatrix) -> Whitened:
         inverse = _inverse(R)
         T, scales = _multiply(inverse.T, T, scales, heights)
         if condition < GOOD:
-            return Whitened(np.ascontiguousarray(Q.T), T, scales)
+            break
         image = product(T, A)
         # equal row lengths cost nothing and keep the next inverse moderate
         W = _to_floats(image.ints, scales)
-    return Whitened(np.ascontiguousarray(Q.T), T, scales)
+    rows = np.ascontiguousarray(Q.T)
+    rows[:, ~(A.ints != 0).any(axis=0)] = 0.0  # rounding would be taken for what the constraints see of a coordinate
+    return Whitened(rows, T, scales)
 
 
 def _inverse(R: Array) -> Array:
