@@ -1,6 +1,6 @@
 """What is proved about every form with every drift: the level, whether uniqueness, whether a distance.
 
-A producer that is wrong proves nothing false, for the checker decides; but it proves *less*, and that is seen here only.
+A producer that is wrong proves nothing false, for the checker decides; but it proves *less*: that is seen here only.
 """
 
 from __future__ import annotations
