@@ -205,6 +205,10 @@ def test_ways_to_name_a_matrix_block(block: Any, indices: list[int]) -> None:
     for wrong in (slice(-4, 4), slice(0, -1), [[0, 1, 2, 3]], [], [0, 1, 2, 2], [True] * 4):
         with pytest.raises(ProblemError, match="block of nuclear_norm"):
             NuclearNorm(wrong, (2, 2))
+    for empty in ([], np.zeros(0, dtype=np.int64)):
+        with pytest.raises(ProblemError, match="block of nuclear_norm: expected a block name, a slice or integer"):
+            NuclearNorm(empty, (1, 1))
+    assert NuclearNorm([3], (1, 1)).value([0.0, 0.0, 0.0, -2.0]) == 2.0
     for shape in ((0, 4), (4,), (2, 2, 1), (2.0, 2), (-2, -2), None):
         with pytest.raises(ProblemError, match="shape: expected two positive integers"):
             NuclearNorm(slice(0, 4), shape)
