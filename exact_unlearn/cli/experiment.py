@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, require_extra
 
 EXPERIMENTS = {
     "data-poisoning": "Tables 1, 5, 6, 7 and Figures 1, 3, 4, 5: a sine, five poisoned samples, eight methods",
@@ -51,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
     """0, or an error is raised."""
     from exact_unlearn.cli import DONE
 
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ProblemError("experiments draw figures with matplotlib; pip install 'exact-unlearn[demo]'")
+    needed = ("cvxpy", "scipy", "matplotlib") if options.name == "solver-lies" else ("torch", "scipy", "matplotlib")
+    require_extra("experiment", *needed)
     if options.name == "solver-lies":
         _solver_lies(options)
         return DONE
