@@ -17,7 +17,7 @@ import exact_unlearn as xu
 from exact_unlearn.certify import checker
 from exact_unlearn.certify.checker import Rejected, Work
 from tests import certificate_cases as cases
-from tests.certificate_cases import array, text, vec
+from tests.certificate_cases import array, vec
 
 Tree = dict[str, Any]
 L1 = cases.plant("l1", "all", True)  # every drift penalty, frozen coordinates
@@ -309,7 +309,7 @@ def test_the_wrong_kind_of_file_is_one_sentence(tmp_path: Path) -> None:
     xu.certify(problem, solution).save(proof)
     solution.save(tmp_path / "solution.npz")
     np.savez(tmp_path / "raw.npz", theta_star=np.ones(2))
-    np.savez(tmp_path / "objects.npz", spec=np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "objects.npz", spec=np.array([{}], dtype=object))
     (tmp_path / "folder.json").mkdir()
     contents = {"empty.json": b"", "list.json": b"[]", "text.json": b"hello", "number.json": b"3"}
     contents |= {"null.json": b"null", "object.json": b"{}"}
@@ -445,16 +445,6 @@ def test_files_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # ---------------------------------------------------------------- what it costs
 
 
-def test_work_is_refused_before_it_is_done() -> None:
-    work = Work(1000)
-    work.spend(2, each=250, hard=0)
-    work.earn(500)
-    work.spend(1, 64, 127, each=0, hard=250)  # 2 x 2 words of 64 bits
-    assert work.left == 0
-    with pytest.raises(Rejected, match="more work than its size allows"):
-        work.spend(1, each=1, hard=0)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_every_routine_counts_its_work(name: str) -> None:
     """With a nanosecond less than is needed the same file is refused, and so is one whose numbers are much longer."""
@@ -465,25 +455,6 @@ def test_every_routine_counts_its_work(name: str) -> None:
     assert problem.work.left < before + checker.PER_DIGIT * len(json.dumps(case.certificate))
     with pytest.raises(Rejected, match="more work"):
         checker.Problem(case.problem, Work(-(10**7)))
-
-
-def test_common_denominators_are_bounded() -> None:
-    primes = [(1 << n) - 1 for n in (44497, 86243, 110503, 132049, 216091)]
-    assert checker.vector([(1, p) for p in primes[:4]], Work()).den == math.prod(primes[:4])
-    with pytest.raises(Rejected, match="a common denominator has more than 524288 bits"):
-        checker.vector([(1, p) for p in primes], Work(1 << 60))
-    x = checker.Vector([1], primes[4])
-    with pytest.raises(Rejected, match="a common denominator has more than 524288 bits"):
-        checker.combine(Q(1), x, Q(1, primes[3] * primes[4]), checker.Vector([1], math.prod(primes[:3])), Work(1 << 60))
-
-
-def test_numbers_over_one_denominator_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [(1, 1 << 99), (3, 1)]  # two numbers over 100 bits
-    monkeypatch.setattr(checker, "MAX_LENGTH", 200)
-    assert checker.vector(pairs, Work()).nums == [1, 3 << 99]
-    monkeypatch.setattr(checker, "MAX_LENGTH", 199)
-    with pytest.raises(Rejected, match="too much memory"):
-        checker.vector(pairs, Work())
 
 
 def test_a_file_earns_no_more_than_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,12 +473,3 @@ def test_a_file_earns_no_more_than_its_bytes(tmp_path: Path, monkeypatch: pytest
     assert (work.left, work.most) == (9, 3)
     work.earn(4)
     assert (work.left, work.most) == (12, 0)
-
-
-def test_texts_are_what_is_shown() -> None:
-    assert checker.show(Q(1, 3)) == "0.333333"
-    assert checker.show(Q(1 << 2000)) == "2^2001"
-    assert checker.show_up(Q(1 << 2000)) == "2^2001"
-    assert checker.show_up(Q(1, 4)) == "0.25"
-    assert Q(float(checker.show_up(Q(2, 3)))) > Q(2, 3)
-    assert text(Q(-31, 8)) == "-1f/8"

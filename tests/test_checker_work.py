@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from fractions import Fraction as Q
 from pathlib import Path
@@ -146,6 +147,45 @@ def test_sets_that_only_rational_ranks_can_judge() -> None:
     assert dependent(7).count() == 3
     with pytest.raises(checker.Rejected, match="some groups suffice"):
         dependent(0).count()
+
+
+def test_work_is_refused_before_it_is_done() -> None:
+    work = checker.Work(1000)
+    work.spend(2, each=250, hard=0)
+    work.earn(500)
+    work.spend(1, 64, 127, each=0, hard=250)  # 2 x 2 words of 64 bits
+    assert work.left == 0
+    with pytest.raises(checker.Rejected, match="more work than its size allows"):
+        work.spend(1, each=1, hard=0)
+
+
+def test_common_denominators_are_bounded() -> None:
+    primes = [(1 << n) - 1 for n in (44497, 86243, 110503, 132049, 216091)]
+    assert checker.vector([(1, p) for p in primes[:4]], checker.Work()).den == math.prod(primes[:4])
+    with pytest.raises(checker.Rejected, match="a common denominator has more than 524288 bits"):
+        checker.vector([(1, p) for p in primes], checker.Work(1 << 60))
+    x = checker.Vector([1], primes[4])
+    with pytest.raises(checker.Rejected, match="a common denominator has more than 524288 bits"):
+        y = checker.Vector([1], math.prod(primes[:3]))
+        checker.combine(Q(1), x, Q(1, primes[3] * primes[4]), y, checker.Work(1 << 60))
+
+
+def test_numbers_over_one_denominator_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(1, 1 << 99), (3, 1)]  # two numbers over 100 bits
+    monkeypatch.setattr(checker, "MAX_LENGTH", 200)
+    assert checker.vector(pairs, checker.Work()).nums == [1, 3 << 99]
+    monkeypatch.setattr(checker, "MAX_LENGTH", 199)
+    with pytest.raises(checker.Rejected, match="too much memory"):
+        checker.vector(pairs, checker.Work())
+
+
+def test_texts_are_what_is_shown() -> None:
+    assert checker.show(Q(1, 3)) == "0.333333"
+    assert checker.show(Q(1 << 2000)) == "2^2001"
+    assert checker.show_up(Q(1 << 2000)) == "2^2001"
+    assert checker.show_up(Q(1, 4)) == "0.25"
+    assert Q(float(checker.show_up(Q(2, 3)))) > Q(2, 3)
+    assert text(Q(-31, 8)) == "-1f/8"
 
 
 if __name__ == "__main__":

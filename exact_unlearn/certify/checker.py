@@ -112,8 +112,12 @@ class Work:
         self.most -= min(nanoseconds, self.most)
 
     def spend(self, times: int, a: int = 0, b: int = 0, each: int = 300, hard: int = 6) -> None:
-        """`times` operations on numbers of a and b bits; `hard`: per product of two words (16 for quotients)."""
-        self.left -= times * (each + hard * ((a >> 6) + 1) * ((b >> 6) + 1))
+        """`times` operations on numbers of a and b bits; `hard`: per product of two words (16 or more for quotients,
+        whose cost grows with the square; that of products does not beyond 32 words)."""
+        short, long = sorted(((a >> 6) + 1, (b >> 6) + 1))
+        if hard < 16 and short > 32:
+            short = 32 + (short - 32) // 4
+        self.left -= times * (each + hard * short * long)
         require(self.left >= 0, "refused: checking it takes more work than its size allows")
 
 
@@ -1135,7 +1139,7 @@ class Exhaustion:
                 sure = False
                 continue
             pivot = top[at]
-            self.work.spend(len(later) + 1 + sum(len(vs) for _, vs in groups), each=2000 + 250 * len(top))
+            self.work.spend(len(later) + 1 + sum(len(vs) for _, vs in groups), each=500 + 200 * len(top))
             rest = top[:at] + top[at + 1 :]
 
             def less(v: list[int], at: int = at, pivot: int = pivot, rest: list[int] = rest) -> list[int]:

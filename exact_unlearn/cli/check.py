@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what claims to prove something about it; alone it must embed its problem, and proves nothing about yours",
     )
     parser.add_argument(
-        "--tau", metavar="T", type=float, help="accept a proof for independent rows, the others to within T"
+        "--tau",
+        metavar="T",
+        type=float,
+        help="accept a proof about other rows or labels, if its point keeps |J D - b| <= T in every row as written",
     )
     parser.add_argument("--json", metavar="FILE", help="write the verdict for machines as well; - for standard output")
 
@@ -42,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         verdict = checker.check(None if alone else paths[0], paths[-1], options.tau)
     except checker.Rejected as error:
-        raise FileFormatError(f"{paths[0]}: {error}") from None
+        raise FileFormatError(str(error) if str(error).startswith("tau: ") else f"{paths[0]}: {error}") from None
     if options.json is None:
         print(*verdict.sentences, sep="\n")
     else:
@@ -65,4 +68,6 @@ def _tree(verdict: checker.Verdict) -> dict[str, object]:
         "gap": rounded_up(verdict.gap),
         "distance": rounded_up(verdict.distance),
         "unique": verdict.unique,
+        "residual": (rounded_down if verdict.proof == "infeasible" else rounded_up)(verdict.residual),
+        "robust_lower": rounded_down(verdict.robust_lower),
     }
