@@ -165,8 +165,8 @@ def test_common_denominators_are_bounded() -> None:
     with pytest.raises(checker.Rejected, match="a common denominator has more than 524288 bits"):
         checker.vector([(1, p) for p in primes], checker.Work(1 << 60))
     x = checker.Vector([1], primes[4])
+    y = checker.Vector([1], math.prod(primes[:3]))
     with pytest.raises(checker.Rejected, match="a common denominator has more than 524288 bits"):
-        y = checker.Vector([1], math.prod(primes[:3]))
         checker.combine(Q(1), x, Q(1, primes[3] * primes[4]), y, checker.Work(1 << 60))
 
 
