@@ -45,7 +45,8 @@ def check_polish(problem: UnlearningProblem, polish: str | None) -> None:
 
 
 def polished(solution: Solution, gap: float, clock: Clock) -> Solution:
-    """The certified point rounded to floats, with the bounds that are proved; the solution itself where nothing is.
+    """The certified point rounded to floats, with the bounds that are proved; the solution itself where nothing is, or
+    where less is proved than its own residuals say.
 
     Optimal only if the value of the rounded point is within `gap` of the proved lower bound, relatively, and its
     constraint residual too.  Raises ProblemError where rows have another rank as written than up to rounding.
@@ -77,6 +78,8 @@ def polished(solution: Solution, gap: float, clock: Clock) -> Solution:
     message = f"certified ({proof.proof}): the optimum lies in [{point.lower!r}, {point.upper!r}]"
     if miss <= gap:
         return point.with_message(Status.OPTIMAL, message)
+    if solution.status is Status.OPTIMAL:  # what the floats can bound themselves is not given up for less
+        return solution.with_message(solution.status, f"{solution.message}; not polished: {proof.claim}")
     status = Status.TIME_LIMIT if left is not None and clock.expired() else Status.INACCURATE
     return point.with_message(status, f"{message}; reached {miss:.1e} where {gap:.1e} was asked for")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,8 @@ import torch
 
 import exact_unlearn as xu
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable import solve
-from exact_unlearn.solution import Status
+from exact_unlearn.scalable import polish, solve
+from exact_unlearn.solution import Solution, Status
 from validation.attack.projections import Products
 
 NORMS: dict[str, Any] = {
@@ -55,7 +57,7 @@ def test_optima_far_below_theta_star_are_in_units_of_their_own(name: str, rng: n
 @pytest.mark.parametrize(("name", "drift"), [("l1", None), ("linf", None), ("l1", xu.TrustRegion(0.5)), ("l2", None)])
 def test_polished_answers_are_the_certified_point(name: str, drift: Any, rng: np.random.Generator) -> None:
     problem = xu.UnlearningProblem(rng.standard_normal(30), rng.standard_normal((3, 30)), NORMS[name], drift)
-    found = solve(problem, gap=1e-13, polish="exact")
+    found = solve(problem, gap=1e-13, polish="exact", time_limit=600.0)
     assert found.status is Status.OPTIMAL
     assert found.message.startswith("certified")
     assert found.lower is not None
@@ -64,6 +66,25 @@ def test_polished_answers_are_the_certified_point(name: str, drift: Any, rng: np
     assert found.value <= found.upper * (1 + 1e-14)
     assert found.upper - found.lower <= 1e-14 * found.upper
     assert found.primal_residual() <= 1e-15
+
+
+def test_a_proof_that_does_not_end_gives_up_nothing(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """Where only [0, twice the value] is proved, the answer in floats stays what it is, and says so."""
+    problem = xu.UnlearningProblem(rng.standard_normal(30), rng.standard_normal((3, 30)), NORMS["l1"])
+    plain = solve(problem)
+
+    def weak(about: xu.UnlearningProblem, solution: Solution, **_: Any) -> Any:
+        proof = xu.certify(about, solution)
+        return replace(proof, proof="repaired", lower=Fraction(0), theta=2.0 * solution.theta)
+
+    monkeypatch.setattr(polish, "certify", weak)
+    found = solve(problem, polish="exact")
+    assert found.status is Status.OPTIMAL
+    assert "not polished" in found.message
+    np.testing.assert_array_equal(found.theta, plain.theta)
+    rough = solve(problem, gap=1e-300, polish="exact")  # nothing to fall back on
+    assert rough.status is Status.INACCURATE
+    assert rough.lower == 0.0
 
 
 def test_polish_is_refused_where_it_cannot_be() -> None:
