@@ -121,3 +121,13 @@ def test_the_fallback_proves_with_what_a_solution_offers(given: str, regularizer
     tree = {"kind": "bounds", "primal": found.primal, "dual": found.dual, "claims": claims}
     verdict = checker.check(problem, {"schema": "exact-unlearn/certificate", "version": 1, **tree})
     assert verdict.gap <= Fraction(1, 10**4)  # theta is as good as the solver's; without the multiplier it is .3 to 1
+
+
+@pytest.mark.parametrize("regularizer", [xu.L2(), xu.GroupL2(np.arange(12) // 3)], ids=["l2", "group l2"])
+def test_a_square_so_steep_that_parameters_hardly_move(regularizer: Any) -> None:
+    """theta* of 1e150 and a drift of 1: no number of digits that count from 0 sees both."""
+    rng = np.random.default_rng(7)
+    theta, J = rng.normal(size=12) * 1e150, rng.normal(size=(5, 12))
+    problem = UnlearningProblem(theta, J, regularizer, xu.SquaredDrift(0.3))
+    certificate = xu.certify(problem)
+    assert (certificate.proof, certificate.check().proof) == ("enclosure", "enclosure")

@@ -16,7 +16,7 @@ import numpy as np
 from exact_unlearn.certify.cones import ConeProgram
 from exact_unlearn.certify.enclosure import ZERO, Group, Guess, Smooth
 from exact_unlearn.certify.exact import first_face
-from exact_unlearn.certify.exactlin import ratio
+from exact_unlearn.certify.exactlin import Rationals, ratio
 from exact_unlearn.certify.forms import separable
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
@@ -79,6 +79,9 @@ def program_of(image: Image, terms: Separable, norms: list[Norm], drift: Drift, 
     measured = np.zeros(program.size)
     measured[:drifting] = 1.0
     radii = [radius / unit for radius in (drift.ball, drift.box) if radius is not None]
+    if norms and drift.lam and not any(image.residuals(Rationals.of(image.theta_free), image.rows)):
+        # lam |D| is at most the slope of the norms: a steep square keeps D as short as a small ball would
+        radii.append(sum((n.weight * max([Fraction(1), *n.inner]) for n in norms), Fraction(0)) / drift.lam / unit)
     ball = None if drift.ball is None else drift.ball / unit
     return Smooth(program, groups, ball, measured, min(radii, default=None))
 
