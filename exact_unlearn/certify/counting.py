@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_unlearn.certify.checker import BASE
 from exact_unlearn.certify.encode import Tree, vector
 from exact_unlearn.certify.exactlin import (
     IntMatrix,
@@ -116,7 +117,7 @@ def _explore(found: _Found, search: _Search, groups: _Groups, orders: Iterator[l
             found.best = better
     n = len(groups.members)
     for s in range(len(found.best)):
-        if math.comb(n, s) > SETS:
+        if math.comb(n, s) > SETS or _checking(groups, s) > BASE:
             return
         tick(f"all sets of {s} of {n} groups")
         fitting = search.first_fit(s)
@@ -149,6 +150,12 @@ def _summed(
         raise FaceError("no point within the trust region was found")
     upper, k = min(costs)
     return Count(points[k], found.exhausted, _lower(groups, found.exhausted), upper)
+
+
+def _checking(groups: _Groups, size: int) -> int:
+    """About the nanoseconds that the checker counts for all sets of this size; it refuses more than `BASE`."""
+    c = max(map(len, groups.members), default=0)
+    return math.comb(len(groups.members), size) * (2_500 + c * c * (500 + 200 * (size * c + 1)))
 
 
 def _groups(problem: UnlearningProblem, image: Image, drift: Drift) -> _Groups:
