@@ -87,7 +87,10 @@ def save_arrays(path: str | os.PathLike[str], arrays: dict[str, np.ndarray[Any, 
         write_atomically(path, save(contiguous))
         return
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **contiguous)
+    with zipfile.ZipFile(buffer, "w") as archive:  # numpy.savez before 2.1 keeps its options as arrays
+        for name, array in contiguous.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
 
 

@@ -165,7 +165,7 @@ def test_a_bad_field_of_a_program_is_one_sentence(tmp_path: Path) -> None:
             assert complaint(xu.ExplicitProgram.load, path) or fits(kind, value)
         name = ".".join(map(str, at))
         for array in wrong if name in arrays else []:
-            np.savez(path, allow_pickle=False, **(arrays | {name: array}))
+            np.savez(path, **(arrays | {name: array}))
             complaint(xu.ExplicitProgram.load, path)  # a sentence or an answer, nothing else
 
 
