@@ -25,7 +25,7 @@ from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face
 from exact_unlearn.certify.fixedpoint import BITS, MARGIN, ONE, aim, fix, from_floats, largest, to_floats
 from exact_unlearn.certify.kkt import FaceError
-from exact_unlearn.certify.pieces import Pieces, Scale
+from exact_unlearn.certify.pieces import Pieces, Scale, interval_at_zero
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
 from exact_unlearn.watch import tick
@@ -488,14 +488,6 @@ class _Iteration:
             t=Fraction(self.t, ONE) * f.x_scale * f.w_max,
             face=self.face,
         )
-
-
-def interval_at_zero(pieces: Pieces, i: int) -> tuple[Fraction | None, Fraction | None]:
-    """Slopes of phi_i just below and just above 0 (None: beyond a box)."""
-    places, slopes = pieces.breaks[i], pieces.slopes[i]
-    below, above = sum(b < 0 for b in places), sum(b <= 0 for b in places)
-    low, high = slopes[below], slopes[above]
-    return (None if low is None else Fraction(low)), (None if high is None else Fraction(high))
 
 
 def _times(x: Rationals, unit: Fraction) -> Rationals:

@@ -263,3 +263,11 @@ def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatPro
 def _power_of_two(value: Fraction) -> Fraction:
     """A power of two within a factor of two of a positive value."""
     return Fraction(2) ** (value.numerator.bit_length() - value.denominator.bit_length())
+
+
+def interval_at_zero(pieces: Pieces, i: int) -> tuple[Fraction | None, Fraction | None]:
+    """Slopes of phi_i just below and just above 0 (None: beyond a box)."""
+    places, slopes = pieces.breaks[i], pieces.slopes[i]
+    below, above = sum(b < 0 for b in places), sum(b <= 0 for b in places)
+    low, high = slopes[below], slopes[above]
+    return (None if low is None else Fraction(low)), (None if high is None else Fraction(high))

@@ -6,7 +6,7 @@ import ast
 import json
 import os
 import re
-import time
+import threading
 from pathlib import Path
 from textwrap import dedent
 
@@ -250,7 +250,7 @@ def test_stopping_a_run_stops_the_tests_of_the_mutant_as_well(toy: Path) -> None
     nursery.process.stdin.flush()
     started = toy / "started"
     while not (started.exists() and started.read_text()):
-        time.sleep(0.05)
+        threading.Event().wait(0.05)
     nursery.__exit__(None, None, None)
     assert any(gone(int(started.read_text())) for _ in range(200))
 
@@ -261,5 +261,5 @@ def gone(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    time.sleep(0.05)
+    threading.Event().wait(0.05)
     return False

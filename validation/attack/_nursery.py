@@ -25,6 +25,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -205,7 +206,7 @@ def in_child(work: Callable[[Any], dict[str, Any]], seconds: float) -> dict[str,
 def wait(child: int, seconds: float) -> int:
     """The wait status of a child, which is killed after `seconds`."""
     deadline = time.monotonic() + seconds
-    pause = 0.002
+    pause, clock = 0.002, threading.Event()
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -213,7 +214,7 @@ def wait(child: int, seconds: float) -> int:
         if time.monotonic() > deadline:
             os.killpg(child, signal.SIGKILL)
             return os.waitpid(child, 0)[1]
-        time.sleep(pause)
+        clock.wait(pause)
         pause = min(0.1, 1.5 * pause)
 
 

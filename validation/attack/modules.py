@@ -19,8 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from validation.naive import whole_batch_slope
-
+from ..naive import whole_batch_slope
 from .campaign import Outcome
 
 TITLE = "Jacobians of random modules against differences of the whole batch"
