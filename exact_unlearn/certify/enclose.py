@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn.certify.enclosure import ZERO, Approximation, Smooth, approximate, interval_at_zero
+from exact_unlearn.certify.enclosure import ZERO, Approximation, Smooth, approximate
 from exact_unlearn.certify.encode import Tree, part, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.pieces import interval_at_zero
 from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
