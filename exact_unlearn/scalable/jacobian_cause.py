@@ -38,7 +38,8 @@ def require_function(evaluation: Evaluation, values: Tensor, theta: Tensor, froz
     with evaluation.still(), torch.enable_grad():
         again = evaluation.call(evaluation.leaves())
     scale, unit = float(values.abs().max()) if values.numel() else 0.0, float(torch.finfo(values.dtype).eps)
-    if not float((again.detach() - values).abs().max() if values.numel() else 0.0) <= 1e3 * unit * scale:
+    apart = float((again.detach() - values).abs().max()) if values.numel() else 0.0
+    if not apart <= 1e3 * unit * scale and not apart <= 1e3 * unit * _reach(evaluation):
         raise ProblemError(
             "module: two runs on the same x give different outputs, so they have no Jacobian: its forward pass draws "
             "random numbers (augmentation, sampling) or keeps a state of its own; call module.eval() first"
@@ -74,9 +75,55 @@ def require_separate(evaluation: Evaluation, values: Tensor) -> None:
         evaluation,
         lambda: evaluation.call(evaluation.layout.split(evaluation.theta), take(evaluation.inputs, index), choice),
     )
-    scale = float(values.abs().max()) if values.numel() else 0.0
-    if part is None or (part.numel() and not float((part - values[index]).abs().max()) <= 1e-3 * scale):
+    if part is not None and not part.numel():
+        return
+    allowed = 1e3 * torch.finfo(values.dtype).eps * float(values.abs().max())
+    if part is not None and allowed > 0.0 and float((part - values[index]).abs().max()) <= allowed:
+        return
+    if part is None or not _only_cancellation(evaluation, index):
         raise DerivativeError(f"module: {_mixing(evaluation)}")
+
+
+def _only_cancellation(evaluation: Evaluation, index: Tensor) -> bool:
+    """Whether samples `index` differ from themselves in the whole batch by rounding only: in float64, where the module
+    takes it, and measured by outputs that do not cancel.
+    """
+    for each in (evaluation.widened(), evaluation):
+        apart = _apart(each, index)
+        if apart is not None:
+            least = 1e-5 if each.theta.dtype == torch.float64 else 1e-3
+            return apart <= max([least, *(4.0 * torch.finfo(dtype).eps for dtype in narrower(each))])
+    return False
+
+
+def _apart(evaluation: Evaluation, index: Tensor | slice) -> float | None:
+    """How far the outputs of samples `index` are from those that they have in the whole batch, at theta and at a point
+    nearby, relative to the largest output at either; None where the module fails.
+    """
+    choice = None if evaluation.choice is None else evaluation.choice[index]
+    off, size = 0.0, 0.0
+    for theta in (evaluation.theta, _nearby(evaluation)):
+        parameters = evaluation.layout.split(theta)
+        whole = _attempt(evaluation, lambda: evaluation.call(parameters))  # noqa: B023
+        part = _attempt(evaluation, lambda: evaluation.call(parameters, take(evaluation.inputs, index), choice))  # noqa: B023
+        if whole is None or part is None:
+            return None
+        off = max(off, float((part - whole[index]).abs().max()))
+        size = max(size, float(whole.abs().max()))
+    return off / size if size else off
+
+
+def _reach(evaluation: Evaluation) -> float:
+    """The largest output where none cancels."""
+    values = _attempt(evaluation, lambda: evaluation.call(evaluation.layout.split(_nearby(evaluation))))
+    return 0.0 if values is None else float(values.abs().max())
+
+
+def _nearby(evaluation: Evaluation) -> Tensor:
+    """Parameters an eighth of their size away from theta: outputs that cancel at theta are there of the size of what
+    they are made from.
+    """
+    return evaluation.theta + (direction(evaluation, 0) / 8).to(evaluation.theta.dtype)
 
 
 def _leaves_below(values: Tensor) -> list[Tensor]:
@@ -102,6 +149,11 @@ def refusal(function: Function, jacobian: TorchJacobian, own: Evaluation, found:
         reason = question(function, jacobian, own, found)
         if reason is not None:
             return DerivativeError(f"module: {reason}")
+    if not found.wrong:
+        return DerivativeError(
+            "module: J.T nu is not the transpose of J D: an operation of its own has a jvp and a backward pass that "
+            "are no derivatives of the same function; use operations that torch differentiates"
+        )
     return DerivativeError(
         f"module: J D differs from differences of its outputs by {found.difference:.1e}, for sample {found.wrong[0]} "
         "among others: it has steps (round, argmax) at theta or a backward pass of its own that is not its derivative; "
@@ -114,15 +166,10 @@ def _coupled(function: Function, jacobian: TorchJacobian, own: Evaluation, found
     if own.n < 2:
         return None
     evaluation = function.evaluation
-    parameters = evaluation.layout.split(evaluation.theta)
     spread = torch.linspace(0, own.n - 1, min(own.n, ALONE)).round().int().tolist()
-    values = function.at(function.theta).reshape(own.n, own.n_outputs)
-    scale, tolerance = float(values.abs().max()), 1e-6 if function.dtype == torch.float64 else 1e-3
     for i in dict.fromkeys([*found.wrong[:2], *spread]):
-        one = slice(i, i + 1)
-        choice = None if evaluation.choice is None else evaluation.choice[one]
-        alone = _attempt(evaluation, lambda: evaluation.call(parameters, take(evaluation.inputs, one), choice))  # noqa: B023
-        if alone is None or not float((alone.double() - values[one]).abs().max()) <= tolerance * scale:
+        apart = _apart(evaluation, slice(i, i + 1))
+        if apart is None or not apart <= (1e-6 if function.dtype == torch.float64 else 1e-3):
             return _mixing(evaluation)
     return None
 
@@ -188,10 +235,7 @@ def _lost(function: Function, jacobian: TorchJacobian, own: Evaluation, found: V
 
 def _coarse(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Verdict) -> str | None:
     """Arithmetic in a lower precision than that of the parameters."""
-    seen = _Precisions()
-    with seen, own.still(), torch.no_grad():
-        own.call(own.layout.split(own.theta))
-    narrow = [dtype for dtype in seen.found if dtype.itemsize < own.theta.dtype.itemsize]
+    narrow = narrower(own)
     if not narrow:
         return None
     name = str(min(narrow, key=lambda dtype: dtype.itemsize)).removeprefix("torch.")
@@ -199,6 +243,14 @@ def _coarse(function: Function, jacobian: TorchJacobian, own: Evaluation, found:
         f"part of its forward pass is in {name}, mixed precision below that of its parameters, and J D is off by "
         f"{found.difference:.1e}; take that out (autocast leaves float64 alone: theta.double())"
     )
+
+
+def narrower(own: Evaluation) -> list[torch.dtype]:
+    """The precisions below that of theta in which the forward pass computes."""
+    seen = _Precisions()
+    with seen, own.still(), torch.no_grad():
+        own.call(own.layout.split(own.theta))
+    return [dtype for dtype in seen.found if dtype.itemsize < own.theta.dtype.itemsize]
 
 
 class _Precisions(TorchDispatchMode):  # type: ignore[no-untyped-call]

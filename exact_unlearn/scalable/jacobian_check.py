@@ -308,16 +308,17 @@ def _coordinates(own: Evaluation) -> Iterator[Tensor]:
         yield d.to(own.theta.dtype).double()
 
 
-def adjoint(jacobian: TorchJacobian, own: Evaluation, product: Tensor) -> float:
+def adjoint(jacobian: TorchJacobian, own: Evaluation, function: Function, seen: Looks) -> float:
     """How far J.T nu is from the transpose of J d, relatively: <nu, J d> = <J.T nu, d> for one random nu and the d of
-    the first look.
+    the first look, less what differences cannot resolve (rows of a saturated softmax are rounding and nothing else).
     """
     generator = torch.Generator().manual_seed(2)
+    product, steps = seen.product, Steps.of(own.theta.dtype, function.dtype)
     nu = torch.randn(product.numel(), generator=generator, dtype=torch.float64).to(product.device)
     pull = jacobian.rmatvec(nu.to(jacobian.dtype)).double() * direction(own, 0)
     push = nu * product
-    size = float(pull.norm() + push.norm())
-    return abs(float(pull.sum()) - float(push.sum())) / size if size else 0.0
+    size, hidden = float(pull.norm() + push.norm()), float((nu * seen.rounding(steps.unit, steps.first)).norm())
+    return max(0.0, abs(float(pull.sum()) - float(push.sum())) - hidden) / size if size else 0.0
 
 
 def _relative(off: Tensor, size: Tensor) -> float:

@@ -28,11 +28,12 @@ from exact_unlearn.scalable.evaluation import (
     layout_of,
 )
 from exact_unlearn.scalable.groups import group_labels
-from exact_unlearn.scalable.jacobian_cause import refusal, require_function, require_separate
+from exact_unlearn.scalable.jacobian_cause import narrower, refusal, require_function, require_separate
 from exact_unlearn.scalable.jacobian_check import (
     ADJOINT,
     Checked,
     KinkWarning,
+    Verdict,
     adjoint,
     first_look,
     second_look,
@@ -199,9 +200,7 @@ class ModuleModel:
         dense = limit is None or size <= limit
         return evaluation, values, sample_jacobian(evaluation, chunk) if dense else None
 
-    def _examined(
-        self, route: str, point: Tensor, inputs: Inputs, chunk: int | None
-    ) -> tuple[Checked, TorchJacobian]:
+    def _examined(self, route: str, point: Tensor, inputs: Inputs, chunk: int | None) -> tuple[Checked, TorchJacobian]:
         """J by the first of the route's ways that suits the module, and what its check found; DerivativeError where
         none is right.
         """
@@ -217,15 +216,40 @@ class ModuleModel:
             if not evaluation.n_outputs:
                 return Checked(way, 0.0), J
             function, found, seen = first_look(J, evaluation)
-            apart = adjoint(J, evaluation, seen.product)
+            apart = adjoint(J, evaluation, function, seen)
             if way == "layers" and (apart > ADJOINT or (found.wrong and not agrees(J, evaluation))):
                 continue  # the rules have misread the module; per-sample gradients do without them
             if found.wrong:
                 found = second_look(function, J, evaluation, seen)
-            if found.wrong or apart > ADJOINT:
+            wrong = bool(found.wrong) or apart > ADJOINT
+            if wrong:
+                found, wrong = self._wider(found, way, route, evaluation, chunk)
+            if wrong:
                 raise refusal(function, J, evaluation, found)
             return Checked(way, max(found.difference, apart), found.kinks), J
         raise AssertionError("the last way of every route makes J")
+
+    def _wider(self, found: Verdict, way: str, route: str, own: Evaluation, chunk: int | None) -> tuple[Verdict, bool]:
+        """The verdict on J, and whether J is wrong.  It is not if it is in float32 and the same way makes the right J
+        in float64: rounding is to blame (1 - tanh^2 of a saturated unit), which counts in the verdict's difference.
+        """
+        if own.theta.dtype == torch.float64 or narrower(own):
+            return found, True
+        wide = own.widened()
+        try:
+            evaluation, _, J = self._made(way, route, wide.theta, wide.inputs, chunk)
+            if J is None:
+                return found, True
+            function, verdict, seen = first_look(J, evaluation)
+            if verdict.wrong:
+                verdict = second_look(function, J, evaluation, seen)
+            if verdict.wrong or adjoint(J, evaluation, function, seen) > ADJOINT:
+                return found, True
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, ValueError):  # a forward pass that insists on float32
+            return found, True
+        return Verdict(found.difference, (), verdict.kinks), False
 
     def _theta(self, theta: Any) -> Tensor:
         device = next(self.module.parameters()).device
