@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn.certify.enclosure import ZERO, Approximation, Smooth, approximate
+from exact_unlearn.certify.enclosure import ZERO, Approximation, Smooth
 from exact_unlearn.certify.encode import Tree, part, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP
@@ -19,6 +19,7 @@ from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import interval_at_zero
 from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
 from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.search import approximate
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
 from exact_unlearn.certify.terms import Drift, everywhere, heaviest, roots, scaled, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten

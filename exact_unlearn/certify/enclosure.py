@@ -14,6 +14,7 @@ checker computes what it proves.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,7 +35,6 @@ STEPS, HALVINGS = 100, 12
 SLOW, RENEWALS = 28, 20
 """The float matrix is renewed, at most 20 times, after a step that gained fewer than 28 bits."""
 
-FLIPS = 12
 ZERO = 4
 """where: a coordinate of a group whose norm is zero, held at 0."""
 
@@ -90,36 +90,6 @@ class Approximation:
     face: Face
 
 
-def approximate(program: Smooth, whitened: Whitened, scale: Scale, guess: Guess, snug: bool = False) -> Approximation:
-    """Newton's method on the suggested face, and on its neighbours where an inequality fails.  FaceError if
-    that does not converge.
-
-    snug: aim at the sphere itself; needed where the constraints leave no choice but to touch it.
-    """
-    seen = set()
-    face, ball = guess.face, guess.ball
-    start: _Iteration | None = None
-    for _ in range(FLIPS):
-        if (face.key(), ball) in seen:
-            break
-        seen.add((face.key(), ball))
-        run = _Iteration(program, whitened, scale, guess, face, ball, start)
-        run.snug = snug
-        try:
-            run.converge()
-        except FaceError:
-            released = run.released()
-            if released is None:
-                raise
-            face = released
-            continue
-        face, ball, changed = run.next_face()
-        if not changed:
-            return run.result()
-        start = run
-    raise FaceError("Newton's method does not settle on a face")
-
-
 _Residual = tuple[Array, Array, int, int]
 """Stationarity on free coordinates, A x - q, stationarity of t, and the ball; fixed point."""
 
@@ -153,7 +123,7 @@ class _Fixed:
         self.floor = 0 if ceiling is None else fix(ceiling.floor / scale.x / self.w_max)
 
 
-class _Iteration:
+class Iteration:
     """Newton's method on one face."""
 
     snug = False
@@ -166,7 +136,7 @@ class _Iteration:
         guess: Guess,
         face: Face,
         ball: bool,
-        start: _Iteration | None,
+        start: Iteration | None,
     ) -> None:
         self.program, self.pieces, self.whitened = program, program.pieces, whitened
         self.f: _Fixed = _Fixed(program, scale) if start is None else start.f
@@ -211,7 +181,7 @@ class _Iteration:
 
     # ------------------------------------------------------------ residuals
 
-    def _norms(self) -> list[int]:
+    def norms(self) -> list[int]:
         """n_g, fixed point."""
         out = []
         for g in self.groups:
@@ -222,13 +192,13 @@ class _Iteration:
             out.append(math.isqrt(square))
         return out
 
-    def _gradient(self) -> Array:
+    def gradient(self) -> Array:
         """K x + c + group terms + kappa (x - theta) - A.T y on all coordinates, fixed point."""
         f, x = self.f, self.x
         total = ((f.K * x) >> BITS) + self.slope
         if self.kappa:
             total = total + ((self.kappa * self._drift()) >> BITS)
-        for g, n in zip(self.groups, self._norms(), strict=True):
+        for g, n in zip(self.groups, self.norms(), strict=True):
             if n == 0:
                 raise FaceError("a group vanishes that was not held at zero")
             weight = fix(g.weight / f.y_scale)
@@ -253,7 +223,7 @@ class _Iteration:
 
     def residual(self) -> _Residual:
         self._place()
-        gradient = self._gradient()
+        gradient = self.gradient()
         primal = (self.pieces.A.apply(self.x) if self.x.size else zeros(self.f.q.size)) - self.f.q
         moving = self.moving
         stationary = self.f.cost + int(((self.factor[moving] * gradient[moving]) >> BITS).sum()) if self.t_free else 0
@@ -302,7 +272,7 @@ class _Iteration:
         H = np.diag(to_floats(f.K)[free] + kappa * self.program.drifting[free])
         position = np.full(x.size, -1)
         position[free] = np.arange(free.size)
-        for g, n in zip(self.groups, self._norms(), strict=True):
+        for g, n in zip(self.groups, self.norms(), strict=True):
             length = ratio(n, ONE)
             if length == 0:
                 raise FaceError("a group vanishes that was not held at zero")
@@ -388,7 +358,7 @@ class _Iteration:
         face = self.face.copy()
         ball = self.ball
         tiny = 1 << (BITS // 2)
-        gradient = self._gradient()
+        gradient = self.gradient()
         for i in range(self.x.size):
             self._judge(face, i, gradient[i], tiny)
         self._judge_groups(face, gradient, tiny)
@@ -452,11 +422,7 @@ class _Iteration:
 
     def _judge_groups(self, face: Face, gradient: Array, tiny: int) -> None:
         """A zero group stays zero while the part of its multipliers that its norm must carry is no longer than w_g."""
-        for g in self.program.groups:
-            zero = self.face.where[g.index] == ZERO
-            if not zero.all():
-                continue
-            carried = [self._carried(int(i), gradient) for i in g.index]
+        for g, carried in self.zero_groups(gradient):
             square = sum(a * a * v.denominator // v.numerator for a, v in zip(carried, g.inner, strict=True))
             weight = fix(g.weight / self.f.y_scale)
             if square > (weight + tiny) ** 2:
@@ -464,6 +430,12 @@ class _Iteration:
                     face.where[i] = FREE
                     self.x[i] = amount >> 20  # a first step off zero
                     face.slot[i] = sum(b << BITS < self.x[i] * self.f.x_scale for b in self.pieces.breaks[i])
+
+    def zero_groups(self, gradient: Array) -> Iterator[tuple[Group, list[int]]]:
+        """The groups held at zero, and what their norms must carry."""
+        for g in self.program.groups:
+            if (self.face.where[g.index] == ZERO).all():
+                yield g, [self._carried(int(i), gradient) for i in g.index]
 
     def _carried(self, i: int, gradient: Array) -> int:
         """-(gradient) less what the kinks of a coordinate at 0 can carry."""
