@@ -56,3 +56,16 @@ def test_tight_groups_that_are_zero(seed: int, groups: int, rows: int, tight: in
     assert certificate.gap <= TO_SIXTY_DIGITS
     assert certificate.lower <= value <= certificate.upper
     assert certificate.check().proof == certificate.proof
+
+
+@pytest.mark.parametrize("slack", [2.0**-52, 2.0**-45])
+@pytest.mark.parametrize(("groups", "rows", "tight", "active"), [(11, 5, 10, 1), (12, 9, 8, 4)])
+def test_more_nearly_tight_groups_than_multipliers_are_undetermined(
+    groups: int, rows: int, tight: int, active: int, slack: float
+) -> None:
+    """They cannot all be made tight: the multipliers lie in a region as small as the slack."""
+    problem, value = planted(1, groups, rows, tight, active, slack)
+    certificate = xu.certify(problem)
+    assert (certificate.proof, certificate.check().proof) == ("enclosure", "enclosure"), certificate.message
+    assert certificate.gap <= TO_SIXTY_DIGITS
+    assert certificate.lower <= value <= certificate.upper

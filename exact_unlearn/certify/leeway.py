@@ -6,7 +6,8 @@ x_g = 0: it would seem to move.  Violated inequalities
 
     |carried_g(y)| <= w_g  (zero groups),      low_i <= rest_i(y) <= high_i  (coordinates held at a breakpoint)
 
-are linearised, and the shortest t that makes them equations is taken, again and again (Gauss and Newton).
+are linearised, and the shortest t that makes them equations is taken, again and again (Gauss and Newton).  Where there
+are too many of them for that, a linear program finds the t that goes farthest into all of them.
 """
 
 from __future__ import annotations
@@ -78,21 +79,34 @@ def _moved(run: Iteration, spare: Array) -> bool:
             stalls += 1
         if stalls > STALLS:
             break
-        run.y = run.y + _change(run, spare, limits, worst)
+        run.y = run.y + _change(run, spare, limits, worst, inwards=stalls > 0)
     run.y = nearest if best << GAIN < first else before
     return run.y is not before
 
 
-def _change(run: Iteration, spare: Array, limits: list[Limit], worst: int) -> Array:
-    """The shortest change of y that makes equations of the violated inequalities, and of those as near."""
+def _change(run: Iteration, spare: Array, limits: list[Limit], worst: int, inwards: bool) -> Array:
+    """The shortest change of y that makes equations of the violated inequalities, and of those as near; inwards: one
+    that makes the largest excess as small as it can be, where they cannot all be equations.
+    """
     shift = worst.bit_length()
     near = [(excess, slope()) for excess, slope in limits if excess > -NEAR * worst]
     rows = np.array([slope for _, slope in near]) @ spare
     excess = np.array([ratio(excess, 1 << shift) for excess, _ in near])
-    step = np.linalg.lstsq(rows, -excess, rcond=1e-12)[0]
+    step = _inwards(rows, excess) if inwards else np.linalg.lstsq(rows, -excess, rcond=1e-12)[0]
     ints, unit = run.whitened.multipliers(spare @ step)
     grow = unit * Fraction(2) ** (shift + run.y_bits - BITS)
     return objects([math.floor(v * grow) for v in ints])
+
+
+def _inwards(rows: Array, excess: Array) -> Array:
+    """The t that minimises s >= -1 with rows t + excess <= s; zero where floats find none."""
+    from scipy.optimize import linprog
+
+    size = rows.shape[1]
+    bounds = [(None, None)] * size + [(-1.0, None)]
+    table = np.column_stack([rows, -np.ones(excess.size)])
+    found = linprog(np.r_[np.zeros(size), 1.0], A_ub=table, b_ub=-excess, bounds=bounds)
+    return np.zeros(size) if found.x is None else np.asarray(found.x[:-1])
 
 
 def _spare(columns: Array) -> Array:

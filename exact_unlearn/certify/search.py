@@ -9,7 +9,7 @@ from exact_unlearn.certify.leeway import settle
 from exact_unlearn.certify.pieces import Scale
 from exact_unlearn.certify.whiten import Whitened
 
-FLIPS = 12
+FLIPS = 24
 """Faces that are tried."""
 
 CLUSTER = 1 << 10
