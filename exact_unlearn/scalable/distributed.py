@@ -39,6 +39,7 @@ from exact_unlearn.scalable.jacobian_core import as_tensor
 from exact_unlearn.scalable.literal import exceeds_rank
 from exact_unlearn.scalable.prox import objective
 from exact_unlearn.scalable.refine import COHERENT, DERIVED, DOT
+from exact_unlearn.scalable.running import plainly
 from exact_unlearn.scalable.solve import GAP, INCONSISTENT, drift_numbers, minimise
 from exact_unlearn.scalable.space import ShardedRows, Space, build_space
 from exact_unlearn.scalable.team import agreed, total
@@ -147,6 +148,7 @@ def gather_shards(local: Tensor, team: Processes) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
+@plainly
 def project_shard(
     jacobian: ShardedRows, theta: Any, *, lam: float = 0.0, weights: Any = None, free: Any = None, rhs: Any = None
 ) -> Projected:
@@ -225,6 +227,7 @@ def _shortest(space: Space) -> tuple[Tensor, Tensor, float]:
     return u, y, error
 
 
+@plainly
 def solve_shard(
     jacobian: ShardedRows,
     theta_star: Any,
@@ -337,6 +340,7 @@ def flatten(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.reshape(-1) for part in parts]) if parts else torch.zeros(0)
 
 
+@plainly
 def sharded_jacobian(module: torch.nn.Module, inputs: Tensor, group: Any = None) -> ShardedRows:
     """Rows of J of an FSDP2 module on this process's shards, one backward pass per sample and output.
 

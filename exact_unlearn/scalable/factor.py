@@ -30,6 +30,7 @@ from torch import Tensor
 
 from exact_unlearn.rowspace import RankReport
 from exact_unlearn.scalable.jacobian_core import TorchJacobian
+from exact_unlearn.scalable.running import plainly
 
 U32 = float(torch.finfo(torch.float32).eps) / 2
 U64 = float(torch.finfo(torch.float64).eps) / 2
@@ -221,6 +222,7 @@ def gram_factor(gram: Tensor, tolerance: float, unit: float, route: str) -> RowF
     return RowFactor(scale, whiten, kept * root, vectors[:, :first].T, tolerance, departure, f"{route}-eigen")
 
 
+@plainly
 def choleskyqr(
     jacobian: TorchJacobian, weights: Tensor | None, tolerance: float, gram: Tensor | None = None
 ) -> RowFactor:
@@ -285,6 +287,7 @@ def mixed_gram(jacobian: TorchJacobian, mix: Tensor, index: Tensor, weights: Ten
     return jacobian.reduce(out)
 
 
+@plainly
 def tsqr(jacobian: TorchJacobian, weights: Tensor | None, tolerance: float) -> RowFactor:
     """The factor by Householder QR of blocks of J.T, one after the other: the naive twin of `choleskyqr`.
 

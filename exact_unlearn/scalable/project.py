@@ -52,6 +52,7 @@ from exact_unlearn.scalable.literal import exceeds_rank, is_stored
 from exact_unlearn.scalable.projection import Projection
 from exact_unlearn.scalable.quadratic import Quadratic, quadratic
 from exact_unlearn.scalable.refine import Measured, Task, refine
+from exact_unlearn.scalable.running import plainly
 
 ROUTES = ("auto", "gram", "choleskyqr", "tsqr", "krylov")
 
@@ -59,6 +60,7 @@ GOALS = {torch.float32: 8e-6, torch.float64: 1e-12}
 """Relative errors that `project` aims at by default, by the dtype of the result."""
 
 
+@plainly
 def project(
     jacobian: Any,
     theta: Any,

@@ -13,7 +13,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, cast
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from exact_unlearn.errors import ExactUnlearnError, ProblemError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 """One tensor, positional tensors or named tensors; the first dimension of each counts the samples."""
@@ -326,11 +330,23 @@ def _eager() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def plain_arithmetic(device: torch.device) -> Iterator[None]:
-    """No autocast and no inference mode, whatever the caller has switched on around us."""
+def plain_arithmetic(device: torch.device | None = None) -> Iterator[None]:
+    """No autocast (on `device`, or on any) and no inference mode, whatever the caller has switched on around us."""
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
-        if torch.is_autocast_enabled(device.type):
-            stack.enter_context(torch.autocast(device.type, enabled=False))
+        for kind in ("cpu", "cuda") if device is None else (device.type,):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def plainly(function: Callable[P, T]) -> Callable[P, T]:
+    """The function under `plain_arithmetic`: Gram matrices in bfloat16 would have three digits."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with plain_arithmetic():
+            return function(*args, **kwargs)
+
+    return called

@@ -39,6 +39,7 @@ from exact_unlearn.scalable.posed import posed_anew
 from exact_unlearn.scalable.predictor import solve_predictor
 from exact_unlearn.scalable.prox import kinks, prox
 from exact_unlearn.scalable.radius import on_radius
+from exact_unlearn.scalable.running import plainly
 from exact_unlearn.scalable.space import Space, build_space
 from exact_unlearn.scalable.team import total
 from exact_unlearn.solution import Solution, Status
@@ -55,6 +56,7 @@ INCONSISTENT = 1e-6
 """A right-hand side that leaves more than this of itself on vanishing combinations of rows fits no parameters."""
 
 
+@plainly
 def solve(
     problem: UnlearningProblem,
     device: Any = None,

@@ -27,6 +27,7 @@ from exact_unlearn.scalable.jacobian_views import RowSubset, row_subset
 from exact_unlearn.scalable.project import ask, finished, solve_quadratic, solve_seminorm
 from exact_unlearn.scalable.projection import Projection
 from exact_unlearn.scalable.refine import Task, refine
+from exact_unlearn.scalable.running import plainly
 
 
 class RetainStream:
@@ -41,6 +42,7 @@ class RetainStream:
     [1.0, 0.0, 1.0]
     """
 
+    @plainly
     def __init__(
         self,
         jacobian: Any,
@@ -80,6 +82,7 @@ class RetainStream:
         l = self._rows_per_sample
         return self.delete((chosen[:, None] * l + torch.arange(l, device=chosen.device)).reshape(-1))
 
+    @plainly
     def delete(self, rows: Any) -> Projection:
         """Forget rows of J, by their number in the jacobian given at first; the projection for those that are
         left.
