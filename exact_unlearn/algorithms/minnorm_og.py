@@ -86,7 +86,8 @@ class MinNormSteps(PlainSteps):
         labels = tuple(is_label(target) for target in retain.targets)
         rows: tuple[Rows, ...] = tuple(method.rows or ("largest" if label else "all") for label in labels)
         chosen = subset(retain, method.n_perturb, labels[0], run.generator)
-        distance = self.projector.step(chosen.x, self.strength, rows)
+        distance, error = self.projector.step(chosen.x, self.strength, rows)
         step = self.step - (method.order == "descend-project")
-        self.records.append({"step": step, "epoch": t, "strength": self.strength, "distance": distance})
+        record = {"step": step, "epoch": t, "strength": self.strength, "distance": distance, "error": error}
+        self.records.append(record)
         self.strength *= method.decay

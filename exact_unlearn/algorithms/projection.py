@@ -13,50 +13,77 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
 
 from exact_unlearn.algorithms.losses import Rows, heads
 from exact_unlearn.algorithms.run import Run
-from exact_unlearn.scalable import ModuleModel, project
-
-CHUNK_ENTRIES = 1 << 24
-"""How many entries of J are made at a time where it is written out."""
+from exact_unlearn.scalable import DenseTorchJacobian, ModuleModel, TorchJacobian, project
+from exact_unlearn.scalable.jacobian_core import error_estimate
 
 
 @dataclass
 class Projector:
-    """The projection step of one run: it remembers what `ModuleModel` has learned about the module.
+    """The projection step of one run: it remembers what `ModuleModel` has learned about the module, such as that J
+    agrees with differences of its outputs.
 
     Gradients are those of the module in evaluation mode: with batch statistics a sample has no gradient of its own.
     """
 
     run: Run
-    models: dict[Rows, ModuleModel] = field(default_factory=dict)
+    models: dict[tuple[Rows, ...], tuple[ModuleModel, ...]] = field(default_factory=dict)
 
-    def step(self, x: Tensor, strength: float, rows: tuple[Rows, ...]) -> float:
-        """Move the free coordinates of run.module; returns the distance moved."""
+    def step(self, x: Tensor, strength: float, rows: tuple[Rows, ...]) -> tuple[float, float]:
+        """Move the free coordinates of run.module; returns the distance moved, and the estimated error of the
+        projection relative to theta.
+        """
         run = self.run
         before = run.flat()
-        if len(x) and len(set(rows)) == 1:
-            drift = self._drift(x, rows[0])
-        else:
-            # Heads of both kinds at once (or no sample at all): J is written out.
-            drift = _projection(gradients(run, x, rows), before, 1.0) - before.double()
+        drift, error = self._drift(x, rows) if len(x) else (-before, 0.0)
         step = strength * drift
         run.assign(before.to(step.dtype) + step)
-        return float(step.norm())
+        return float(step.norm()), error
 
-    def _drift(self, x: Tensor, rows: Rows) -> Tensor:
-        """-P_perp(theta) on the free coordinates, J never formed where the layers allow it."""
+    def _drift(self, x: Tensor, rows: tuple[Rows, ...]) -> tuple[Tensor, float]:
+        """-P_perp(theta) on the free coordinates, and its error; J never formed where the layers allow it and all
+        heads are of one kind.
+        """
         run = self.run
-        model = self.models.setdefault(rows, ModuleModel(run.module, "argmax" if rows == "largest" else "all"))
+        if rows not in self.models:
+            self.models[rows] = _models(run.module, rows)
+        models = self.models[rows]
         with evaluation_mode(run.module):
-            theta = model.theta()
-            jacobian = model.jacobian(theta, x)
-        free = torch.cat([run.masks[name].reshape(-1) for name in model.layout.names])
+            theta = models[0].theta()
+            parts = [model.jacobian(theta, x) for model in models]
+        free = torch.cat([run.masks[name].reshape(-1) for name in ModuleModel(run.module).layout.names])
         partial = not bool(free.all())
-        drift: Tensor = project(jacobian, theta, free=free if partial else None).drift
-        return drift[free] if partial else drift
+        found = project(_stacked(parts), theta, free=free if partial else None)
+        drift: Tensor = found.drift
+        return drift[free] if partial else drift, float(found.error_estimate)
+
+
+class _Head(nn.Module):
+    """One of the heads of a module, with the module's own parameters in their order."""
+
+    def __init__(self, module: nn.Module, index: int) -> None:
+        super().__init__()
+        self.module, self.index = module, index
+
+    def forward(self, x: Tensor) -> Tensor:
+        return heads(self.module(x))[self.index]
+
+
+def _models(module: nn.Module, rows: tuple[Rows, ...]) -> tuple[ModuleModel, ...]:
+    """One model for all heads, or one for each where they are not of one kind."""
+    outputs = ["argmax" if which == "largest" else "all" for which in rows]
+    if len(set(outputs)) == 1:
+        return (ModuleModel(module, outputs[0]),)
+    return tuple(ModuleModel(_Head(module, i), kind) for i, kind in enumerate(outputs))
+
+
+def _stacked(parts: list[TorchJacobian]) -> TorchJacobian:
+    """The rows of all of them, stored if there are several."""
+    if len(parts) == 1:
+        return parts[0]
+    return DenseTorchJacobian(torch.cat([part.dense() for part in parts]), max(map(error_estimate, parts)))
 
 
 @contextmanager
@@ -69,54 +96,3 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in before.items():
             part.training = training
-
-
-def gradients(run: Run, x: Tensor, rows: tuple[Rows, ...]) -> Tensor:
-    """J at the current parameters, restricted to the free coordinates: one row per sample and chosen output."""
-    if not len(x):
-        return run.flat().new_empty(0, len(run.flat()))
-    module = run.module
-    with evaluation_mode(module):
-        parameters = {name: p.detach() for name, p in run.parameters()}
-        fixed = {name: p.detach() for name, p in module.named_parameters() if name not in parameters}
-        fixed |= {name: buffer.detach() for name, buffer in module.named_buffers()}
-        choice = _largest(module, x, rows)
-
-        def scalars(moving: dict[str, Tensor], sample: Tensor, chosen: tuple[Tensor, ...]) -> Tensor:
-            outputs = heads(functional_call(module, {**fixed, **moving}, (sample.unsqueeze(0),)))
-            return torch.cat([head[0][index] for head, index in zip(outputs, chosen, strict=True)])
-
-        size = sum(p.numel() for p in parameters.values())
-        chunk = max(1, CHUNK_ENTRIES // max(size, 1))
-        per_sample = vmap(jacrev(scalars), in_dims=(None, 0, 0), randomness="same")
-        parts = zip(torch.split(x, chunk), *(torch.split(c, chunk) for c in choice), strict=True)
-        blocks = [_rows(run, per_sample(parameters, part, tuple(rest))) for part, *rest in parts]
-    return torch.cat(blocks)
-
-
-def _largest(module: nn.Module, x: Tensor, rows: tuple[Rows, ...]) -> tuple[Tensor, ...]:
-    """Indices (n, r) of the outputs that count, per head, held fixed while differentiating."""
-    with torch.no_grad():
-        outputs = heads(module(x))
-    picks = []
-    for head, which in zip(outputs, rows, strict=True):
-        every = torch.arange(head.shape[1], device=head.device).expand(len(head), -1)
-        picks.append(head.argmax(1, keepdim=True) if which == "largest" else every)
-    return tuple(picks)
-
-
-def _rows(run: Run, tree: dict[str, Tensor]) -> Tensor:
-    """(n, r, *shape) per parameter -> (n r, free coordinates)."""
-    pieces = [tree[name].flatten(0, 1)[:, run.masks[name]] for name, _ in run.parameters()]
-    return torch.cat(pieces, dim=1)
-
-
-def _projection(jacobian: Tensor, theta: Tensor, strength: float) -> Tensor:
-    """theta - strength * P_perp(theta), in float64."""
-    theta = theta.double()
-    q, r = torch.linalg.qr(jacobian.double().T)
-    u, s, _ = torch.linalg.svd(r)
-    tolerance = max(jacobian.shape) * torch.finfo(jacobian.dtype).eps
-    basis = q @ u[:, s > tolerance * s[:1]]
-    within: Tensor = basis @ (basis.T @ theta)
-    return theta - strength * (theta - within)

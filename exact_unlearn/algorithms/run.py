@@ -125,8 +125,9 @@ class History:
     """What happened.
 
     method: its hyper-parameters; loss: the mean of the steps' objectives per epoch; steps: AdamW steps taken;
-    projections: one record {"step", "epoch", "strength", "distance"} per projection of MinNorm-OG, distance =
-    ||theta after - theta before||_2.
+    projections: one record {"step", "epoch", "strength", "distance", "error"} per projection of MinNorm-OG, distance =
+    ||theta after - theta before||_2, error = the estimated error of P_perp(theta), relative to ||theta||_2: rounding,
+    and how far J is from differences of the module's outputs.
     """
 
     method: Method

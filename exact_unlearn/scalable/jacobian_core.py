@@ -25,7 +25,7 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import DenseJacobian, Jacobian, to_float
-from exact_unlearn.scalable.running import plain_arithmetic
+from exact_unlearn.scalable.running import plain_arithmetic, plainly
 
 Rows = slice | Tensor
 """Which rows of J: a slice, or a vector of distinct indices."""
@@ -212,6 +212,7 @@ class DenseTorchJacobian:
             torch.mv(block.T, nu, out=out[columns])
         return out
 
+    @plainly
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         k = self.shape[0]
         out = torch.zeros(k, k, dtype=torch.float64, device=self.device)
@@ -228,9 +229,11 @@ class DenseTorchJacobian:
     def select(self, rows: Rows) -> DenseTorchJacobian:
         return DenseTorchJacobian(self.matrix[rows], self.error_estimate)
 
+    @plainly
     def rows(self, indices: Rows) -> Tensor:
         return self.matrix[indices]
 
+    @plainly
     def dense(self) -> Tensor:
         return self.matrix
 
@@ -273,6 +276,7 @@ class ForeignJacobian:
     def rmatvec(self, nu: Tensor) -> Tensor:
         return torch.as_tensor(to_float(np.asarray(self.inner.rmatvec(nu.double().numpy()))))
 
+    @plainly
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         return products_gram(self, weights)
 
@@ -282,9 +286,11 @@ class ForeignJacobian:
     def select(self, rows: Rows) -> TorchJacobian:
         return DenseTorchJacobian(self.rows(rows))
 
+    @plainly
     def rows(self, indices: Rows) -> Tensor:
         return unit_rows(self, indices)
 
+    @plainly
     def dense(self) -> Tensor:
         return self.rows(slice(None))
 

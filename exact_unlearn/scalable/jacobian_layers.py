@@ -26,7 +26,7 @@ from exact_unlearn.scalable.jacobian_blocks import Block, DenseBlock, LinearGeom
 from exact_unlearn.scalable.jacobian_core import Rows, TorchJacobian, numpy_door
 from exact_unlearn.scalable.jacobian_rules import Call, blocks_of, eligible, is_linear, record, signature
 from exact_unlearn.scalable.jacobian_samples import sample_rows
-from exact_unlearn.scalable.running import explained, still
+from exact_unlearn.scalable.running import explained, plainly, still
 
 SMALL = 1 << 23
 """Entries of J up to which the layers' inputs and gradients are kept, and everything is computed, in float64 at
@@ -93,6 +93,7 @@ class LayerJacobian:
             block.rmatvec(nu if block.rows is None else nu[block.rows], out[block.columns])
         return out
 
+    @plainly
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         k = self.shape[0]
         out = torch.zeros(k, k, dtype=torch.float64, device=self.device)
@@ -134,6 +135,7 @@ class LayerJacobian:
         shape = (int(wanted.numel()), self.shape[1])
         return LayerJacobian(shape, tuple(blocks), self.theta, at_theta, self.error_estimate)
 
+    @plainly
     def rows(self, indices: Rows) -> Tensor:
         part = self.select(indices)
         out = torch.zeros(part.shape, dtype=self.dtype, device=self.device)
@@ -141,6 +143,7 @@ class LayerJacobian:
             out[:, columns] = piece
         return out
 
+    @plainly
     def dense(self) -> Tensor:
         return self.rows(slice(None))
 

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from exact_unlearn.scalable.evaluation import Evaluation, take
 from exact_unlearn.scalable.jacobian_core import Rows, numpy_door, products_gram, unit_rows
+from exact_unlearn.scalable.running import plainly
 
 Parameters = dict[str, Tensor]
 
@@ -68,6 +69,7 @@ class TangentJacobian:
         grads = self.reverse(nu.to(self.dtype).reshape(self.evaluation.n, self.evaluation.n_outputs))
         return torch.cat([grads[name].reshape(-1) for name in self.evaluation.layout.names]).to(nu.dtype)
 
+    @plainly
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         return products_gram(self, weights)
 
@@ -86,9 +88,11 @@ class TangentJacobian:
         new = replace(self.evaluation, inputs=inputs, n=int(index.numel()), n_outputs=1, choice=choice)
         return replace(tangent_jacobian(new), error_estimate=self.error_estimate)
 
+    @plainly
     def rows(self, indices: Rows) -> Tensor:
         return unit_rows(self, indices)
 
+    @plainly
     def dense(self) -> Tensor:
         return self.rows(slice(None))
 

@@ -17,6 +17,7 @@ from exact_unlearn.scalable.jacobian_core import (
     unit_rows,
     wider,
 )
+from exact_unlearn.scalable.running import plainly
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ class MixedRows:
         product: Tensor = self.inner.rmatvec((self.mix.T @ nu.double()).to(nu.dtype))
         return product
 
+    @plainly
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         out = torch.zeros(self.shape[0], self.shape[0], dtype=torch.float64, device=self.device)
         for columns, rows in self.column_blocks(torch.float64):  # mixed first: combinations of rows may cancel
@@ -69,9 +71,11 @@ class MixedRows:
     def select(self, rows: Rows) -> MixedRows:
         return MixedRows(self.inner, self.mix[rows])
 
+    @plainly
     def rows(self, indices: Rows) -> Tensor:
         return unit_rows(self.select(indices), slice(None))
 
+    @plainly
     def dense(self) -> Tensor:
         return self.rows(slice(None))
 
@@ -127,6 +131,7 @@ class RowSubset:
         product: Tensor = self.inner.rmatvec(padded)
         return product
 
+    @plainly
     def gram(self, weights: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         return self.inner.gram(weights, dtype)[self.indices][:, self.indices]
 
@@ -137,9 +142,11 @@ class RowSubset:
     def select(self, rows: Rows) -> TorchJacobian:
         return self.inner.select(self.indices[rows])
 
+    @plainly
     def rows(self, indices: Rows) -> Tensor:
         return self.inner.rows(self.indices[indices])
 
+    @plainly
     def dense(self) -> Tensor:
         return self.rows(slice(None))
 

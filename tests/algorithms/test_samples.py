@@ -1,19 +1,14 @@
-"""Batches that ask for more than there is, and a projection off gradients that depend on one another."""
+"""Batches that ask for more than there is."""
 
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 
-import numpy as np
 import pytest
 import torch
 
-from exact_unlearn import rational
-from exact_unlearn.algorithms.projection import _projection
 from exact_unlearn.algorithms.samples import Samples, pairs, subset
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.jacobian import to_float, to_rational
 
 
 def batches(retain: int, forget: int, size: int | None, epochs: int = 4) -> list[list[tuple[list[float], list[float]]]]:
@@ -53,26 +48,3 @@ def test_subsets_take_each_sample_once(count: int) -> None:
     x = torch.arange(6.0)
     taken = subset(Samples((x, x), "retain").all(), count, False, torch.Generator().manual_seed(0)).x.tolist()
     assert len(taken) == len(set(taken)) == min(count, 6)
-
-
-@pytest.mark.parametrize("strength", [1.0, 0.25])
-@pytest.mark.parametrize("case", ["independent", "duplicated", "dependent", "zero row", "only zeros", "wide", "none"])
-def test_the_written_out_projection_knows_the_rank(case: str, strength: float) -> None:
-    """Against rationals: noise of dependent gradients must not become directions that are kept."""
-    rng = np.random.default_rng(4)
-    base = rng.integers(-3, 4, (3, 8)).astype(float)
-    rows = {
-        "independent": base,
-        "duplicated": np.concatenate([base, base, base[:1]]),
-        "dependent": np.concatenate([base, base[:1] - 2 * base[1:2], base[1:2] / 3]),
-        "zero row": np.concatenate([base, np.zeros((1, 8))]),
-        "only zeros": np.zeros((2, 8)),
-        "wide": np.concatenate([rng.integers(-3, 4, (8, 8)).astype(float), base]),
-        "none": base[:0],
-    }[case]
-    theta = rng.standard_normal(8)
-    within = rational.project_onto_rows(to_rational(rows), to_rational(theta))[0]
-    s = Fraction(strength)
-    expected = to_float(to_rational(theta) * (1 - s) + within * s)
-    found = _projection(torch.tensor(rows), torch.tensor(theta), strength)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)

@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from exact_unlearn.algorithms import METHODS, MinNormOG, unlearn
 from exact_unlearn.algorithms.samples import Samples, balanced_indices, pairs
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.scalable.jacobian_check import first_look
 
 
 def net(seed: int = 0) -> nn.Module:
@@ -84,8 +85,10 @@ def test_frozen_means_frozen(method: str) -> None:
             mask
             if isinstance(free, Tensor)
             else torch.cat(
-                [torch.full((p.numel(),), n in chosen[free[0] if isinstance(free, list) else free])
-                 for n, p in zip(names, module.parameters(), strict=True)]
+                [
+                    torch.full((p.numel(),), n in chosen[free[0] if isinstance(free, list) else free])
+                    for n, p in zip(names, module.parameters(), strict=True)
+                ]
             )
         )
         old, new = (torch.nn.utils.parameters_to_vector(m.parameters()).detach() for m in (module, unlearned))
@@ -119,6 +122,7 @@ def test_projections_happen_on_schedule_with_decaying_strength() -> None:
     assert [record["epoch"] for record in history.projections] == [0, 2, 4]
     assert [record["strength"] for record in history.projections] == [0.8, 0.4, 0.2]
     assert all(record["distance"] > 0 for record in history.projections)
+    assert all(0 < record["error"] < 1e-4 for record in history.projections)
     _, history = unlearn(net().eval(), RETAIN, FORGET, MinNormOG(final_epochs=8), epochs=8)
     assert history.projections == ()
 
@@ -273,6 +277,44 @@ def test_rows_of_the_projection_head_by_head(rows: Any, free: Any) -> None:
     assert torch.equal(found[~mask], theta[~mask])
     expected = torch.linalg.pinv(jacobian) @ (jacobian @ theta[mask])
     torch.testing.assert_close(found[mask], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_gradients_of_heads_of_both_kinds_that_depend_on_one_another() -> None:
+    """Samples that occur twice retain no more than once."""
+    module, x = ClassAndValue(), RETAIN[0][:3].double()
+    found = []
+    for times in (1, 2):
+        many, targets = x.repeat(times, 1), (RETAIN[1][:3].repeat(times), torch.zeros(3 * times, 2).double())
+        data = (many, targets)
+        moved, history = unlearn(module, data, data, epochs=1, learning_rate=0.0, strength=1.0)
+        found.append(torch.nn.utils.parameters_to_vector(moved.parameters()).detach())
+        assert history.projections[0]["error"] < 1e-8
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [None, "all", "largest"])
+def test_gradients_are_held_against_differences_once(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where heads of both kinds are taken one by one; samples that see one another are refused."""
+    checks: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        checks.append(1)
+        return first_look(*arguments)
+
+    monkeypatch.setattr("exact_unlearn.scalable.module.first_look", counted)
+    module, x = ClassAndValue(), RETAIN[0].double()
+    data = (x, (RETAIN[1], torch.zeros(len(x), 2).double()))
+    _, history = unlearn(module, data, data, epochs=5, rows=rows)
+    assert len(history.projections) == 5
+    assert len(checks) == (2 if rows is None else 1)
+
+    class Coupled(ClassAndValue):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            label, value = super().forward(x)
+            return label, value.cumsum(0)
+
+    with pytest.raises(ProblemError, match="depend on the other samples"):
+        unlearn(Coupled(), data, data, epochs=1, rows=rows)
 
 
 def test_minnorm_og_in_the_other_order_descends_and_then_projects() -> None:

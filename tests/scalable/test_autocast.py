@@ -13,6 +13,7 @@ from exact_unlearn import L1, L2, SquaredDrift, UnlearningProblem
 from exact_unlearn.algorithms import unlearn
 from exact_unlearn.scalable import (
     DenseTorchJacobian,
+    ModuleModel,
     RetainStream,
     choleskyqr,
     project,
@@ -22,9 +23,23 @@ from exact_unlearn.scalable import (
 from exact_unlearn.scalable.distributed import project_shard, shard_rows, solve_shard
 
 
-def data(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def small(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     draws = torch.Generator().manual_seed(3)
     return torch.randn(20, 200, generator=draws).to(dtype), torch.randn(200, generator=draws).to(dtype)
+
+
+def large(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Large enough for Gram matrices in float32."""
+    draws = torch.Generator().manual_seed(3)
+    return torch.randn(300, 2000, generator=draws).to(dtype), torch.randn(2000, generator=draws).to(dtype)
+
+
+def of_layers(J: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """Gram matrix, rows and dense form of the Jacobian of a module."""
+    torch.manual_seed(0)
+    model = ModuleModel(torch.nn.Sequential(torch.nn.Linear(200, 30), torch.nn.Tanh(), torch.nn.Linear(30, 2)))
+    made = model.jacobian(model.theta().to(J.dtype), J)
+    return torch.cat([made.gram().reshape(-1), made.rows(torch.tensor([3])).reshape(-1), made.dense().reshape(-1)])
 
 
 def streamed(J: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
@@ -60,6 +75,7 @@ ENTRIES: dict[str, Callable[..., Any]] = {
     "L1 by products": solved(L1(), route="products"),
     "L1 with a drift": solved(L1(), SquaredDrift(0.5)),
     "L2": solved(L2(), SquaredDrift(0.5)),
+    "layers": of_layers,
     "unlearn": trained,
 }
 
@@ -68,6 +84,7 @@ ENTRIES: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", ENTRIES)
 def test_autocast_and_inference_mode_change_no_digit(name: str, dtype: torch.dtype) -> None:
     entry = ENTRIES[name]
+    data = large if name in ("project", "weights", "stream", "choleskyqr", "tsqr") else small
     expected = entry(*data(dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(entry(*data(dtype)), expected)
@@ -78,7 +95,7 @@ def test_autocast_and_inference_mode_change_no_digit(name: str, dtype: torch.dty
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_autocast_changes_no_digit_of_shards(dtype: torch.dtype) -> None:
-    J, theta = data(dtype)
+    J, theta = small(dtype)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
 
