@@ -31,7 +31,8 @@ autodoc_typehints = "signature"
 autodoc_type_aliases = {"Array": "Array", "Value": "Value"}
 # Inside a union or a tuple Sphinx prints such an alias as the wrapper that it keeps it in; its name is enough.
 TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]
-autodoc_default_options = {"members": True, "ignore-module-all": True}
+# scikit-learn writes a method set_score_request into every estimator, whose text links into its own manual.
+autodoc_default_options = {"members": True, "ignore-module-all": True, "exclude-members": "set_score_request"}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100
 

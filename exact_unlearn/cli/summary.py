@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from exact_unlearn import report
 
 if TYPE_CHECKING:
+    import exact_unlearn.verdict
     from exact_unlearn.certify import Certificate
     from exact_unlearn.cli.problems import Loaded
     from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
-    from exact_unlearn.verdict import Verdict
 
 Lines = list[tuple[str, str]]
 
@@ -84,7 +84,7 @@ def certificate_lines(certificate: Certificate) -> Lines:
     return lines
 
 
-def verdict_lines(verdict: Verdict) -> Lines:
+def verdict_lines(verdict: exact_unlearn.verdict.Verdict) -> Lines:
     """What is true of the point that was given."""
     head, *rest = verdict.sentences
     return [("their point", head), *(("", sentence) for sentence in rest)]
@@ -150,7 +150,7 @@ def _drift(term: Any) -> str:
     return f"trust_region({float(term.radius):g}, norm {'inf' if term.norm == math.inf else '2'})"
 
 
-def verdict_tree(verdict: Verdict) -> dict[str, Any]:
+def verdict_tree(verdict: exact_unlearn.verdict.Verdict) -> dict[str, Any]:
     """What is true of their point, for machines: bounds rounded outwards."""
     tree: dict[str, Any] = {"outcome": verdict.outcome, "tolerance": float(verdict.tolerance), "row": verdict.row}
     tree |= {name: report.rounded_up(getattr(verdict, name)) for name in ("residual", "violation", "most", "distance")}
