@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -18,7 +19,7 @@ from sklearn.datasets import load_digits
 import exact_unlearn as xu
 from exact_unlearn import cli
 from exact_unlearn.certify import checker
-from exact_unlearn.demo import run_demo
+from exact_unlearn.demo import last_layer, run_demo
 from exact_unlearn.demo.figures import draw_digits as draw_digits_figure
 from exact_unlearn.demo.figures import write_figures
 from exact_unlearn.demo.measure import Row
@@ -27,6 +28,14 @@ from exact_unlearn.demo.story import Story, story_json, story_text, write_proofs
 from exact_unlearn.report import json_text
 
 SMALL = Size(samples=12, mislabelled=4, width=16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """The demo stops its integer program after a second.  Here it ends by itself, so that no clock decides."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(last_layer, "MILP_SECONDS", 600.0)
+        yield
 
 
 @pytest.fixture(scope="module")
