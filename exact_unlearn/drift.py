@@ -28,6 +28,7 @@ from exact_unlearn.vectors import (
     is_exact,
     largest,
     load_cvxpy,
+    require_member,
     root_sum_squares,
     soft,
     sum_squares,
@@ -242,6 +243,7 @@ class TrustRegion:
 
 
 Term = SquaredDrift | L1Drift | TrustRegion
+_TERMS = (SquaredDrift, L1Drift, TrustRegion)
 
 
 @dataclass(frozen=True)
@@ -260,8 +262,7 @@ class DriftSum:
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(self.terms))
         for term in self.terms:
-            if not isinstance(term, Term):
-                raise ProblemError(f"terms: expected SquaredDrift, L1Drift or TrustRegion, got {term!r}")
+            require_member("terms", term, _TERMS, "SquaredDrift, L1Drift or TrustRegion")
 
     def __add__(self, other: Any) -> Any:
         return _add(self, other)
@@ -320,11 +321,8 @@ def drift_terms(penalty: Any) -> tuple[Term, ...]:
         return ()
     if isinstance(penalty, DriftSum):
         return penalty.terms
-    if isinstance(penalty, Term):
-        return (penalty,)
-    raise ProblemError(
-        f"drift_penalty: expected SquaredDrift, L1Drift, TrustRegion, a sum of them or None, got {penalty!r}"
-    )
+    require_member("drift_penalty", penalty, _TERMS, "SquaredDrift, L1Drift, TrustRegion, a sum of them or None")
+    return (penalty,)
 
 
 def from_spec(spec: Mapping[str, Any]) -> Term | DriftSum:

@@ -81,8 +81,7 @@ class UnlearningProblem:
         if rhs.size != k:
             raise ProblemError(f"rhs: expected {k} entries, one per row of the jacobian, got {rhs.size}")
         theta_star, jacobian, rhs = _common_numbers(theta_star, jacobian, rhs)
-        if not hasattr(self.regularizer, "to_spec") or isinstance(self.regularizer, type):
-            raise ProblemError(f"regularizer: expected an instance such as L1(), got {self.regularizer!r}")
+        regularizers.require_regularizer(self.regularizer)
         self.regularizer.validate(d)
         free = _free_mask(self.free, d, self.regularizer)
         _check_product(jacobian, self.regularizer, free)

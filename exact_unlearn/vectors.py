@@ -93,6 +93,25 @@ def require_length(argument: str, found: int, n_parameters: int) -> None:
         raise ProblemError(f"{argument}: expected {n_parameters} entries, one per parameter, got {found}")
 
 
+def require_member(argument: str, found: Any, members: tuple[type, ...], such_as: str) -> None:
+    """ProblemError unless `found` is an instance of a member, or of a subclass that changes none of its formulas.
+
+    Programs and proofs are derived from what a member is; a subclass with another value would be proved as if it were
+    the member.
+    """
+    kind = type(found)
+    member = next((base for base in kind.__mro__ if base in members), None)
+    if member is None:
+        raise ProblemError(f"{argument}: expected {such_as}, got {found!r:.80}")
+    between = kind.__mro__[: kind.__mro__.index(member)]
+    changed = sorted({name for base in between for name in vars(base) if name[:2] != "__" and hasattr(member, name)})
+    if changed:
+        raise ProblemError(
+            f"{argument}: {kind.__name__} changes {', '.join(changed)} of {member.__name__}, but programs and "
+            f"proofs are made of the formulas of {member.__name__}; use it as it is"
+        )
+
+
 def load_cvxpy() -> Any:
     """The module cvxpy, imported when an expression is first asked for; its names are not typed."""
     with needed_by("expression"):

@@ -321,3 +321,54 @@ def test_rational_text_round_trips() -> None:
     for text in ("", "g", "1/0", None, "1/2/3"):
         with pytest.raises(FileFormatError):
             codec.parse_rational(text)
+
+
+class Pulled(xu.L1):
+    """Another value under the name of a member."""
+
+    def value(self, theta: Any) -> Any:
+        return super().value(theta) + 1
+
+
+class Documented(xu.L1):
+    """A subclass that adds, and changes nothing."""
+
+    def largest(self, theta: Any) -> float:
+        return float(np.max(np.abs(theta)))
+
+
+class Heavy(xu.SquaredDrift):
+    def value(self, drift: Any) -> Any:
+        return 3 * super().value(drift)
+
+
+class Own:
+    """Everything that the protocol asks for, and no formula that a proof could be made of."""
+
+    name, is_norm, strictly_convex, unique_minimiser, integer, movable = "own", False, False, False, False, None
+
+    def validate(self, n_parameters: int) -> None: ...
+
+    def to_spec(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"regularizer": Pulled()}, "regularizer: Pulled changes value of L1, .* use it as it is"),
+        ({"regularizer": Own()}, r"regularizer: expected an instance such as L1\(\), got <.*Own"),
+        ({"drift_penalty": Heavy(1.0)}, "drift_penalty: Heavy changes value of SquaredDrift"),
+    ],
+)
+def test_formulas_that_no_proof_would_be_about_are_refused(change: dict[str, Any], sentence: str) -> None:
+    arguments: dict[str, Any] = {"theta_star": THETA, "jacobian": J, "regularizer": xu.L1()}
+    with pytest.raises(ProblemError, match=sentence):
+        xu.UnlearningProblem(**(arguments | change))
+    with pytest.raises(ProblemError, match="Heavy changes value"):
+        Heavy(1.0) + xu.L1Drift(1.0)
+
+
+def test_a_subclass_that_changes_no_formula_is_its_member() -> None:
+    problem = xu.UnlearningProblem(THETA, J, Documented())
+    assert problem.to_tree()["regularizer"] == {"name": "l1", "weights": None}

@@ -21,9 +21,10 @@ import numpy as np
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.regularizers.counting import L0, ActiveNeurons
 from exact_unlearn.regularizers.norms import L1, L2, LInf
+from exact_unlearn.regularizers.partition import NamedGroups
 from exact_unlearn.regularizers.smooth import ElasticNet, SquaredL2
 from exact_unlearn.regularizers.structured import GroupL2, NuclearNorm, PredictorNorm
-from exact_unlearn.vectors import Value
+from exact_unlearn.vectors import Value, require_member
 
 __all__ = [
     "L0",
@@ -38,6 +39,7 @@ __all__ = [
     "Regularizer",
     "SquaredL2",
     "from_spec",
+    "require_regularizer",
 ]
 
 
@@ -108,6 +110,11 @@ class Regularizer(Protocol):
         ...
 
 
+def require_regularizer(regularizer: Any) -> None:
+    """ProblemError, one sentence, unless it is one of the measures above, with its formulas as they are."""
+    require_member("regularizer", regularizer, (*_MEMBERS, NamedGroups), "an instance such as L1()")
+
+
 def from_spec(spec: Mapping[str, Any]) -> Regularizer:
     """The regularizer that `to_spec` described. ProblemError on unknown names, missing or superfluous fields."""
     fields = dict(spec)
@@ -121,6 +128,8 @@ def from_spec(spec: Mapping[str, Any]) -> Regularizer:
         raise ProblemError(f"regularizer {name!r}: does not take exactly the fields {sorted(fields)}") from None
     return regularizer
 
+
+_MEMBERS = (L0, L1, L2, ActiveNeurons, ElasticNet, GroupL2, LInf, NuclearNorm, PredictorNorm, SquaredL2)
 
 _BUILDERS: dict[str, Any] = {
     "squared_l2": SquaredL2,
