@@ -16,7 +16,7 @@ import exact_unlearn as xu
 from exact_unlearn.certify import checker
 from tests.cases import drifts, freezings, gaussian_problem, regularizers
 
-JS = Path(__file__).parent / "js" / "checker.mjs"
+JS = Path(__file__).parent / "js" / "command.mjs"
 NODE = Path(executable.__file__).parent / "bin" / "node"
 
 

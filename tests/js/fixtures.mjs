@@ -8,9 +8,9 @@ import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { check, predictor as networkPredictor, regularizer } from "./checker.mjs";
-import { HALF, ONE, Q, ZERO, dot, fromFloat, int, largest, parse, roots, sum } from "./rational.mjs";
-import { Problem, need } from "./problem.mjs";
+import { check, predictor as networkPredictor, regularizer } from "../../exact_unlearn/web/checker/checker.mjs";
+import { HALF, ONE, Q, ZERO, dot, fromFloat, int, largest, parse, roots, sum } from "../../exact_unlearn/web/checker/rational.mjs";
+import { Problem, need } from "../../exact_unlearn/web/checker/problem.mjs";
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 const length = (x) => roots(dot(x, x))[1];

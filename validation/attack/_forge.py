@@ -22,7 +22,7 @@ from exact_unlearn.certify import checker
 from tests import certificate_cases as cases
 
 ROOT = Path(__file__).parent.parent.parent
-JAVASCRIPT = ROOT / "tests" / "js" / "checker.mjs"
+JAVASCRIPT = ROOT / "tests" / "js" / "command.mjs"
 DRIFTS = tuple(cases.DRIFTS)
 
 

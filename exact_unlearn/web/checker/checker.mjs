@@ -1,15 +1,10 @@
 // A second checker, written from docs/certificate_format.md alone.
 //
-//   node checker.mjs PROBLEM CERTIFICATE [--tau T]     node checker.mjs CERTIFICATE     node checker.mjs --batch JOBS
-//
-// It knows nothing of the Python sources: that two programs agree is what makes the format a format.  JOBS holds one
-// object per line, {"problem": text or null, "certificate": text, "tau": RAT or null} or {"files": [PROBLEM, CERTIFICATE],
-// "tau": ...}; a line of verdict answers each.
+// It knows nothing of the Python sources: that two programs agree is what makes the format a format.  It reads no file,
+// so that it runs in a page as well; tests/js/command.mjs makes a command of it.
 
-import { readFileSync } from "node:fs";
-import { pathToFileURL } from "node:url";
-import { BASE, HALF, ONE, Q, ZERO, dot, fromFloat, int, isPsd, largest, least, need, parse, rank, rankModulo, roots, scaled, subsets, sum, work } from "./rational.mjs";
-import { Problem, dense, expectSchema, has, indices, integer, isObject, listing, member, parseJson, range, readProblem, vec } from "./problem.mjs";
+import { BASE, HALF, ONE, Q, ZERO, dot, int, isPsd, largest, least, need, parse, rank, rankModulo, roots, scaled, subsets, sum, work } from "./rational.mjs";
+import { Problem, dense, expectSchema, has, indices, integer, isObject, listing, member, range, vec } from "./problem.mjs";
 
 const LEVELS = ["repaired", "enclosure", "exact"];
 const length = (x) => roots(dot(x, x))[1];
@@ -387,12 +382,12 @@ function infeasible(proof, claims, tau) {
   return { proved: tau === null || residual.above(tau), proof: "infeasible", unique: false, residual };
 }
 
-// ---------------------------------------------------------------- as a program
+// ---------------------------------------------------------------- for a caller
 
 const text = (x) => (x instanceof Q ? (x.d === 1n ? x.n.toString(16) : `${x.n.toString(16)}/${x.d.toString(16)}`) : x ?? null);
 
 // status: 0 proved, 1 not, 2 the problem cannot be used, 3 proved for the embedded problem or by no tau of the caller
-function answer(problem, certificate, tau) {
+export function answer(problem, certificate, tau) {
   work.left = BASE;
   let P = null;
   try {
@@ -409,27 +404,5 @@ function answer(problem, certificate, tau) {
     return { status: proved ? 0 : 3, sentence: `proved: ${found.proof}`, ...told, proved };
   } catch (error) {
     return { status: 1, sentence: `not proved: ${error.message}` };
-  }
-}
-
-function batch(path) {
-  const bytes = (x) => Buffer.from(x, "utf8");
-  for (const line of readFileSync(path, "utf8").split("\n").filter((x) => x)) {
-    const { problem, certificate, files, tau } = JSON.parse(line);
-    const about = files ? () => readProblem(files[0]) : problem === null ? null : () => parseJson(bytes(problem));
-    const claim = () => parseJson(files ? readFileSync(files[1]) : bytes(certificate));
-    console.log(JSON.stringify(answer(about, claim, tau === null ? null : parse(tau))));
-  }
-}
-
-if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const files = process.argv.slice(2), at = files.indexOf("--tau");
-  if (files[0] === "--batch") batch(files[1]);
-  else {
-    const tau = at < 0 ? null : fromFloat(Number(files.splice(at, 2)[1]));
-    const problem = files.length > 1 ? () => readProblem(files[0]) : null;
-    const { status, sentence } = answer(problem, () => parseJson(readFileSync(files[files.length - 1])), tau);
-    console.log(sentence);
-    process.exitCode = status;
   }
 }

@@ -1,7 +1,6 @@
-// Problem files: .json and .safetensors, as docs/certificate_format.md describes them.
+// Problems, as docs/certificate_format.md describes them.
 
-import { readFileSync } from "node:fs";
-import { ONE, PER_ENTRY, Q, ZERO, dot, fromFloat, int, least, need, parse, ratio, sum, work } from "./rational.mjs";
+import { ONE, PER_ENTRY, Q, ZERO, dot, int, least, need, parse, ratio, sum, work } from "./rational.mjs";
 
 export { need };
 
@@ -146,50 +145,6 @@ export const dense = (parts, n) => {
   const found = vec(parts, range(n));
   return range(n).map((i) => found.get(i) ?? ZERO);
 };
-
-// ---------------------------------------------------------------- files
-
-// Named arrays of a .safetensors file as {shape, data: [Q]}.
-export function safetensors(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const start = 8 + Number(view.getBigUint64(0, true));
-  need(start <= bytes.length, "the header is longer than the file");
-  const arrays = {};
-  let room = bytes.length - start;
-  for (const [name, item] of Object.entries(parseJson(bytes.subarray(8, start)))) {
-    if (name === "__metadata__") continue;
-    const shape = sizes(member(item, "shape")), [first, last] = sizes(member(item, "data_offsets"), 2, bytes.length - start);
-    room -= last - first;
-    need(first <= last && room >= 0, "arrays overlap");
-    const n = shape.reduce((a, b) => a * b, 1), dtype = member(item, "dtype");
-    const readers = {
-      F64: [8, (o) => fromFloat(view.getFloat64(o, true))],
-      F32: [4, (o) => fromFloat(view.getFloat32(o, true))],
-      I64: [8, (o) => new Q(view.getBigInt64(o, true))],
-      U8: [1, (o) => int(view.getUint8(o))],
-      BOOL: [1, (o) => int(view.getUint8(o) ? 1 : 0)],
-    };
-    need(Object.hasOwn(readers, dtype), `${name}: unknown type`);
-    const [width, read] = readers[dtype];
-    need(n * width === last - first, `${name}: not as many bytes as its shape says`);
-    if (name === "spec") arrays.spec = bytes.subarray(start + first, start + last);
-    else arrays[name] = { shape, data: range(n).map((i) => read(start + first + i * width)) };
-  }
-  return arrays;
-}
-
-export function readProblem(path) {
-  const bytes = readFileSync(path);
-  if (path.endsWith(".json")) return parseJson(bytes);
-  const arrays = safetensors(bytes);
-  const resolve = (node) => {
-    if (Array.isArray(node)) return node.map(resolve);
-    if (node === null || typeof node !== "object") return node;
-    if ("array" in node) return member(arrays, node.array);
-    return Object.fromEntries(Object.entries(node).map(([k, v]) => [k, resolve(v)]));
-  };
-  return resolve(parseJson(arrays.spec));
-}
 
 // ---------------------------------------------------------------- the problem
 
