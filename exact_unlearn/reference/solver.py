@@ -16,7 +16,7 @@ from exact_unlearn.certify.image import image
 from exact_unlearn.certify.ladder import certify
 from exact_unlearn.certify.rows import allowed, conflict, is_tolerance
 from exact_unlearn.certify.terms import seen
-from exact_unlearn.drift import DriftSum
+from exact_unlearn.drift import DriftSum, SquaredDrift, TrustRegion
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem, require_problem
@@ -159,7 +159,7 @@ def _next_to_nothing(
 ) -> Solution | None:
     """The optimum where it is so far below R(theta*) that it drowns in the rounding of theta*, or 0.
 
-    R subject to J theta = q, with q = J theta* + b computed exactly.  Only where nothing but regions holds theta near
+    R subject to J theta = q, with q = J theta* + b.  Only where nothing but regions holds theta near
     theta*, and the optimum lies within them.
     """
     R, start, free = problem.regularizer, to_float(problem.theta_star), problem.free
@@ -168,14 +168,12 @@ def _next_to_nothing(
     before = max(float(R.value(start)), float(R.value(np.full(start.size, np.max(np.abs(found.theta), initial=0.0)))))
     if not found.value <= NOTHING * before < math.inf:
         return None
-    exact = image(problem)
-    q = [ratio(q.numerator, q.denominator) for q in (a * b for a, b in zip(exact.q, exact.scales, strict=True))]
     J = problem.jacobian
     J = DenseJacobian(to_float(J.matrix)) if isinstance(J, DenseJacobian) else J
     posed = replace(
-        problem, theta_star=np.where(free, 0.0, start), jacobian=J, drift_penalty=None, rhs=np.array(q, dtype=float)
+        problem, theta_star=np.where(free, 0.0, start), jacobian=J, drift_penalty=None, rhs=_right_side(problem)
     )
-    again = None if R.value(posed.theta_star) else _for_nothing(posed)
+    again = None if R.value(posed.theta_star) else _for_nothing(problem)
     if again is None and start[free].any():
         again = claimed(posed, solver, accuracy, time_limit)
     if again is None or again.status is not Status.OPTIMAL:
@@ -186,15 +184,51 @@ def _next_to_nothing(
 
 
 def _for_nothing(problem: UnlearningProblem) -> Solution | None:
-    """A solution among the theta with R(theta) = 0, theta* being one: what R does not see moves alone."""
-    blind = problem.free & ~seen(problem)
+    """The solution nearest to theta* among the theta with R(theta) = 0: what R sees is 0, and the rest makes up for it.
+
+    Only regions are left of the drift penalty, and D on what R sees takes up its part of them.
+    """
+    start, visible = to_float(problem.theta_star), problem.free & seen(problem)
+    blind = problem.free & ~visible
     if not blind.any():
         return None
-    found = claimed(replace(problem, free=blind, regularizer=SquaredL2()))
+    taken = float(np.linalg.norm(start[visible]))
+    balls = [float(term.radius) for term in problem.drifts if term.norm == 2]
+    boxes = [term for term in problem.drifts if term.norm == np.inf]
+    if any(radius <= taken for radius in balls):
+        return None
+    left = [TrustRegion(math.sqrt((radius - taken) * (radius + taken))) for radius in balls]
+    nearest = replace(
+        problem,
+        theta_star=np.where(visible, 0.0, start),
+        regularizer=SquaredL2(np.zeros(start.size)),
+        drift_penalty=DriftSum((SquaredDrift(1.0), *left, *boxes)),
+        free=blind,
+        rhs=_right_side(replace(problem, free=visible)),
+    )
+    found = claimed(nearest)
     if found.primal_residual() > ACCURACY:
         return None
-    zero, nu = np.zeros(problem.n_parameters), np.zeros(problem.n_constraints)
-    return replace(found, problem=problem, status=Status.OPTIMAL, nu=nu, subgradient=zero, unique=None, message="")
+    zero = np.zeros(problem.n_parameters)
+    return Solution(
+        problem=problem,
+        theta=found.theta,
+        nu=np.zeros(problem.n_constraints),
+        status=Status.OPTIMAL,
+        solver=found.solver,
+        subgradient=zero,
+        drift_subgradients=tuple(zero for _ in problem.drifts),
+        rank=found.rank,
+        compile_seconds=found.compile_seconds,
+        solve_seconds=found.solve_seconds,
+    )
+
+
+def _right_side(problem: UnlearningProblem) -> Array:
+    """J theta*_M + b, computed exactly and rounded once."""
+    exact = image(problem)
+    q = [a * b for a, b in zip(exact.q, exact.scales, strict=True)]
+    return np.array([ratio(v.numerator, v.denominator) for v in q], dtype=float)
 
 
 def _pinned(problem: UnlearningProblem, solver: str | None, accuracy: float, time_limit: float | None) -> Solution:
