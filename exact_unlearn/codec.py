@@ -32,6 +32,9 @@ MAX_BYTES = 2 << 30
 MAX_DEPTH = 64
 """Objects and lists within each other in a JSON text; readers go down by recursion."""
 
+VERSIONS = {f"exact-unlearn/{name}": (1, 2) for name in ("problem", "solution", "certificate")}
+"""Versions that can be read, of what has more than one.  2 is written only where 1 has no words for the problem."""
+
 SUFFIXES = (".npz", ".safetensors", ".json")
 
 
@@ -111,16 +114,17 @@ def load_object(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     return loaded
 
 
-def require_schema(path: Path, tree: Any, schema: str) -> None:
-    """FileFormatError unless `tree` is an object of this schema, version 1."""
+def require_schema(path: str | Path, tree: Any, schema: str) -> None:
+    """FileFormatError unless `tree` is an object of this schema, in a version that this release knows."""
     if not isinstance(tree, dict):
         raise FileFormatError(f"{path}: expected a JSON object")
     found, version = tree.get("schema"), tree.get("version")
     if found != schema:
         raise FileFormatError(f"{path}: expected schema {schema!r}, found {str(found)[:60]!r}")
-    if type(version) is not int or version != 1:
-        named = f"version {str(version)[:60]} of {schema}"
-        raise FileFormatError(f"{path}: {named} is not known to this release (it knows 1)")
+    known = VERSIONS.get(schema, (1,))
+    if type(version) is not int or version not in known:
+        named, these = f"version {str(version)[:60]} of {schema}", " and ".join(map(str, known))
+        raise FileFormatError(f"{path}: {named} is not known to this release (it knows {these})")
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:

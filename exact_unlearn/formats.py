@@ -233,7 +233,9 @@ PROBLEM = Record(
         "free": MASK,
         "regularizer": REGULARIZER,
         "drift_penalty": ListOf(DRIFT),
-    }
+        "at_least": MASK,
+    },
+    frozenset({"at_least"}),
 )
 SOLUTION = Record(
     {

@@ -4,7 +4,7 @@
 
 b = 0 is the surrogate problem (paper eq. 7).  b = y - f(theta*, X_retain) is the *exact* unlearning problem
 (eq. 4) of a model that is affine in its free coordinates; the two coincide when theta* interpolates the
-retained data.
+retained data.  Rows that are named `at_least` read J_i D >= b_i instead: margins that are kept, not outputs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from exact_unlearn.jacobian import (
     to_float,
     to_rational,
 )
+from exact_unlearn.masks import free_mask, output_mask, row_mask
 from exact_unlearn.models.layout import named_mask
 from exact_unlearn.regularizers import PredictorNorm, Regularizer
 from exact_unlearn.regularizers.partition import NamedGroups
@@ -47,7 +48,7 @@ INTERPOLATION_TOLERANCE = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class UnlearningProblem:
-    """minimise R(theta* + D) + Rhat(D) subject to J D = rhs, D_i = 0 where not free[i].
+    """minimise R(theta* + D) + Rhat(D) subject to J D = rhs (>= rhs where at_least), D_i = 0 where not free[i].
 
     theta_star:    (d,) trained parameters; float64, or Fractions for an exact rational problem.
     jacobian:      (k, d) matrix, or any linear map that follows `Jacobian`.
@@ -57,6 +58,7 @@ class UnlearningProblem:
     regularizers
                    that the theorems state with a restriction: A_1 for PredictorNorm, c for ActiveNeurons).
     rhs:           (k,), or None for 0.
+    at_least:      boolean mask (k,) of the rows that read J_i D >= rhs_i instead of J_i D = rhs_i, or None for none.
 
     Narrower floats are widened exactly, arrays are copied and made read-only.  If theta*, J or rhs holds Fractions
     all three become rational and the problem has one exact meaning; but a float problem has one as well,
@@ -69,6 +71,7 @@ class UnlearningProblem:
     drift_penalty: Any = None
     free: Any = None
     rhs: Any = None
+    at_least: Any = None
     drifts: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,13 +86,14 @@ class UnlearningProblem:
         theta_star, jacobian, rhs = _common_numbers(theta_star, jacobian, rhs)
         regularizers.require_regularizer(self.regularizer)
         self.regularizer.validate(d)
-        free = _free_mask(self.free, d, self.regularizer)
+        free = free_mask(self.free, d, self.regularizer)
         _check_product(jacobian, self.regularizer, free)
         set_field = object.__setattr__
         set_field(self, "theta_star", theta_star)
         set_field(self, "jacobian", jacobian)
         set_field(self, "rhs", rhs)
         set_field(self, "free", free)
+        set_field(self, "at_least", row_mask(self.at_least, k))
         set_field(self, "drifts", drift.drift_terms(self.drift_penalty))
 
     @property
@@ -106,6 +110,11 @@ class UnlearningProblem:
     def is_rational(self) -> bool:
         """Whether the data are Fractions rather than floats."""
         return bool(self.theta_star.dtype == object)
+
+    @property
+    def version(self) -> int:
+        """The version of its files: 2 where version 1 has no words for it (rows that read >=), else 1."""
+        return 2 if self.at_least.any() else 1
 
     def objective(self, theta: Array) -> Any:
         """R(theta) + Rhat(theta - theta*): a float, or a Fraction where that is rational and theta is."""
@@ -127,9 +136,9 @@ class UnlearningProblem:
 
     def to_tree(self) -> dict[str, Any]:
         """The logical object of docs/formats.md: plain values and arrays."""
-        return {
+        tree = {
             "schema": SCHEMA,
-            "version": 1,
+            "version": self.version,
             "theta_star": self.theta_star,
             "jacobian": _jacobian_tree(self.jacobian),
             "rhs": self.rhs,
@@ -137,6 +146,7 @@ class UnlearningProblem:
             "regularizer": self.regularizer.to_spec(),
             "drift_penalty": [term.to_spec() for term in self.drifts],
         }
+        return tree | ({"at_least": self.at_least.astype(np.uint8)} if self.at_least.any() else {})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to .npz or .safetensors (bit for bit), or to .json (exact rationals; the only one for Fractions)."""
@@ -150,7 +160,10 @@ class UnlearningProblem:
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any], source: str = "problem") -> UnlearningProblem:
         """The inverse of `to_tree`; `source` is named in errors."""
+        codec.require_schema(source, tree, SCHEMA)
         formats.require(formats.PROBLEM, tree, source)
+        if tree["version"] == 1 and "at_least" in tree:
+            raise FileFormatError(f"{source}: at_least: version 1 has no rows that read >=, so this must be version 2")
         try:
             drifts = [drift.from_spec(_numbers(spec)) for spec in tree["drift_penalty"]]
             return cls(
@@ -160,6 +173,7 @@ class UnlearningProblem:
                 drift_penalty=sum(drifts[1:], start=drifts[0]) if drifts else None,
                 free=np.asarray(tree["free"]).astype(bool),
                 rhs=tree["rhs"],
+                at_least=np.asarray(tree["at_least"]).astype(bool) if "at_least" in tree else None,
             )
         except ProblemError as error:
             raise FileFormatError(f"{source}: {error}") from None
@@ -172,6 +186,16 @@ def require_problem(problem: Any) -> UnlearningProblem:
     return problem
 
 
+def require_equations(problem: UnlearningProblem, who: str) -> UnlearningProblem:
+    """`problem` itself; ProblemError, where some of its rows read >=, which `who` would take for equations."""
+    if problem.at_least.any():
+        raise ProblemError(
+            f"at_least: {who} takes equations J D = b only, but {int(problem.at_least.sum())} of the "
+            f"{problem.n_constraints} rows read J D >= b"
+        )
+    return problem
+
+
 def surrogate_problem(
     model: Any,
     theta_star: Any,
@@ -180,6 +204,7 @@ def surrogate_problem(
     drift_penalty: Any = None,
     free: Any = None,
     y_retain: Any = None,
+    at_least: Any = None,
 ) -> UnlearningProblem:
     """The surrogate (paper eq. 7) of `model` at theta*: J is the Jacobian of the outputs at the retain inputs.
 
@@ -191,6 +216,7 @@ def surrogate_problem(
     regularizer: groups may be called "layer", "neuron", "filter" or "head" where the model has such.
     y_retain: (n_r,) or (n_r, l), optional and unused by the problem itself: where given and theta* does not
     interpolate, an InterpolationWarning reports the residual, for the theorems then do not apply.
+    at_least: boolean mask (n_r,) or (n_r, l) of the outputs that must not fall, J_i D >= 0, rather than stay.
 
     J of a torch module is written out up to MODULE_LIMIT entries; beyond, products with it remain, for
     exact_unlearn.scalable.
@@ -199,7 +225,8 @@ def surrogate_problem(
     if y_retain is not None:
         _warn_unless_interpolating(model, theta_star, x, y_retain)
     jacobian = _jacobian(model, theta_star, x, regularizer)
-    return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free)
+    mask = output_mask(at_least, len(x), model.n_outputs)
+    return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free, at_least=mask)
 
 
 def exact_problem(
@@ -209,6 +236,7 @@ def exact_problem(
     y_retain: Any,
     regularizer: Regularizer,
     free: Any = None,
+    at_least: Any = None,
 ) -> UnlearningProblem:
     """The exact unlearning problem (eq. 4): minimise R(theta) subject to f(theta, x) = y on the retain set.
 
@@ -216,11 +244,13 @@ def exact_problem(
     network; the last layer of a perceptron); ProblemError otherwise.  There f(theta* + D, X) = f(theta*, X) + J
     D exactly, so the problem is J D = y - f(theta*, X).  Conflicting labels make it infeasible; `solve` then
     returns a Farkas vector.
+
+    at_least: boolean mask (n_r,) or (n_r, l) of the outputs that must be at least y, f(theta, x) >= y, instead of y.
     """
     model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     if not hasattr(regularizer, "movable"):
         raise ProblemError(f"regularizer: expected an instance such as L1(), got {regularizer!r:.80}")
-    mask = _free_mask(free, theta_star.size, regularizer)
+    mask = free_mask(free, theta_star.size, regularizer)
     if not model.is_affine_in(mask):
         raise ProblemError(
             "free: the exact problem is convex only where the model is affine in what moves (one layer of a "
@@ -230,7 +260,8 @@ def exact_problem(
     y = _targets(y_retain, predicted)
     jacobian = _jacobian(model, theta_star, x, regularizer)
     rhs = (y - predicted).reshape(-1)
-    return UnlearningProblem(theta_star, jacobian, regularizer, None, mask, rhs)
+    rows = output_mask(at_least, *predicted.shape)
+    return UnlearningProblem(theta_star, jacobian, regularizer, None, mask, rhs, rows)
 
 
 def interpolation_residual(model: Any, theta: Array, x: Array, y: Array) -> Any:
@@ -329,48 +360,6 @@ def _common_numbers(theta: Array, jacobian: Jacobian, rhs: Array) -> tuple[Array
     else:
         raise ProblemError("jacobian: an exact rational problem needs a dense or a product Jacobian")
     return to_rational(theta), jacobian, to_rational(rhs)
-
-
-def _free_mask(free: Any, d: int, regularizer: Any) -> Array:
-    movable = regularizer.movable or slice(0, d)
-    allowed = np.zeros(d, dtype=bool)
-    allowed[movable] = True
-    if free is None:
-        mask = allowed
-    else:
-        mask = _mask_from(free, d)
-        if (mask & ~allowed).any():
-            outside = int(np.flatnonzero(mask & ~allowed)[0])
-            raise ProblemError(
-                f"free: {type(regularizer).__name__} is stated for moves of the coordinates {movable.start} to "
-                f"{movable.stop - 1} only, but coordinate {outside} is free as well"
-            )
-    mask.setflags(write=False)
-    return mask
-
-
-def _mask_from(free: Any, d: int) -> Array:
-    if isinstance(free, slice):
-        free = np.arange(d)[free]
-    try:
-        array = np.asarray(free)
-    except ValueError:
-        raise ProblemError(f"free: expected a mask, indices or block names, got {free!r:.80}") from None
-    if array.size == 0:
-        return np.zeros(d, dtype=bool)
-    if array.ndim != 1:
-        raise ProblemError(f"free: expected a mask or indices in one dimension, got shape {array.shape}")
-    if array.dtype == bool:
-        if array.size != d:
-            raise ProblemError(f"free: expected a mask of {d} entries, got {array.size}")
-        return array.copy()
-    if array.dtype.kind not in "iu":
-        raise ProblemError(f"free: expected a boolean mask, integer indices or block names, got {free!r:.80}")
-    if array.min() < 0 or array.max() >= d or np.unique(array).size != array.size:
-        raise ProblemError(f"free: expected distinct indices from 0 to {d - 1}, got {array.tolist()!r:.80}")
-    mask = np.zeros(d, dtype=bool)
-    mask[array] = True
-    return mask
 
 
 def _check_product(jacobian: Jacobian, regularizer: Any, free: Array) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError, needed_by
 from exact_unlearn.jacobian import Array, to_float
-from exact_unlearn.problem import UnlearningProblem, require_problem
+from exact_unlearn.problem import UnlearningProblem, require_equations, require_problem
 from exact_unlearn.rowspace import RowSpace, row_space
 
 with needed_by("exact_unlearn.program"):
@@ -201,6 +201,7 @@ def explicit_program(problem: UnlearningProblem) -> ExplicitProgram:
 
 def assemble(problem: UnlearningProblem) -> Assembly:
     """`explicit_program` together with the origin of its rows."""
+    require_equations(problem, "the explicit program")
     free = np.flatnonzero(problem.free)
     if problem.n_constraints * free.size > ENTRY_LIMIT:
         raise ProblemError(

@@ -8,7 +8,8 @@ and by Fenchel duality every (nu, g, h) with that equation proves
 
     R(theta) + Rhat(D) >= <g, theta*> + <nu, b> - R*(g) - sum_k Rhat_k*(h_k)   for every feasible theta.
 
-On frozen coordinates g is a free dual variable (h plays no role there, for D = 0).
+On frozen coordinates g is a free dual variable (h plays no role there, for D = 0).  Rows that read J_i D >= b_i have
+nu_i >= 0, and nu_i (J_i D - b_i) = 0 at an optimum: positive multipliers pull D into them.
 """
 
 from __future__ import annotations
@@ -152,9 +153,9 @@ class Solution:
     def primal_residual(self) -> float:
         """How far theta is from feasible, relatively: the largest of
 
-        |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) over rows i, |D_j| / |theta*| over frozen
-        coordinates j (norms 2 and max), and max(0, |D| / radius - 1) over trust regions (|D| / |theta*| where
-        the radius is 0).
+        |J_i D - b_i| / (|J_i| (|theta| + |theta*|) + |b_i|) over rows i (max(0, b_i - J_i D) above the
+        line where row i reads >=), |D_j| / |theta*| over frozen coordinates j (norms 2 and max), and max(0, |D| /
+        radius - 1) over trust regions (|D| / |theta*| where the radius is 0).
         """
         problem, drift = self.problem, to_float(self.drift)
         size = _norm(to_float(self.theta)) + _norm(to_float(self._theta_star))
@@ -175,7 +176,8 @@ class Solution:
 
         max |J.T nu - g - sum h_k| over free coordinates / max(|J.T nu|, |g|, |h_k|, R(theta*) / |theta*|) in
         max norms, and the relative amount by which g or an h_k leaves the domain of its conjugate (dual norm
-        minus 1 for norms).  inf when no subgradients were claimed.
+        minus 1 for norms), or a multiplier of a row that reads >= is negative (|nu_i| |J_i| over the same maximum).
+        inf when no subgradients were claimed.
         """
         if self.subgradient is None or self.drift_subgradients is None:
             return math.inf
@@ -183,10 +185,23 @@ class Solution:
         pullback = to_float(self.problem.jacobian.rmatvec(self._floats(self.nu)))
         mismatch = np.abs(pullback - sum(parts[1:], start=parts[0]))[self.problem.free]
         scale = max(self.dual_scale(), float(np.max(np.abs(pullback), initial=0.0)))
-        worst = _ratio(float(np.max(mismatch, initial=0.0)), scale)
+        worst = max(_ratio(float(np.max(mismatch, initial=0.0)), scale), self._negative_pull(scale))
         for term, part in zip((self.problem.regularizer, *self.problem.drifts), parts, strict=True):
             worst = max(worst, _domain_excess(term, part))
         return worst
+
+    def _negative_pull(self, scale: float) -> float:
+        """By how much multipliers of rows that read >= are negative: their pulls, relative to `scale`; of rows without
+        entries, which pull at nothing, relative to the largest multiplier.
+        """
+        nu = np.where(self.problem.at_least, np.maximum(-to_float(self.nu), 0.0), 0.0)
+        rows = np.flatnonzero(nu)
+        if not rows.size:
+            return 0.0
+        matrix = to_float(np.asarray(self.problem.free_matrix()))[rows]
+        peaks, largest = np.max(np.abs(matrix), axis=1, initial=0.0), float(np.max(np.abs(to_float(self.nu))))
+        pairs = ((p * n, scale) if p else (n, largest) for p, n in zip(peaks.tolist(), nu[rows].tolist(), strict=True))
+        return max(_ratio(part, whole) for part, whole in pairs)
 
     def dual_scale(self) -> float:
         """The size of the slopes of this problem: max(|g|, |h_k|, R(theta*) / |theta*|) in max norms.
@@ -235,7 +250,8 @@ class Solution:
     def duality_gap(self) -> float:
         """value - dual_value for convex programs, value - lower for integer ones (absolute).
 
-        Read it together with `dual_residual`; only a Certificate accounts for every rounding.
+        It contains nu_i (J_i D - b_i) of every row that reads >=, what is left of complementarity.  Read it together
+        with `dual_residual`; only a Certificate accounts for every rounding.
         """
         if getattr(self.problem.regularizer, "integer", False):
             return math.inf if self.lower is None else self.value - self.lower
@@ -284,7 +300,8 @@ class Solution:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the solution *and its problem* to .npz, .safetensors or .json, without pickle."""
-        tree: dict[str, Any] = {"schema": SCHEMA, "version": 1, "problem": self.problem.to_tree()}
+        tree: dict[str, Any] = {"schema": SCHEMA, "version": self.problem.version}
+        tree["problem"] = self.problem.to_tree()
         tree |= {"theta": self.theta, "nu": self.nu, "status": self.status.value, "solver": self.solver}
         tree |= {"subgradient": self.subgradient, "unique": self.unique, "message": self.message}
         tree["drift_subgradients"] = None if self.drift_subgradients is None else list(self.drift_subgradients)
@@ -359,14 +376,18 @@ def _dot(a: Array, b: Array) -> float:
 
 def _row_residuals(problem: UnlearningProblem, drift: Array, size: float) -> tuple[list[float], list[float]]:
     """|J_i D - b_i| and its scale per row.  Without explicit rows, all rows share the largest scale."""
-    rhs = to_float(problem.rhs)
+    rhs, at_least = to_float(problem.rhs), problem.at_least
+
+    def missed(excess: Array) -> list[float]:
+        return np.where(at_least, np.maximum(-excess, 0.0), np.abs(excess)).tolist()  # type: ignore[no-any-return]
+
     if isinstance(problem.jacobian, DenseJacobian):
         J = to_float(problem.jacobian.matrix)
         peaks = np.max(np.abs(J), axis=1, initial=0.0)
         units = J / np.where(peaks > 0, peaks, 1.0)[:, None]
-        residual = np.abs(units @ drift - rhs / np.where(peaks > 0, peaks, 1.0))
+        excess = units @ drift - rhs / np.where(peaks > 0, peaks, 1.0)
         scale = np.linalg.norm(units, axis=1) * size + np.abs(rhs) / np.where(peaks > 0, peaks, 1.0)
-        return residual.tolist(), scale.tolist()
+        return missed(excess), scale.tolist()
     product = to_float(problem.jacobian.matvec(drift))
     start = to_float(problem.jacobian.matvec(np.where(problem.free, to_float(problem.theta_star), 0.0)))
     scale = max(
@@ -374,7 +395,7 @@ def _row_residuals(problem: UnlearningProblem, drift: Array, size: float) -> tup
         float(np.max(np.abs(rhs), initial=0.0)),
         float(np.max(np.abs(product - start), initial=0.0)),
     )
-    return np.abs(product - rhs).tolist(), [scale] * rhs.size
+    return missed(product - rhs), [scale] * rhs.size
 
 
 def _domain_excess(term: Any, part: Array) -> float:

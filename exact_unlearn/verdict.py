@@ -22,7 +22,7 @@ from exact_unlearn.certify.ladder import certify
 from exact_unlearn.certify.rows import is_tolerance
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_rational
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_equations
 from exact_unlearn.solution import Solution, Status
 
 TOLERANCE = 1e-8
@@ -114,6 +114,7 @@ def judge(
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    require_equations(problem, "judge")
     if not is_tolerance(tolerance):
         raise ProblemError(f"tolerance: expected a finite number >= 0, got {tolerance!r}")
     claim = theta if isinstance(theta, Solution) else None

@@ -55,7 +55,8 @@ def test_the_cases_as_they_are() -> None:
 PROBLEMS: list[tuple[str, str, Any, str]] = [
     ("l1", "schema", "exact-unlearn/certificate", "it is not a problem: expected the schema 'exact-unlearn/problem'"),
     ("l1", "schema", ..., "found None"),
-    ("l1", "version", 2, "not version 1"),
+    ("l1", "version", 3, "not version 1 or 2"),
+    ("l1", "at_least", 0, "version 1 has no rows that read >="),
     ("l1", "version", True, "not version 1"),
     ("l1", "version", "1", "not version 1"),
     ("l1", "theta_star", ..., "theta_star is missing"),
@@ -141,7 +142,7 @@ def test_problems_are_checked_where_they_are_read(name: str, path: str, value: A
 CERTIFICATES: list[tuple[str, str, Any, str]] = [
     ("l1", "schema", "exact-unlearn/problem", "it is not a certificate: expected the schema"),
     ("l1", "version", True, "not version 1"),
-    ("l1", "version", 2, "not version 1"),
+    ("l1", "version", 2, "it is of version 2, the problem of version 1"),
     ("l1", "kind", ..., "kind is missing"),
     ("l1", "kind", "bound", "unknown kind, found 'bound'"),
     ("l1", "claims", ..., "claims is missing"),

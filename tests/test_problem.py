@@ -47,6 +47,12 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"free": np.ones(3, dtype=bool)}, "free: expected a mask of 4 entries"),
     ({"free": [0.5]}, "free: expected a boolean mask, integer indices or block names"),
     ({"free": [[0, 1]]}, "free: expected a mask or indices in one dimension"),
+    ({"at_least": [True]}, r"at_least: expected a boolean mask of 2 entries, .*, got bool of shape \(1,\)"),
+    ({"at_least": [0, 1]}, "at_least: expected a boolean mask of 2 entries, .*, got int64"),
+    ({"at_least": [[True, False]]}, r"at_least: .* got bool of shape \(1, 2\)"),
+    ({"at_least": True}, r"at_least: .* got bool of shape \(\)"),
+    ({"at_least": [[True], []]}, "at_least: expected a boolean mask, got "),
+    ({"at_least": np.ma.masked_less(np.array([1, 2]), 0) > 0}, "at_least: expected every entry, got a masked array"),
 ]
 
 
@@ -238,7 +244,7 @@ def test_foreign_files_are_one_sentence(tmp_path: Path) -> None:
         ("missing.npz", None, "cannot be read"),
         ("list.json", b"[]", "expected a JSON object"),
         ("schema.json", b'{"schema": "else"}', "expected schema"),
-        ("version.json", b'{"schema": "exact-unlearn/problem", "version": 2}', "version 2"),
+        ("version.json", b'{"schema": "exact-unlearn/problem", "version": 3}', "version 3"),
         ("empty.json", b'{"schema": "exact-unlearn/problem", "version": 1}', "theta_star: missing"),
         ("deep.json", b"[" * 100_000, "not valid JSON"),
         ("deeper.json", b"[" * 900 + b"]" * 900, "nested more than 64 levels"),

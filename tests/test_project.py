@@ -30,7 +30,7 @@ PYTHON_FILES = sorted(
 LAYERS = (
     {"errors", "interrupts"},
     {"jacobian"},
-    {"activations", "codec", "rational", "rowspace", "vectors", "watch"},
+    {"activations", "codec", "masks", "rational", "rowspace", "vectors", "watch"},
     {"models", "regularizers", "drift", "formats", "modules"},
     {"problem", "closed_form"},
     {"solution"},

@@ -534,13 +534,14 @@ def entries(node: Any, allowed: Sequence[int], work: Work) -> dict[int, tuple[in
 class Problem:
     """minimise R(theta* + D) + Rhat(D) subject to J D = b, D_F = 0, in the normal form of section 2.
 
-    start, rhs: theta* and b.  free: M in increasing order; at: the place of each in M.  rows: integers over one
-    denominator for each row of J on M.  lam, mu, rho, box: Rhat = lam/2 |D|^2 + mu |D|_1 where |D|_2 <= rho and
-    |D|_inf <= box (None: anywhere).  R: see `_regularizer`.
+    at_least: the rows that read J_i D >= b_i instead; equal: the others, the equations.  start, rhs: theta* and b.
+    free: M in increasing order; at: the place of each in M.  rows: integers over one denominator for each row of J on
+    M.  lam, mu, rho, box: Rhat = lam/2 |D|^2 + mu |D|_1 where |D|_2 <= rho and |D|_inf <= box (None: anywhere).  R: see
+    `_regularizer`.
     """
 
     def __init__(self, tree: Any, work: Work | None = None) -> None:
-        _expect(tree, "exact-unlearn/problem", "a problem")
+        self.version = _expect(tree, "exact-unlearn/problem", "a problem")
         self.work = work = work or Work()
         self.start, self.rhs = array(member(tree, "theta_star"), work, None), array(member(tree, "rhs"), work, None)
         self.d, k = len(self.start), len(self.rhs)
@@ -556,6 +557,10 @@ class Problem:
                 drift[name].append(number(member(term, "lam"), 0, work))
         self.lam, self.mu = total(drift["squared_drift"]), total(drift["l1_drift"])
         self.rho, self.box = min(drift["2"], default=None), min(drift["inf"], default=None)
+        require(self.version > 1 or "at_least" not in tree, "at_least: version 1 has no rows that read >=")
+        least = whole(tree["at_least"], work, k, 2) if "at_least" in tree else [0] * k
+        self.at_least = [i for i in range(k) if least[i]]
+        self.equal = [i for i in range(k) if not least[i]] if self.at_least else range(k)
         mask = whole(member(tree, "free"), work, self.d, 2)
         self.free = [j for j in range(self.d) if mask[j] and 0 not in (self.rho, self.box)]
         self.at = {j: at for at, j in enumerate(self.free)}
@@ -654,11 +659,13 @@ class Problem:
         return above, below, squares[0] if len(squares) == 1 else None
 
 
-def _expect(tree: Any, schema: str, what: str) -> None:
+def _expect(tree: Any, schema: str, what: str) -> int:
+    """The version of the file."""
     require(isinstance(tree, Mapping), f"it is no object, so it is not {what}")
     found, version = tree.get("schema"), tree.get("version")
     require(found == schema, f"it is not {what}: expected the schema {schema!r}", found)
-    require(type(version) is int and version == 1, f"this is not version 1 of {schema}", version)
+    require(type(version) is int and version in (1, 2), f"this is not version 1 or 2 of {schema}", version)
+    return version  # type: ignore[no-any-return]
 
 
 # ---------------------------------------------------------------- one coordinate
@@ -738,22 +745,26 @@ class Proof:
     """What a certificate says about a problem: rows, labels and multipliers; then a point, a bound, a distance."""
 
     def __init__(self, problem: Problem, spec: Any) -> None:
-        _expect(spec, "exact-unlearn/certificate", "a certificate")
+        version = _expect(spec, "exact-unlearn/certificate", "a certificate")
+        require(version == problem.version, f"it is of version {version}, the problem of version {problem.version}")
         self.problem, self.spec, self.work = problem, spec, problem.work
-        every, work = range(len(problem.rows)), self.work
-        self.kept: Sequence[int] = every
+        work, equal = self.work, problem.equal
+        self.kept: Sequence[int] = equal  # of the equations; rows that read >= are never dropped
         self.labels, self.tau = problem.rhs, ZERO
         rows = spec.get("rows", "literal")
         if rows != "literal":
-            self.kept = sorted(indices(member(rows, "kept"), every, "kept"))
+            self.kept = sorted(indices(member(rows, "kept"), equal, "kept"))
             self.tau = number(_text(rows, "tau"), 0, work)
-            moved = entries(rows.get("rhs", []), every, work)
+            moved = entries(rows.get("rhs", []), equal, work)
             self.labels = [Q(*moved[i]) if i in moved else b for i, b in enumerate(problem.rhs)]
-        self.literal = len(self.kept) == len(every) and self.labels == problem.rhs
+        self.literal = len(self.kept) == len(equal) and self.labels == problem.rhs
+        self.used = sorted([*self.kept, *problem.at_least]) if problem.at_least else self.kept
         dual = mapping(spec.get("dual", {"nu": []}), "dual")
-        nu = entries(member(dual, "nu"), self.kept, work)
+        nu = entries(member(dual, "nu"), self.used, work)
         self.nu = dict(zip(nu, vector(list(nu.values()), work).nums, strict=True))
         self.nu_den = vector(list(nu.values()), work).den
+        upright = all(self.nu.get(i, 0) >= 0 for i in problem.at_least)
+        require(upright, "a multiplier of a row that reads >= is negative")
         self.kappa = number(_text(dual, "ball"), 0, work) if "ball" in dual else ZERO
         require(not self.kappa or problem.rho is not None, "a multiplier for a trust region that is not there")
         self.dual, self.curve, self.sigma = dual, problem.lam + self.kappa, ONE  # Lambda of the page
@@ -781,8 +792,8 @@ class Proof:
     # ------------------------------------------------------------ place
 
     def place(self) -> None:
-        """(4) theta, in M as listed or by the rule of its base, in F that of theta*; J D = b in every kept row, and
-        D within the regions, so that upper = R(theta) + Rhat(D) whatever else is true.
+        """(4) theta, in M as listed or by the rule of its base, in F that of theta*; J D = b in every kept equation,
+        J D >= b in the other rows, D within the regions, so that upper = R(theta) + Rhat(D) whatever else is true.
         """
         problem, work = self.problem, self.work
         primal = mapping(member(self.spec, "primal"), "primal")
@@ -828,12 +839,20 @@ class Proof:
         return found
 
     def _residual(self) -> Q:
-        """The largest |J_i D - b_i| over all rows as written; kept rows meet their labels exactly."""
+        """The largest |J_i D - b_i| over all equations as written; kept ones meet their labels exactly, and rows that
+        read >= hold: <nu, J D - b> of these is `idle`, which is not negative."""
         moved = [at for at, n in enumerate(self.D.nums) if n]
         steps, kept, largest = [self.D.nums[at] for at in moved], set(self.kept), ZERO
+        least, self.idle = set(self.problem.at_least), ZERO
         self.work.spend(len(self.problem.rows) * len(moved), self.D.bits, self.problem.longest, each=100)
         for i, (row, b, label) in enumerate(zip(self.problem.rows, self.problem.rhs, self.labels, strict=True)):
             got, den = sum(map(mul, map(row.nums.__getitem__, moved), steps)), row.den * self.D.den
+            if i in least:
+                require(got * b.denominator >= b.numerator * den, f"J D >= b fails in row {i}")
+                if self.nu.get(i):
+                    self.work.spend(3, den.bit_length() + b.denominator.bit_length(), self.nu_den.bit_length(), hard=40)
+                    self.idle += Q(self.nu[i], self.nu_den) * (Q(got, den) - b)
+                continue
             fits = got * label.denominator == label.numerator * den
             require(fits or i not in kept, f"J D = b fails in row {i}")
             if not fits:
@@ -850,7 +869,8 @@ class Proof:
         For g + z - g = J^T nu on M and kappa >= 0, every feasible theta satisfies
             R(theta) + Rhat(D) >= <g, theta*> + <nu, b> - R*(g) - sum_M psi*(z_j - g_j) - kappa/2 rho^2,
         psi(x) = (lam + kappa)/2 x^2 + mu |x| on |x| <= box: add R(theta) >= <g, theta> - R*(g), psi(D_j) >= h_j D_j -
-        psi*(h_j) and 0 >= kappa/2 (|D|^2 - rho^2).  The slacks are by how much each of the three fails to be equal.
+        psi*(h_j), 0 >= kappa/2 (|D|^2 - rho^2) and 0 >= <nu, b - J D>, of rows that read >=, where nu >= 0.  The slacks
+        are by how much each of the four fails to be equal.
         """
         problem = self.problem
         self.root: Q | None = None
@@ -882,6 +902,7 @@ class Proof:
                 self.sigma = min(limit * self.z.den / n for limit, n in flat)
         z = Vector([n * self.sigma.numerator for n in self.z.nums], self.z.den * self.sigma.denominator)
         self.slack, self.pins = slacks(problem, alpha, beta, self.curve, (self.x, self.D, z))
+        self.slack += self.sigma * self.idle
         a, b = common(problem.alpha, work), common(problem.beta, work)
         theta = self.theta
         work.spend(len(theta.nums), 2 * theta.bits, max(a.bits, b.bits, theta.bits))
@@ -945,6 +966,7 @@ class Proof:
         else:
             h = combine(self.sigma, self.z, -self.s, own, work)
         others, self.pins = slacks(problem, nothing, nothing, self.curve, (self.x, self.D, h))
+        others += self.sigma * self.idle
         aligned = scale_free and not others and pairing > 0 and top and self.root and pairing**2 == self.root * top
         self.slack = others if aligned else others + self.value - self.s * pairing
 
@@ -1012,6 +1034,7 @@ class Proof:
 
     def nearness(self) -> list[tuple[Q, bool]]:
         """(8) Bounds of the distance to every minimiser, and whether there is only one."""
+        self.tight = [*self.kept, *(i for i in self.problem.at_least if self.sigma and self.nu.get(i))]
         problem, work, name = self.problem, self.work, self.problem.name
         every, positive = all(problem.seen[j] for j in problem.free), problem.lam > 0 or problem.mu > 0
         if name in COUNTS:
@@ -1034,7 +1057,7 @@ class Proof:
 
     def _pinned(self) -> bool:
         """Every minimiser has the same zero slacks, so that coordinates which are not pinned alone may differ, and the
-        difference lies in the kernel of J: is there none?
+        difference lies in the kernel of the tight rows, equations and those with a positive multiplier: is there none?
 
         Of linf, w |theta| is the maximum wherever g is not 0, so that these coordinates move along one ray.
         """
@@ -1046,21 +1069,22 @@ class Proof:
         ray = {problem.at.get(j, -1): step for j, step in enumerate(steps) if step}
         moves = [{at: 1} for at in sorted(loose) if not steps[problem.free[at]]]
         moves += [ray] * bool(ray and ray.keys() <= loose)
-        if len(moves) > len(self.kept):
+        if len(moves) > len(self.tight):
             return False
-        work.spend(len(self.kept) * (len(moves) + len(ray)), max(map(int.bit_length, steps), default=0), 2000)
-        rows = [problem.rows[i].nums for i in self.kept]
+        work.spend(len(self.tight) * (len(moves) + len(ray)), max(map(int.bit_length, steps), default=0), 2000)
+        rows = [problem.rows[i].nums for i in self.tight]
         columns = [[sum(row[at] * x for at, x in move.items()) for row in rows] for move in moves]
         return len(echelon(columns, P61, work)) == len(moves)
 
     def rays(self, spec: Any) -> Q:
         """(8.5) The distance for groups: inactive ones are short, active ones nearly parallel to g_g, and L J sees how
-        long these are.
+        long these are: of the difference of two minimisers, J sees nothing in equations, and where a multiplier is
+        positive no more than the slack allows.
         """
-        problem, work, kept = self.problem, self.work, self.kept
+        problem, work, tight = self.problem, self.work, self.tight
         require(problem.name == "group_l2", "only groups have such a distance")
         active, k = indices(member(spec, "active"), range(len(problem.groups)), "active"), len(problem.rows)
-        listed = entries(member(spec, "L"), [a * k + i for a in range(len(active)) for i in kept], work)
+        listed = entries(member(spec, "L"), sorted(a * k + i for a in range(len(active)) for i in tight), work)
         L = vector([listed.get(a * k + i, (0, 1)) for a in range(len(active)) for i in range(k)], work)
         spread, columns = ZERO, {}
         for label, (group, w) in enumerate(zip(problem.groups, problem.outer, strict=True)):
@@ -1086,11 +1110,16 @@ class Proof:
         require(error < 1, "L is no left inverse")
         work.spend(k * len(problem.free), problem.longest, problem.longest)
         size = total(Q(sum(map(mul, row.nums, row.nums)), row.den**2) for row in problem.rows)
-        return spread * (1 + length(L, work) * enclosed(size, work)[1] / (1 - error))
+        seen = spread * enclosed(size, work)[1]
+        for i in problem.at_least:
+            if i in tight and self.slack:
+                work.spend(1, self.nu_den.bit_length(), self.slack.denominator.bit_length(), each=5000, hard=40)
+                seen += self.slack * self.nu_den / (self.sigma * self.nu[i])
+        return spread + length(L, work) * seen / (1 - error)
 
     def robust(self, tau: Q) -> Q:
-        """(7) A bound of R + Rhat wherever |J D - b| <= tau, b as written: there <nu, J D> >= <nu, b> - tau |nu|_1, and
-        `below` holds with <nu, b-hat> in the place of <nu, J D>."""
+        """(7) A bound of R + Rhat wherever no row is missed by more than tau, b as written: there <nu, J D> >= <nu, b>
+        - tau |nu|_1, and `below` holds with <nu, b-hat> in the place of <nu, J D>."""
         if not self.problem.free or self.problem.name in COUNTS:
             return ZERO if self.problem.name in COUNTS else self.lower
         moved = self.inner_nu([a - b for a, b in zip(self.labels, self.problem.rhs, strict=True)])
@@ -1225,14 +1254,14 @@ def compare(claims: Mapping[str, Any], found: Verdict, work: Work) -> None:
 
 def intended(proof: Proof, found: Verdict, tau: Q | None) -> Verdict:
     """(7) A proof about the kept rows and moved labels counts if the caller accepts a tau that covers both."""
-    rows = len(proof.problem.rows)
+    rows, used = len(proof.problem.rows), proof.used
     needed = max(proof.tau, proof.error)
     accepted = tau is not None and needed <= tau
     wide = needed if tau is None else tau
     robust = proof.robust(wide)
-    dropped = sorted(set(range(rows)) - set(proof.kept))
+    dropped = sorted(set(range(rows)) - set(used))
     moved = sum(a != b for a, b in zip(proof.labels, proof.problem.rhs, strict=True))
-    said = [f"this is about {len(proof.kept)} of {rows} rows" + f", without {dropped!s:.200}" * bool(dropped)]
+    said = [f"this is about {len(used)} of {rows} rows" + f", without {dropped!s:.200}" * bool(dropped)]
     said[0] += f", with {moved} labels moved" * bool(moved)
     said[0] += f"; theta misses the rows as written by at most {show_up(proof.error)}"
     said.append(f"where |J D - b| <= {show_up(wide)} in every row, values are >= {show(robust)}")
@@ -1250,7 +1279,8 @@ def intended(proof: Proof, found: Verdict, tau: Q | None) -> Verdict:
 def refutation(proof: Proof, claims: Mapping[str, Any], tau: Q | None) -> Verdict:
     """(10) Farkas: no D fits if <nu, b> exceeds the supremum of <J^T nu, D> over the D allowed.
 
-    For any D, <nu, b> - supremum <= <nu, b - J D> <= |nu|_1 max |b - J D|: some row is missed by at least that.
+    For any D, <nu, b> - supremum <= <nu, b - J D> <= |nu|_1 max |b - J D|: some row is missed by at least that.  Of a
+    row that reads >= nu is not negative, so that b - J D where it is positive is all that counts.
     """
     problem, work = proof.problem, proof.work
     require(proof.labels == problem.rhs, "a refutation is about b as written")

@@ -36,7 +36,7 @@ from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_equations
 from exact_unlearn.solution import Solution
 from exact_unlearn.watch import TimeUpError, finishing, limited, tick, watched
 
@@ -82,6 +82,7 @@ def certify(
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
         raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
+    require_equations(problem, "certify")
     shape = problem.n_parameters, problem.n_constraints
     if solution is not None and (solution.theta.size, solution.nu.size) != shape:
         raise ProblemError(
@@ -375,7 +376,7 @@ class _Attempt:
         )
 
     def _certificate(self, parts: Tree, **fields: Any) -> Certificate:
-        tree: Tree = {"schema": SCHEMA, "version": 1, **parts}
+        tree: Tree = {"schema": SCHEMA, "version": self.original.version, **parts}
         if self.kept is not None and self.report.tau is not None:
             tree["rows"] = {"kept": self.kept, "tau": rational_text(self.report.tau)}
             if self.report.labels:

@@ -46,8 +46,9 @@ def add_problem_arguments(parser: argparse.ArgumentParser, optional: bool = Fals
     )
     raw = parser.add_argument_group(
         "raw files",
-        "A raw file holds theta_star and jacobian, and optionally rhs (k), groups (label of each parameter), weights, "
-        "and frozen or free (a mask, or indices). KEY names such an array when it is called otherwise. "
+        "A raw file holds theta_star and jacobian, and optionally rhs (k), at_least (a mask (k): those rows read "
+        "J D >= rhs, not J D = rhs), groups (label of each parameter), weights, and frozen or free (a mask, or "
+        "indices). KEY names such an array when it is called otherwise. "
         "A complete problem takes none of these options.",
     )
     raw.add_argument("-r", "--regularizer", metavar="NAME", help=", ".join(REGULARIZERS))
@@ -102,7 +103,9 @@ def build_problem(arrays: Mapping[str, Array], options: argparse.Namespace, path
     regularizer = _regularizer(options, raw)
     free = _free(options, raw, theta_star.shape[0] if theta_star.ndim else 0)
     rhs = raw.optional("rhs")
-    problem = UnlearningProblem(theta_star, as_jacobian(jacobian), regularizer, drift_of(options.drift), free, rhs)
+    J, at_least = as_jacobian(jacobian), raw.optional("at_least")
+    mask = None if at_least is None else _flags("at_least", at_least, J.shape[0])
+    problem = UnlearningProblem(theta_star, J, regularizer, drift_of(options.drift), free, rhs, mask)
     return Loaded(problem, True, tuple(sorted(set(arrays) - raw.used)))
 
 
@@ -226,6 +229,15 @@ def _free(options: argparse.Namespace, raw: _Raw, d: int) -> Any:
     if frozen is not None:
         return ~_mask("frozen", frozen, d)
     return None if free is None else _mask("free", free, d)
+
+
+def _flags(name: str, array: Array, n: int) -> Array:
+    """A boolean mask (n,) from booleans, or from whole numbers 0 and 1."""
+    import numpy as np
+
+    if array.shape != (n,) or array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
+        raise ProblemError(f"{name}: expected {n} of 0 and 1, one per row, got {array.dtype} of shape {array.shape}")
+    return array.astype(bool)
 
 
 def _mask(name: str, array: Array, d: int) -> Array:

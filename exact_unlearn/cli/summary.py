@@ -23,7 +23,8 @@ def describe(problem: UnlearningProblem) -> str:
     moving = f"{d} parameters" if free == d else f"{d} parameters, {free} of them free"
     parts = [problem.regularizer.name, *(_drift(term) for term in problem.drifts)]
     numbers = ", exact fractions" if problem.is_rational else ""
-    return f"{' + '.join(parts)}; {problem.n_constraints} constraints, {moving}{numbers}"
+    least = f" ({int(problem.at_least.sum())} of them >=)" if problem.at_least.any() else ""
+    return f"{' + '.join(parts)}; {problem.n_constraints} constraints{least}, {moving}{numbers}"
 
 
 def problem_lines(loaded: Loaded) -> Lines:

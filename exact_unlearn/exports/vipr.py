@@ -30,7 +30,7 @@ from exact_unlearn.certify.certificate import Certificate
 from exact_unlearn.codec import parse_rational, write_atomically
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_rational
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_equations
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -93,7 +93,7 @@ class _Program:
 
     @classmethod
     def of(cls, problem: UnlearningProblem) -> _Program:
-        self = cls(problem)
+        self = cls(require_equations(problem, "write_vipr"))
         d = problem.n_parameters
         boxes = [Fraction(term.radius) for term in problem.drifts if term.name == "trust_region"]
         self.radius = min(boxes) if boxes else None

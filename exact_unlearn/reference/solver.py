@@ -19,7 +19,7 @@ from exact_unlearn.certify.terms import seen
 from exact_unlearn.drift import DriftSum, SquaredDrift, TrustRegion
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
-from exact_unlearn.problem import UnlearningProblem, require_problem
+from exact_unlearn.problem import UnlearningProblem, require_equations, require_problem
 from exact_unlearn.program import Assembly, assemble
 from exact_unlearn.reference import backends, labels
 from exact_unlearn.reference.backends import BackendAnswer
@@ -73,7 +73,7 @@ def solve(
         time_limit = _positive("time_limit", time_limit)
     if tau is not None and not is_tolerance(tau):
         raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
-    require_problem(problem)
+    require_equations(require_problem(problem), "solve")
     if solver is not None and not isinstance(solver, str):
         raise ProblemError(f"solver: expected the name of a CVXPY solver, or None, got {solver!r:.60}")
     try:

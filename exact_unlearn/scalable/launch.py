@@ -22,7 +22,7 @@ import numpy as np
 
 from exact_unlearn.errors import ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_equations
 from exact_unlearn.regularizers import L1, L2, GroupL2, LInf, SquaredL2
 
 
@@ -62,6 +62,7 @@ def solve_with_processes(
     Raises SolverError with the last lines of a process that failed, ProblemError for a Jacobian that is not dense.
     """
     for problem in problems:
+        require_equations(problem, "the solve on several processes")
         if not isinstance(problem.jacobian, DenseJacobian):
             raise ProblemError("jacobian: only dense problems are handed to processes through files")
     with tempfile.TemporaryDirectory(prefix="exact-unlearn-") as name:

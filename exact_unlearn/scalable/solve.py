@@ -24,7 +24,7 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
-from exact_unlearn.problem import UnlearningProblem
+from exact_unlearn.problem import UnlearningProblem, require_equations
 from exact_unlearn.regularizers import L2, ElasticNet, PredictorNorm, SquaredL2
 from exact_unlearn.scalable.claims import Raw, claim, doubtful, primal_residual, slope
 from exact_unlearn.scalable.clock import Clock, Progress, clock
@@ -87,6 +87,7 @@ def solve(
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
+    require_equations(problem, "scalable.solve")
     if not (isinstance(gap, int | float) and 0 < gap < 1):
         raise ProblemError(f"gap: expected a number between 0 and 1, got {gap!r}")
     if route not in ROUTES:

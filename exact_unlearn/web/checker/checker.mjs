@@ -48,20 +48,21 @@ function slackAt(f, x, z) {
 
 class Proof {
   constructor(P, spec) {
-    expectSchema(spec, "exact-unlearn/certificate");
-    Object.assign(this, { P, spec, sigma: ONE, tau: ZERO, kept: range(P.rhs.length), labels: P.rhs });
-    const every = range(P.rhs.length);
+    need(expectSchema(spec, "exact-unlearn/certificate") === P.version, "the problem is of another version");
+    const every = range(P.rhs.length), equations = every.filter((i) => !P.atLeast[i]);
+    Object.assign(this, { P, spec, sigma: ONE, tau: ZERO, kept: equations, labels: P.rhs });
     if (has(spec, "rows") && spec.rows !== "literal") {
-      this.kept = [...indices(member(spec.rows, "kept"), new Set(every))].sort((a, b) => a - b);
+      this.kept = [...indices(member(spec.rows, "kept"), new Set(equations))].sort((a, b) => a - b);
       this.tau = parse(member(spec.rows, "tau"));
       need(this.tau.sign() >= 0, "tau is negative");
-      const moved = vec(has(spec.rows, "rhs") ? spec.rows.rhs : [], every);
+      const moved = vec(has(spec.rows, "rhs") ? spec.rows.rhs : [], equations);
       this.labels = P.rhs.map((b, i) => moved.get(i) ?? b);
     }
-    this.literal = this.kept.length === every.length && this.labels.every((b, i) => b.equals(P.rhs[i]));
+    this.literal = this.kept.length === equations.length && this.labels.every((b, i) => b.equals(P.rhs[i]));
     this.dual = has(spec, "dual") ? spec.dual : { nu: [] };
-    const nu = vec(member(this.dual, "nu"), this.kept);
+    const kept = new Set(this.kept), nu = vec(member(this.dual, "nu"), every.filter((i) => kept.has(i) || P.atLeast[i]));
     this.nu = every.map((i) => nu.get(i) ?? ZERO);
+    need(this.nu.every((x, i) => !P.atLeast[i] || x.sign() >= 0), "a multiplier of a row that reads >= is negative");
     this.kappa = has(this.dual, "ball") ? parse(this.dual.ball) : ZERO;
     need(this.kappa.sign() >= 0 && (this.kappa.n === 0n || P.rho), "a multiplier of no ball");
     this.Lambda = P.lam.plus(this.kappa);
@@ -91,9 +92,14 @@ class Proof {
     }
     this.D = this.theta.map((x, j) => x.minus(P.start[j]));
     const kept = new Set(this.kept), moved = P.free.filter((j) => this.D[j].n !== 0n), own = moved.map((j) => this.D[j]);
-    this.error = ZERO;
+    this.error = this.idle = ZERO;
     P.rows.forEach((row, i) => {
       const got = dot(moved.map((j) => row[j]), own);
+      if (P.atLeast[i]) {
+        need(P.rhs[i].atMost(got), `J D >= b fails in row ${i}`);
+        this.idle = this.idle.plus(this.nu[i].times(got.minus(P.rhs[i])));
+        return;
+      }
       need(!kept.has(i) || got.equals(this.labels[i]), `J D = b fails in row ${i}`);
       this.error = largest([got.minus(P.rhs[i]).abs(), this.labels[i].minus(P.rhs[i]).abs()], this.error);
     });
@@ -138,7 +144,7 @@ class Proof {
         if (P.R.beta[j].n === 0n && z[j].abs().above(limit)) this.sigma = least([this.sigma, limit.over(z[j].abs())]);
       }
     }
-    return this.slacks((j) => this.f(j), (j) => this.sigma.times(z[j]));
+    return this.slacks((j) => this.f(j), (j) => this.sigma.times(z[j])).plus(this.sigma.times(this.idle));
   }
 
   subgradient() {
@@ -189,7 +195,8 @@ class Proof {
     else if (this.bounded) this.s = capped;
     else this.s = this.sigma = worst.n === 0n || P.mu.n === 0n ? capped : least([capped, P.mu.over(worst)]);
     this.g = g;
-    const others = this.slacks((j) => this.f(j, ZERO, ZERO), (j) => this.sigma.times(z[j]).minus(this.s.times(g[j])));
+    const others = this.slacks((j) => this.f(j, ZERO, ZERO), (j) => this.sigma.times(z[j]).minus(this.s.times(g[j])))
+      .plus(this.sigma.times(this.idle));
     const pairing = dot(g, theta), square = squareOf(P, theta);
     this.root = square;
     const aligned = homogeneous && others.n === 0n && pairing.sign() > 0 && squared !== null && square !== null &&
@@ -227,6 +234,7 @@ class Proof {
   // [bound of the distance, whether the minimiser is unique], as many as apply
   nearness() {
     const { P, slack } = this, { R } = P;
+    this.tight = [...this.kept, ...range(P.rhs.length).filter((i) => P.atLeast[i] && this.sigma.times(this.nu[i]).sign() > 0)];
     if (R.count) return [];
     const seen = R.separable ? P.start.map((_, j) => R.alpha[j].plus(R.beta[j]).sign() > 0) : R.seen;
     const every = P.free.every((j) => seen[j]), found = [];
@@ -248,9 +256,9 @@ class Proof {
     const loose = P.free.filter((j) => !this.pins.get(j)), together = range(P.d).filter((j) => step(j).n !== 0n);
     const moves = loose.filter((j) => step(j).n === 0n).map((j) => [[j, ONE]]), open = new Set(loose);
     if (together.length && together.every((j) => open.has(j))) moves.push(together.map((j) => [j, step(j)]));
-    if (moves.length > this.kept.length) return false;
-    const columns = moves.map((move) => this.kept.map((i) => dot(move.map(([j]) => P.rows[i][j]), move.map(([, x]) => x))));
-    const integral = columns.length ? range(this.kept.length).map((at) => scaled(columns.map((column) => column[at]))) : [];
+    if (moves.length > this.tight.length) return false;
+    const columns = moves.map((move) => this.tight.map((i) => dot(move.map(([j]) => P.rows[i][j]), move.map(([, x]) => x))));
+    const integral = columns.length ? range(this.tight.length).map((at) => scaled(columns.map((column) => column[at]))) : [];
     return rankModulo(columns.map((_, c) => integral.map((row) => row[c]))) === moves.length;
   }
 
@@ -258,7 +266,7 @@ class Proof {
     const { P } = this, { R } = P, k = P.rows.length, two = int(2);
     need(R.name === "group_l2", "only groups have such a distance");
     const active = indices(member(spec, "active"), new Set(range(R.groups.length)));
-    const listed = vec(member(spec, "L"), active.flatMap((_, a) => this.kept.map((i) => a * k + i)));
+    const listed = vec(member(spec, "L"), active.flatMap((_, a) => this.tight.map((i) => a * k + i).sort((x, y) => x - y)));
     const L = active.map((_, a) => range(k).map((i) => listed.get(a * k + i) ?? ZERO)), columns = new Map();
     let spread = ZERO;
     R.groups.forEach((group, label) => {
@@ -275,7 +283,8 @@ class Proof {
     const errors = L.flatMap((row, a) => active.map((label, b) => dot(row, columns.get(label)).minus(a === b ? ONE : ZERO)));
     const error = length(errors), size = roots(sum(P.rows.flatMap((row) => P.free.map((j) => row[j].squared()))))[1];
     need(ONE.above(error), "L is no left inverse");
-    return spread.times(ONE.plus(length(L.flat()).times(size).over(ONE.minus(error))));
+    const open = sum(this.tight.filter((i) => P.atLeast[i]).map((i) => this.slack.over(this.sigma.times(this.nu[i]))));
+    return spread.plus(length(L.flat()).times(size.times(spread).plus(open)).over(ONE.minus(error)));
   }
 
   // ---------------------------------------------------------------- section 7

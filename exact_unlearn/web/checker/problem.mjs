@@ -94,7 +94,8 @@ export function indices(node, allowed) {
   return found;
 }
 export function expectSchema(tree, schema) {
-  need(isObject(tree) && tree.schema === schema && tree.version === 1, `this is not version 1 of ${schema}`);
+  need(isObject(tree) && tree.schema === schema && (tree.version === 1 || tree.version === 2), `this is not version 1 or 2 of ${schema}`);
+  return tree.version;
 }
 
 // A RAT, or an integer, or what an array of a file holds.
@@ -150,7 +151,7 @@ export const dense = (parts, n) => {
 
 export class Problem {
   constructor(tree) {
-    expectSchema(tree, "exact-unlearn/problem");
+    this.version = expectSchema(tree, "exact-unlearn/problem");
     this.start = array(member(tree, "theta_star"), null);
     this.rhs = array(member(tree, "rhs"), null);
     this.d = this.start.length;
@@ -166,6 +167,9 @@ export class Problem {
         this[key] = this[key] === null ? radius : least([this[key], radius]);
       }
     }
+    need(this.version === 2 || !has(tree, "at_least"), "version 1 has no rows that read >=");
+    const flags = has(tree, "at_least") ? whole(tree.at_least, this.rhs.length, 2) : [];
+    this.atLeast = this.rhs.map((_, i) => flags[i] === 1);
     const mask = whole(member(tree, "free"), this.d, 2);
     const stuck = (this.rho && this.rho.n === 0n) || (this.box && this.box.n === 0n);
     this.free = mask.flatMap((flag, j) => (flag && !stuck ? [j] : []));
