@@ -154,6 +154,7 @@ CERTIFICATES: list[tuple[str, str, Any, str]] = [
     ("l1", "claims.gap", False, "gap: expected a text such as"),
     ("l1", "claims.unique", "yes", "unique is true, false or null"),
     ("l1", "claims.unique", 1, "unique is true, false or null"),
+    ("l1", "claims.unique", 0, "unique is true, false or null"),
     ("l1", "claims.square", "1", "more is claimed than is proved: square"),
     ("l1", "primal", ..., "primal is missing"),
     ("l1", "primal", [], "primal is no object"),

@@ -1241,7 +1241,7 @@ def compare(claims: Mapping[str, Any], found: Verdict, work: Work) -> None:
     level = member(claims, "proof")
     require(level in LEVELS, "unknown proof", level)
     require(LEVELS.index(level) <= LEVELS.index(found.proof), f"not {level}, but {found.proof}")
-    require(claims.get("unique") in (None, False) or claims["unique"] is True, "unique is true, false or null")
+    require(claims.get("unique") is None or type(claims["unique"]) is bool, "unique is true, false or null")
     require(found.unique or not claims.get("unique"), "that the minimiser is unique is claimed, but not proved")
     holds: dict[str, Callable[[Q, Q], bool]] = {
         "lower": Q.__le__, "upper": Q.__ge__, "gap": Q.__ge__, "distance": Q.__ge__, "square": Q.__eq__,

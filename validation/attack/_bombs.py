@@ -257,5 +257,5 @@ BOMBS: dict[str, Callable[[], Pair]] = {
 TRUE = {"many coordinates, l1", "many coordinates, l2", "many coordinates, linf", "many coordinates, l0"}
 TRUE |= {"many factors", "many groups", "many integers", "many objects", "a long text", "many parts"}
 TRUE |= {"many weights, theta_star", "many weights, dual", "long multipliers, d = 1000"}
-TRUE |= {"dependent sets", "one set of many"}
+TRUE |= {"dependent sets", "one set of many", "many sets of one"}
 """Those that prove something, however little, and may be accepted."""
