@@ -13,16 +13,19 @@ export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test older lowest attack lint types docs clean
+.PHONY: help demo test test-web older lowest attack lint types docs clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp  ## Forget mislabelled digits and see the numbers, in a minute (installs no torch)
 	$(BIN)/python -m exact_unlearn demo
 
 test: $(VENV)/dev.stamp  ## Run the tests on two processes
 	$(BIN)/python -m pytest -q -n 2
+
+test-web: $(VENV)/dev.stamp  ## Run the tests of the pages that explain, in Debian's chromium
+	$(BIN)/python -m pytest -q -n 2 tests/web/*_in_browser.py
 
 OLDER := .venv-older
 

@@ -35,6 +35,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
 WITHOUT_EXTRAS = {
     # verb -> a command line, the exit status, the extra that is named (or none)
     "demo": (["demo"], 2, "demo"),
+    "explain": (["explain", "--print", "-o", "pages"], 0, None),
     "solve": (["solve", "in.npz", "-r", "l1"], 2, "solve"),
     "certify": (["certify", "in.npz", "-r", "l1", "theta.npz"], 0, None),
     "check": (["check", "whole.json", "proof.json"], 0, None),

@@ -1,0 +1,28 @@
+"""Which pages there are, in the order in which they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its folder beside this file is called as its key in `PAGES`.
+
+    title, lead: its heading, and the sentence below it
+    modules: the page's own JavaScript, after the checker and the kit
+    numbers: whether the folder holds numbers.json
+    """
+
+    title: str
+    lead: str
+    modules: tuple[str, ...] = ("math", "page")
+    numbers: bool = False
+
+
+PAGES = {
+    "shadow": Page(
+        "Shadow of the weights",
+        "Forgetting is not fitting. Two weights are enough to see why, what works instead, and how to be sure of it.",
+    ),
+}
