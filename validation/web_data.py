@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import exact_unlearn as xu
+from exact_unlearn import rational
 from exact_unlearn.codec import rational_text as rat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,9 +49,63 @@ def shadow_states() -> list[dict[str, Any]]:
     return out
 
 
+def lie_numbers() -> dict[str, Any]:
+    """*Drag the lie*: neurons on a line, thirteen true samples, three lies; outgoing weights c move.
+
+    Gradient descent on all samples from c_0 ends at c_0 + A^+ (targets - A c_0), which is affine in the lies: `u` plus
+    each lie times its `v`.  The certificates are about the truths alone.
+    """
+    x = [F(n, 4) for n in (-15, -13, -10, -8, -5, -3, 0, 2, 5, 7, 10, 13, 15)]
+    lies = [F(-3), F(1), F(9, 4)]
+    generator = np.random.default_rng(11)
+    bends = {F(t): 1 for t in (-4, -3, -1, 1, 3)}  # these five draw the truth
+    for quarter in (-14, -11, -9, -8, -6, -5, -2, -1, 0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 14):
+        bends[F(quarter, 4)] = 1 if generator.random() < 0.55 else -1
+    neurons = sorted(bends.items())
+    rows = np.array([[max(F(0), side * (s - t)) for t, side in neurons] for s in [*x, *lies]])
+    assert rational.rank(rows) == len(rows)
+    start = np.array([F(int(v), 16) for v in generator.integers(-6, 7, len(neurons))])
+    targets = np.array([*map(_zigzag, x), *[F(0)] * len(lies)])
+    inverse = rational.pseudo_inverse(rows)
+    u = start + inverse @ (targets - rows @ start)
+    v = inverse[:, len(x) :].T
+    trained = u + F(3, 2) * v.sum(axis=0)
+    proofs = {}
+    for name, regularizer in (("l2", xu.SquaredL2()), ("l1", xu.L1()), ("l0", xu.L0())):
+        problem = xu.UnlearningProblem(trained, rows[: len(x)], regularizer)
+        certificate = xu.certify(problem, xu.solve(problem))
+        assert certificate.proof == "exact"
+        assert certificate.check().proved
+        proofs[name] = certificate.tree
+    return {
+        "x": list(map(rat, x)),
+        "y": [rat(_zigzag(s)) for s in x],
+        "lies": list(map(rat, lies)),
+        "bends": [[rat(t), side] for t, side in neurons],
+        "u": list(map(rat, u)),
+        "v": [list(map(rat, row)) for row in v],
+        "proofs": proofs,
+    }
+
+
+def _zigzag(x: F) -> F:
+    """What the truths are samples of: up and down between -1 and 1 with slope 1."""
+    phase = (x + 4) % 4
+    return -phase if phase <= 1 else phase - 2 if phase <= 3 else 4 - phase
+
+
 def files() -> dict[str, str]:
     """Path in the repository -> text."""
-    return {"tests/web/shadow.states.json": _lines(shadow_states())}
+    return {
+        "exact_unlearn/web/lie/numbers.json": _fields(lie_numbers()),
+        "tests/web/shadow.states.json": _lines(shadow_states()),
+    }
+
+
+def _fields(item: dict[str, Any]) -> str:
+    """One field a line."""
+    fields = (f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}" for key, value in item.items())
+    return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
 def _lines(items: list[Any]) -> str:

@@ -25,4 +25,9 @@ PAGES = {
         "Shadow of the weights",
         "Forgetting is not fitting. Two weights are enough to see why, what works instead, and how to be sure of it.",
     ),
+    "lie": Page(
+        "Drag the lie",
+        "A small network has memorised three lies. Make it forget them, and check that nothing of them is left.",
+        numbers=True,
+    ),
 }

@@ -84,7 +84,7 @@ ARROWS = {
 }
 """(key, the opposite one) -> where it points, in pixels from the upper left."""
 
-MOVES = {"shadow": ["step=1", "step=3", "step=4&norm=l1"]}
+MOVES = {"shadow": ["step=1", "step=3", "step=4&norm=l1"], "lie": ["step=0", "step=4&method=l2"]}
 
 
 def check_arrow_keys(page: Any) -> None:
@@ -192,7 +192,10 @@ def test_a_frame_is_quick(visit: Visit, name: str, state: str) -> None:
     assert times[len(times) // 2] < 60
 
 
-PROOFS = {"shadow": ["step=5&norm=l2", "step=5&norm=l1", "step=5&norm=linf"]}
+PROOFS = {
+    "shadow": ["step=5&norm=l2", "step=5&norm=l1", "step=5&norm=linf"],
+    "lie": ["step=7&method=l1", "step=4&method=l2"],
+}
 
 
 @pytest.mark.parametrize(("name", "state"), [(name, state) for name in PROOFS for state in PROOFS[name]])
