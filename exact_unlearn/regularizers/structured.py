@@ -52,7 +52,7 @@ class GroupL2:
     strictly_convex: ClassVar[bool] = False
     unique_minimiser: ClassVar[bool] = False  # usually unique, never by form alone
 
-    def __new__(cls, groups: Any, weights: Any = None) -> Any:
+    def __new__(cls, groups: Any = None, weights: Any = None) -> Any:
         return named_groups(cls, groups, weights) or super().__new__(cls)
 
     def __init__(self, groups: Any, weights: Any = None) -> None:
