@@ -17,8 +17,8 @@ NETWORK = xu.LinearNetwork((2, 2, 1))
 NETWORK_NORM = xu.PredictorNorm(NETWORK, np.ones(NETWORK.n_parameters))
 REGULARIZERS: list[Any] = [
     xu.SquaredL2([1, 2, 3, 4, 5, 6]), xu.ElasticNet(0.5, 2.0), xu.L1(), xu.LInf(), xu.L2(),
-    xu.GroupL2([0, 0, 1, 1, 2, 2]), xu.GroupL2([0, 0, 1, 1, 2, 2], [1, 2, 3]), xu.NuclearNorm(slice(0, 6), (2, 3)), xu.L0(),
-    xu.L0([0, 0, 1, 1, 2, 2]), xu.ActiveNeurons(PERCEPTRON), NETWORK_NORM,
+    xu.GroupL2([0, 0, 1, 1, 2, 2]), xu.GroupL2([0, 0, 1, 1, 2, 2], [1, 2, 3]), xu.NuclearNorm(slice(0, 6), (2, 3)),
+    xu.L0(), xu.L0([0, 0, 1, 1, 2, 2]), xu.ActiveNeurons(PERCEPTRON), NETWORK_NORM,
 ]  # fmt: skip
 DRIFTS = [xu.SquaredDrift(2.0), xu.L1Drift(0.25), xu.TrustRegion(2.0), xu.TrustRegion(2.0, "inf")]
 COPIES: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))]
