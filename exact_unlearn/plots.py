@@ -7,6 +7,7 @@ Figures are drawn without any display and written as PNG, the same bytes for the
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ _STYLE: Any = {
 def figure(width: float, height: float, title: str, subtitle: str = "") -> Iterator[Figure]:
     """A figure of the house style, `width` x `height` inches, with a headline that says what to see.
 
+    Headline and subtitle are wrapped to the width.
     Raises MissingExtraError when matplotlib is not installed.
     """
     with needed_by("a figure"):
@@ -69,9 +71,13 @@ def figure(width: float, height: float, title: str, subtitle: str = "") -> Itera
     with mpl.rc_context(_STYLE):
         fig = NewFigure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(fig)
-        fig.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - 0.62 / height))  # type: ignore[union-attr, call-arg]
-        fig.text(0.12 / width, 1 - 0.12 / height, title, fontsize=13, fontweight="bold", va="top")
-        fig.text(0.12 / width, 1 - 0.40 / height, subtitle, fontsize=10, color=SOFT, va="top")
+        headline, below = textwrap.wrap(title, int(9 * width)), textwrap.wrap(subtitle, int(12.4 * width))
+        under = 0.18 + 0.22 * len(headline)  # inches from the top, as are the lines
+        head = under + 0.22 * max(1, len(below))
+        fig.get_layout_engine().set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - head / height))  # type: ignore[union-attr, call-arg]
+        lines: Any = {"va": "top", "linespacing": 1.15}
+        fig.text(0.12 / width, 1 - 0.12 / height, "\n".join(headline), fontsize=13, fontweight="bold", **lines)
+        fig.text(0.12 / width, 1 - under / height, "\n".join(below), fontsize=10, color=SOFT, **lines)
         yield fig
 
 

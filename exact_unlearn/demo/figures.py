@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exact_unlearn.demo.measure import ACTIVE, bounds
-from exact_unlearn.demo.path_figures import draw_lambda_path, draw_steps, draw_trust_region
+from exact_unlearn.demo.path_figures import WIDTH, draw_lambda_path, draw_steps, draw_trust_region
 from exact_unlearn.demo.scene import CLASSES
 from exact_unlearn.demo.story import Story
 from exact_unlearn.jacobian import Array, to_float
@@ -37,10 +37,11 @@ def write_figures(story: Story, folder: Path, say: Callable[[str], None] = lambd
     drawings: dict[str, Callable[[Story, Path], None]] = {
         "1-digits.png": draw_digits,
         "2-active-neurons.png": draw_neurons,
-        "3-linear-retraining.png": draw_linear,
-        "4-lambda-path.png": draw_lambda_path,
-        "5-trust-region.png": draw_trust_region,
-        "6-short-steps.png": draw_steps,
+        "3-small-case.png": draw_small_case,
+        "4-linear-retraining.png": draw_linear,
+        "5-lambda-path.png": draw_lambda_path,
+        "6-trust-region.png": draw_trust_region,
+        "7-short-steps.png": draw_steps,
     }
     for name, draw in drawings.items():
         say(f"figure {name}")
@@ -58,16 +59,16 @@ def draw_digits(story: Story, path: Path) -> None:
     x, truth = digits.x_forget[order], digits.truth_forget[order]
     title = f"The {len(x)} mislabelled digits: what the model says before and after forgetting"
     subtitle = "A point that leaves its wrong label and crosses the line in the middle now has its true label."
-    with figure(10.5, 5.6, title, subtitle) as fig:
-        grid = fig.add_gridspec(2, len(x), height_ratios=(1.0, 2.9))
+    with figure(WIDTH, 6.0, title, subtitle) as fig:
+        grid = fig.add_gridspec(2, len(x), height_ratios=(1.0, 4.2))
         for i, side in enumerate(truth > 0):
             ax = fig.add_subplot(grid[0, i])
             show_image(ax, x[i, :64].reshape(8, 8))
-            ax.set_title(f"is a {CLASSES[int(side)]}\nlabelled {CLASSES[1 - int(side)]}", fontsize=9, loc="center")
+            ax.set_title(f"is {CLASSES[int(side)]}\nlabel {CLASSES[1 - int(side)]}", fontsize=10, loc="center")
         ax = fig.add_subplot(grid[1, :])
         _draw_outputs(story, ax, x)
         handles = ax.get_legend_handles_labels()
-        fig.legend(*handles, loc="outside lower center", ncols=5, handletextpad=0.3, columnspacing=1.6)
+        fig.legend(*handles, loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1.6)
         write_png(fig, path)
 
 
@@ -91,8 +92,8 @@ def _draw_outputs(story: Story, ax: Axes, x: Array) -> None:
     ways = np.array([at - 0.26, at + 0.13]), np.array([outputs[0], outputs[3]])
     ax.plot(*ways, color=VERMILLION, linewidth=0.8, alpha=0.5, zorder=1)
     ax.set(xlim=(-0.6, len(x) - 0.4), ylim=(-limit, limit), ylabel="output f(θ, x)", xticks=[], yticks=[-1, 0, 1])
-    ax.text(-0.55, limit * 0.96, f"model says {CLASSES[1]}", va="top", color="#9A6A00", fontsize=9)
-    ax.text(-0.55, -limit * 0.96, f"model says {CLASSES[0]}", va="bottom", color=BLUE, fontsize=9)
+    ax.text(-0.55, limit * 0.96, f"model says {CLASSES[1]}", va="top", color="#9A6A00", fontsize=10)
+    ax.text(-0.55, -limit * 0.96, f"model says {CLASSES[0]}", va="bottom", color=BLUE, fontsize=10)
 
 
 # ---------------------------------------------------------------- part 1
@@ -101,15 +102,12 @@ def _draw_outputs(story: Story, ax: Axes, x: Array) -> None:
 def draw_neurons(story: Story, path: Path) -> None:
     """Outgoing weights before and after, and how many neurons are left, with what is proved about the fewest."""
     title = "How many neurons does it take?"
-    subtitle = "Outgoing weights of the neurons when only the last layer moves. Open circles are zeros."
-    with figure(10.5, 6.2, title, subtitle) as fig:
-        columns = fig.add_gridspec(1, 2, width_ratios=(2.0, 1.0))
-        left = columns[0].subgridspec(3, 1)
-        first = fig.add_subplot(left[0])
-        _draw_weights(story, [first, *(fig.add_subplot(left[i], sharex=first, sharey=first) for i in (1, 2))])
-        right = columns[1].subgridspec(3, 1, height_ratios=(1.5, 1.0, 1.0))
-        _draw_counts(story, fig.add_subplot(right[0]))
-        _draw_small_case(story, fig.add_subplot(right[1]), fig.add_subplot(right[2]))
+    subtitle = "Their outgoing weights c when only the last layer moves. Open circles are zeros."
+    with figure(WIDTH, 7.6, title, subtitle) as fig:
+        grid = fig.add_gridspec(4, 1, height_ratios=(1.0, 1.0, 1.0, 1.35))
+        first = fig.add_subplot(grid[0])
+        _draw_weights(story, [first, *(fig.add_subplot(grid[i], sharex=first, sharey=first) for i in (1, 2))])
+        _draw_counts(story, fig.add_subplot(grid[3]))
         write_png(fig, path)
 
 
@@ -137,27 +135,36 @@ def _draw_counts(story: Story, ax: Axes) -> None:
     for y, (theta, colour) in enumerate(answers):
         used = int(np.count_nonzero(_weights(story, theta)))
         ax.barh(y, used, height=0.55, color=colour)
-        ax.text(used + 1, y, str(used), va="center", fontsize=9)
+        ax.text(used + 0.6, y, str(used), va="center")
     ax.barh(3, lower, height=0.55, color=GREEN)
     ax.barh(3, upper - lower, left=lower, height=0.55, color="white", edgecolor=GREEN, hatch="////", linewidth=1.0)
-    ax.text(upper + 1, 3, f"{lower:.0f} to {upper:.0f}", va="center", fontsize=9)
+    ax.text(upper + 0.6, 3, f"{lower:.0f} to {upper:.0f} proved", va="center")
     ax.axvline(part.bound, color=GREY, linestyle="--", linewidth=1.0)
-    ax.text(part.bound, -0.65, f"s = {part.bound} ", color=SOFT, fontsize=9, ha="right", va="center")
-    ax.set(yticks=range(4), yticklabels=["before", "ℓ2", "ℓ1", "fewest"], xlim=(0, width * 1.15), ylim=(3.6, -1.0))
-    ax.set_title("active neurons, and what is proved")
+    note = f"Theorem 5: s = rank Φ = {part.bound} suffice "
+    ax.text(part.bound, -0.65, note, color=SOFT, ha="right", va="center")
+    ax.set(yticks=range(4), yticklabels=["before", "least ℓ2", "least ℓ1", "fewest"])
+    ax.set(xlim=(0, width * 1.12), ylim=(3.6, -1.1), title="active neurons, and what is proved")
     ax.grid(axis="y", visible=False)
 
 
-def _draw_small_case(story: Story, upper: Axes, lower: Axes) -> None:
+def draw_small_case(story: Story, path: Path) -> None:
+    """Outgoing weights before and after of the case whose fewest neurons are known exactly."""
     small = story.small_case
-    before, after = _cleaned(to_float(small.before)), _cleaned(to_float(small.after))
+    before, after, teacher = (_cleaned(to_float(c)) for c in (small.before, small.after, small.teacher))
     proof = "proved least" if small.is_proved else "not proved"
-    stems(upper, before, INK)
-    upper.set_title(f"small case, before: {np.count_nonzero(before)} neurons")
-    upper.tick_params(labelbottom=False)
-    stems(lower, after, GREEN)
-    lower.set_title(f"after: {np.count_nonzero(after)} neurons, {proof}")
-    lower.set_xlabel(f"neuron (exact fractions; bound s = {small.bound})")
+    counts = [int(np.count_nonzero(c)) for c in (before, after, teacher)]
+    title = f"The whole truth of a small case: {counts[1]} neurons are left"
+    subtitle = (
+        f"{counts[2]} neurons made the scores, {counts[0]} had memorised two false ones. Exact fractions; "
+        f"Theorem 5 promises at most s = rank Φ = {small.bound}."
+    )
+    with figure(WIDTH, 4.3, title, subtitle) as fig:
+        upper, lower = fig.subplots(2, 1, sharex=True)
+        stems(upper, before, INK)
+        upper.set(title=f"before: {counts[0]} neurons", ylabel="weight")
+        stems(lower, after, GREEN)
+        lower.set(title=f"after: {counts[1]} neurons, {proof}", ylabel="weight", xlabel="neuron")
+        write_png(fig, path)
 
 
 def _weights(story: Story, theta: Array) -> Array:
@@ -173,36 +180,34 @@ def _cleaned(c: Array) -> Array:
 
 
 def draw_linear(story: Story, path: Path) -> None:
-    """Weights of the linear model as images, and coordinate by coordinate."""
+    """Weights of the linear model as images on one scale, and coordinate by coordinate."""
     part = story.linear
     theta, retrained = part.surrogate.theta, part.retrained
-    title = "Where the model is linear, forgetting is retraining (Theorem 2)"
+    title = "Theorem 2: for a linear model, forgetting is retraining"
     subtitle = (
-        "Linear model, ℓ2: the surrogate sees θ* and the retained inputs, never a label; "
+        "Linear model, ℓ2. The surrogate sees θ* and the retained inputs, never a label; "
         "retraining sees inputs and labels, never θ*."
     )
-    with figure(10.5, 3.5, title, subtitle) as fig:
-        grid = fig.add_gridspec(1, 4, width_ratios=(1.0, 1.0, 1.0, 1.25))
-        shared = float(np.max(np.abs([theta[:64], retrained[:64]])))
-        own = float(np.max(np.abs(part.theta_star[:64])))
-        pictures = (
-            ("θ*, memorises all labels", part.theta_star, own),
-            ("surrogate", theta, shared),
-            ("retrained from zero", retrained, shared),
-        )
-        for i, (name, weights, limit) in enumerate(pictures):
-            ax = fig.add_subplot(grid[0, i])
-            show_image(ax, weights[:64].reshape(8, 8), limit)
+    limit = float(np.max(np.abs([theta[:64], retrained[:64]])))
+    pictures = (("θ*: all labels", part.theta_star), ("surrogate", theta), ("retrained", retrained))
+    with figure(WIDTH, 6.4, title, subtitle) as fig:
+        grid = fig.add_gridspec(2, len(pictures), height_ratios=(1.0, 1.6))
+        axes = [fig.add_subplot(grid[0, i]) for i in range(len(pictures))]
+        for ax, (name, weights) in zip(axes, pictures, strict=True):
+            shown = show_image(ax, weights[:64].reshape(8, 8), limit)
             ax.set_title(name, loc="center")
-            scale = f"pixel weights from −{limit:.2g} (blue)\nto {limit:.2g} (red)"
-            ax.set_xlabel(scale, fontsize=8.5, color=SOFT)
-        ax = fig.add_subplot(grid[0, 3])
-        limit = 1.25 * shared
+        bar = fig.colorbar(shown, ax=axes, extend="both", shrink=0.8, aspect=12)
+        bar.set_label("pixel weight")
+        bar.outline.set_visible(False)
+        ax = fig.add_subplot(grid[1, :])
+        limit *= 1.25
         ax.plot([-limit, limit], [-limit, limit], color=GREY, linewidth=0.8)
-        ax.plot(retrained, part.theta_star, "x", color=GREY, markersize=4.5, label="θ*")
+        inside = int(np.sum(np.abs(part.theta_star) <= limit))
+        star = f"θ* ({part.theta_star.size - inside} of {part.theta_star.size} lie outside)"
+        ax.plot(retrained, part.theta_star, "x", color=INK, markersize=5.5, label=star)
         ax.plot(retrained, theta, "o", color=BLUE, markersize=5, label="surrogate")
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="weight after retraining", ylabel="weight")
         ax.locator_params(nbins=5)
-        ax.set_title(f"largest difference {np.max(np.abs(theta - retrained)):.0e}")
-        ax.legend(loc="lower right", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="white")
+        ax.set_title(f"weight by weight: largest difference {np.max(np.abs(theta - retrained)):.0e}")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, handletextpad=0.2)
         write_png(fig, path)

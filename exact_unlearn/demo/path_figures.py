@@ -28,6 +28,9 @@ from exact_unlearn.plots import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WIDTH = 6.4
+"""Inches. Panels stand below one another, so that the letters can be read where a page is as narrow as a hand."""
+
 
 def draw_lambda_path(story: Story, path: Path) -> None:
     """Interpolation error and what the model says, along the drift penalty lambda."""
@@ -37,13 +40,13 @@ def draw_lambda_path(story: Story, path: Path) -> None:
         "½‖θ‖² + λ/2 ‖Δ‖², all parameters free. Every point is the certified optimum of its problem: "
         "what loses labels is the linearisation."
     )
-    with figure(10.5, 4.5, title, subtitle) as fig:
-        left, right = fig.subplots(1, 2, width_ratios=(1.0, 1.25))
-        _draw_error(left, points)
+    with figure(WIDTH, 6.8, title, subtitle) as fig:
+        upper, lower = fig.subplots(2, 1)
+        _draw_error(upper, points)
         for point in points[::2]:
             at = (point.row.moved, point.row.effect.interpolation_error)
-            annotate(left, f"λ = {point.at:g}", at, (7, -9), SOFT, fontsize=8.5)
-        _draw_shares(right, story, points, "λ")
+            annotate(upper, f"λ = {point.at:g}", at, (7, -9), SOFT)
+        _draw_shares(lower, story, points, "penalty λ: the weaker, the further it moves →")
         write_png(fig, path)
 
 
@@ -54,9 +57,9 @@ def draw_trust_region(story: Story, path: Path) -> None:
     subtitle = (
         "‖θ‖₁ with every weight within the radius of where it was, all parameters free. The last point is unbounded."
     )
-    with figure(10.5, 4.5, title, subtitle) as fig:
-        left, middle, right = fig.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
-        _draw_error(left, points)
+    with figure(WIDTH, 8.6, title, subtitle) as fig:
+        upper, middle, lower = fig.subplots(3, 1)
+        _draw_error(upper, points)
         moved = [point.row.moved for point in points]
         weights = [float(point.row.weights or 0) for point in points]
         middle.semilogy(moved, weights, "o-", color=PURPLE)
@@ -64,7 +67,7 @@ def draw_trust_region(story: Story, path: Path) -> None:
         middle.set_ylim(10, 4 * weights[0])
         annotate(middle, f"{weights[0]:.0f}", (moved[0], weights[0]), (0, 8), INK, ha="left")
         annotate(middle, f"{weights[-1]:.0f}", (moved[-1], weights[-1]), (-8, 0), INK, ha="right", va="center")
-        _draw_shares(right, story, points, "radius")
+        _draw_shares(lower, story, points, "radius: the larger, the further it moves →")
         write_png(fig, path)
 
 
@@ -76,27 +79,26 @@ def draw_steps(story: Story, path: Path) -> None:
     k = np.arange(len(effects))
     norms = [float(np.linalg.norm(story.scene.theta_star)), *(point.norm for point in points)]
     single = story.all_parameters.by_lambda[-1].row.effect.interpolation_error
-    title = "Several short steps go the whole way and keep every retained label"
+    title = "Short steps go the whole way and keep every label"
     subtitle = (
         "Each step starts from a new Jacobian and asks back what the steps before it lost; "
         "the last few only restore the labels."
     )
-    with figure(10.5, 4.3, title, subtitle) as fig:
-        left, middle, right = fig.subplots(1, 3, width_ratios=(1.0, 1.0, 1.35))
-        left.plot(k, norms, "o-", color=PURPLE)
-        left.set(xlabel="step", ylabel="‖θ‖", ylim=(0, None), title="complexity")
+    with figure(WIDTH, 8.4, title, subtitle) as fig:
+        upper, middle, lower = fig.subplots(3, 1, sharex=True)
+        upper.plot(k, norms, "o-", color=PURPLE)
+        upper.set(ylabel="‖θ‖", ylim=(0, None), title="complexity")
         middle.semilogy(k, [max(effect.interpolation_error, 1e-16) for effect in effects], "o-", color=INK)
         middle.axhline(single, color=GREY, linestyle="--", linewidth=1.0)
-        middle.text(k[-1], single * 1.6, "one step, λ = 0", ha="right", va="bottom", fontsize=9, color=SOFT)
-        middle.set(xlabel="step", ylabel="largest |f − y|, retained", ylim=(1e-17, 30 * single))
-        middle.set_title("interpolation error")
-        right.axhline(clean.fresh, color=GREEN, linestyle="--", linewidth=1.0)
+        middle.text(k[-1], single * 1.6, "one step, λ = 0", ha="right", va="bottom", color=SOFT)
+        middle.set(ylabel="largest |f − y|", ylim=(1e-17, 300 * single))
+        middle.set_title("interpolation error on the retained digits")
+        lower.axhline(clean.fresh, color=GREEN, linestyle="--", linewidth=1.0)
         note = "dashed: fresh digits, had the wrong\nlabels never been trained on"
-        right.text(float(k[-1]), 0.04, note, fontsize=8.5, color=GREEN, ha="right")
-        _share_lines(right, story, k, effects)
-        right.set_xlabel("step")
-        for ax in (left, middle, right):
-            ax.set_xticks(k[:: max(1, len(k) // 5)])
+        lower.text(float(k[-1]), 0.04, note, color=GREEN, ha="right")
+        _share_lines(lower, story, k, effects)
+        lower.set_xlabel("step")
+        lower.set_xticks(k[:: max(1, len(k) // 5)])
         write_png(fig, path)
 
 
@@ -107,8 +109,9 @@ def _draw_error(ax: Axes, points: list[Point]) -> None:
     ax.loglog(moved, error, "o-", color=INK)
     law = error[0] * (moved / moved[0]) ** 2
     ax.loglog(moved[[0, -1]], law[[0, -1]], "--", color=GREY, linewidth=1.0)
-    ax.text(moved[-1], law[-1], "∝ ‖Δ‖² ", ha="right", va="bottom", color=SOFT, fontsize=9)
-    ax.set(xlabel="distance moved ‖Δ‖", ylabel="largest |f − y|, retained", title="interpolation error")
+    ax.text(moved[-1], law[-1], "∝ ‖Δ‖² ", ha="right", va="bottom", color=SOFT)
+    ax.set_ylim(bottom=error[0] / 8)
+    ax.set(xlabel="distance moved ‖Δ‖", ylabel="largest |f − y|", title="interpolation error on the retained digits")
 
 
 def _draw_shares(ax: Axes, story: Story, points: list[Point], name: str) -> None:
