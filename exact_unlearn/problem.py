@@ -116,6 +116,16 @@ class UnlearningProblem:
         """The version of its files: 2 where version 1 has no words for it (rows that read >=), else 1."""
         return 2 if self.at_least.any() else 1
 
+    @property
+    def theta_star_fits(self) -> bool:
+        """Whether theta* satisfies all rows: b = 0, or b <= 0 where they read >=."""
+        return not any(b > 0 if least else b != 0 for b, least in zip(self.rhs, self.at_least, strict=True))
+
+    @property
+    def equations(self) -> Array:
+        """The rows that read J_i D = b_i, as indices."""
+        return np.flatnonzero(~self.at_least)
+
     def objective(self, theta: Array) -> Any:
         """R(theta) + Rhat(theta - theta*): a float, or a Fraction where that is rational and theta is."""
         moved = theta - self.theta_star

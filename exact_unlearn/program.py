@@ -9,7 +9,8 @@ the table "explicit programs" in docs/theory.md says which epigraph a regularize
 is assembly.
 
 The first rows of A are the equations Q theta = c, an orthonormal basis of the row space of J
-(`exact_unlearn.rowspace`), so a program is as well conditioned as the problem allows.
+(`exact_unlearn.rowspace`), so a program is as well conditioned as the problem allows.  Rows that read >= are the first
+inequalities, -u theta <= -c, every row u of J in a unit of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import numpy as np
 from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError, needed_by
 from exact_unlearn.jacobian import Array, to_float
-from exact_unlearn.problem import UnlearningProblem, require_equations, require_problem
-from exact_unlearn.rowspace import RowSpace, row_space
+from exact_unlearn.problem import UnlearningProblem, require_problem
+from exact_unlearn.rowspace import RowSpace, half_spaces, row_space
 
 with needed_by("exact_unlearn.program"):
     import scipy.sparse as sp
@@ -169,11 +170,13 @@ class Epigraph:
 class Assembly:
     """An explicit program with what is needed to read subgradients off its multipliers.
 
-    summands: per epigraph, the rows of A it owns with their coefficients on all d coordinates.
+    summands: per epigraph, the rows of A it owns with their coefficients on all d coordinates.  rows: of the equations;
+    start: D = start - theta* satisfies these.
     """
 
     program: ExplicitProgram
     rows: RowSpace
+    start: Array
     summands: list[tuple[Epigraph, list[tuple[slice, sp.csr_array]]]]
 
     def subgradients(self, theta: Array, y: Array) -> list[Array]:
@@ -201,35 +204,45 @@ def explicit_program(problem: UnlearningProblem) -> ExplicitProgram:
 
 def assemble(problem: UnlearningProblem) -> Assembly:
     """`explicit_program` together with the origin of its rows."""
-    require_equations(problem, "the explicit program")
     free = np.flatnonzero(problem.free)
     if problem.n_constraints * free.size > ENTRY_LIMIT:
         raise ProblemError(
             f"jacobian: {problem.n_constraints} x {free.size} entries are more than the {ENTRY_LIMIT} that the "
             "reference solver takes; use exact_unlearn.scalable.solve"
         )
-    rows = row_space(to_float(problem.free_matrix()))
+    matrix, rhs = to_float(problem.free_matrix()), to_float(problem.rhs)
+    rows = row_space(matrix[problem.equations])
     theta_star = to_float(problem.theta_star)
-    start = theta_star[free] + rows.particular(to_float(problem.rhs))
+    start = theta_star[free] + rows.particular(rhs[problem.equations])
+    half = half_spaces(matrix[problem.at_least], rhs[problem.at_least], theta_star[free])
     epigraphs = [
         _regularizer_epigraph(problem, theta_star),
         *(_drift_epigraph(t, theta_star, problem.free) for t in problem.drifts),
     ]
-    return _assemble(problem, free, theta_star, rows, rows.Q @ start, epigraphs)
+    return _assemble(problem, free, theta_star, (rows, start, half), epigraphs)
 
 
 def _assemble(
-    problem: UnlearningProblem, free: Array, theta_star: Array, rows: RowSpace, c: Array, epigraphs: list[Epigraph]
+    problem: UnlearningProblem,
+    free: Array,
+    theta_star: Array,
+    stated: tuple[RowSpace, Array, tuple[Array, Array, Array]],
+    epigraphs: list[Epigraph],
 ) -> Assembly:
-    d, n_free = theta_star.size, free.size
+    (rows, start, (unit, least, exponents)), d, n_free = stated, theta_star.size, free.size
     aux = np.cumsum([n_free, *(e.cost.size for e in epigraphs)])
     n = int(aux[-1])
     fixed = np.where(problem.free, 0.0, theta_star)
     A_blocks: list[Any] = [sp.hstack([sp.csr_array(rows.Q), sp.csr_array((rows.Q.shape[0], n - n_free))], format="csr")]
-    b_blocks: list[Array] = [c]
+    b_blocks: list[Array] = [rows.Q @ start]
     owners: list[list[tuple[slice, sp.csr_array]]] = [[] for _ in epigraphs]
     sizes: dict[str, list[int]] = {"nonneg": [], "soc": [], "psd": []}
     at = rows.Q.shape[0]
+    if least.size:
+        A_blocks.append(sp.hstack([sp.csr_array(-unit), sp.csr_array((least.size, n - n_free))], format="csr"))
+        b_blocks.append(-least)
+        sizes["nonneg"].append(least.size)
+        at += least.size
     for cone in sizes:
         for index, epigraph in enumerate(epigraphs):
             for name, E, F, b in epigraph.blocks:
@@ -257,10 +270,10 @@ def _assemble(
         constant=constant,
         theta_map=identity,
         theta_offset=fixed,
-        nu_map=_nu_map(rows),
+        nu_map=_nu_map(rows, problem.at_least, exponents),
         exact_up_to=min(e.limit for e in epigraphs),
     )
-    return Assembly(program, rows, list(zip(epigraphs, owners, strict=True)))
+    return Assembly(program, rows, start, list(zip(epigraphs, owners, strict=True)))
 
 
 def _objective(epigraphs: list[Epigraph], free: Array, fixed: Array, aux: Array) -> tuple[sp.csc_array, Array, float]:
@@ -280,9 +293,13 @@ def _objective(epigraphs: list[Epigraph], free: Array, fixed: Array, aux: Array)
     return P, q, constant
 
 
-def _nu_map(rows: RowSpace) -> Array:
-    """nu = nu_map @ y: the multipliers -y of Q theta = c, pulled through Q to rows of J."""
-    return rows.multipliers(-rows.Q.T)
+def _nu_map(rows: RowSpace, at_least: Array, exponents: Array) -> Array:
+    """nu = nu_map @ y: the multipliers -y of Q theta = c, pulled through Q to rows of J, and y of rows that read >=."""
+    rank, least = rows.Q.shape[0], np.flatnonzero(at_least)
+    found = np.zeros((at_least.size, rank + least.size))
+    found[~at_least, :rank] = rows.multipliers(-rows.Q.T)
+    found[least, rank + np.arange(least.size)] = np.ldexp(1.0, -exponents)
+    return found
 
 
 # ---------------------------------------------------------------- one epigraph per row of the table

@@ -133,6 +133,14 @@ def load_scipy() -> Any:
     return scipy.linalg
 
 
+def half_spaces(J: Array, rhs: Array, start: Array) -> tuple[Array, Array, Array]:
+    """(u, c, exponents): J (x - start) >= rhs as u x >= c, u = J in row units, c to twice the digits of floats."""
+    unit, exponents = in_row_units(J)
+    right = np.ldexp(rhs, -exponents)
+    c = accurate_residual(unit, -start[:, None], right[:, None])[:, 0] if unit.size else right
+    return unit, c, exponents
+
+
 def in_row_units(J: Array) -> tuple[Array, Array]:
     """J with every row times a power of two, largest entries in [1/2, 1), and the exponents taken out; 0 for zero rows.
 

@@ -185,12 +185,12 @@ class Solution:
         pullback = to_float(self.problem.jacobian.rmatvec(self._floats(self.nu)))
         mismatch = np.abs(pullback - sum(parts[1:], start=parts[0]))[self.problem.free]
         scale = max(self.dual_scale(), float(np.max(np.abs(pullback), initial=0.0)))
-        worst = max(_ratio(float(np.max(mismatch, initial=0.0)), scale), self._negative_pull(scale))
+        worst = max(_ratio(float(np.max(mismatch, initial=0.0)), scale), self.negative_pull(scale))
         for term, part in zip((self.problem.regularizer, *self.problem.drifts), parts, strict=True):
             worst = max(worst, _domain_excess(term, part))
         return worst
 
-    def _negative_pull(self, scale: float) -> float:
+    def negative_pull(self, scale: float) -> float:
         """By how much multipliers of rows that read >= are negative: their pulls, relative to `scale`; of rows without
         entries, which pull at nothing, relative to the largest multiplier.
         """

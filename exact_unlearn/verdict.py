@@ -22,7 +22,7 @@ from exact_unlearn.certify.ladder import certify
 from exact_unlearn.certify.rows import is_tolerance
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_rational
-from exact_unlearn.problem import UnlearningProblem, require_equations
+from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution, Status
 
 TOLERANCE = 1e-8
@@ -49,7 +49,7 @@ class Verdict:
                parameters fit the problem).
     tolerance: of feasibility, relative to the size of each row, |J_i| (|theta| + |theta*|) + |b_i|, and of values,
                relative to the optimum (to R(theta*) where the optimum is 0).
-    residual:  the largest |J_i D - b_i|, rows as written; row: where.
+    residual:  the largest |J_i D - b_i|, rows as written (max(0, b_i - J_i D) where they read >=); row: where.
     violation: the largest violation relative to its size, from above: of rows, frozen coordinates, trust regions.
                0 if and only if theta is feasible exactly.
     frozen:    frozen coordinates that are not those of theta*; any of them makes a point infeasible.
@@ -108,13 +108,12 @@ def judge(
     bounds, that no parameters fit) are judged as well.  nu: (k,) multipliers of J D = b, or None.  tolerance: see
     `Verdict`; 0 asks for exactness, which floats seldom have where J D = b has to hold.  rows, tau: as in `certify`,
     where rounding makes a difference between the rows as written and as meant; with tau a point is feasible where it
-    keeps |J D - b| <= tau.  certificate: one made before, about the same reading of the problem; it is checked.
+    misses no row by more than tau.  certificate: one made before, about the same reading of the problem; it is checked.
 
     Raises ProblemError on what is no vector of d finite numbers, RankAmbiguityError where `certify` does.
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
-    require_equations(problem, "judge")
     if not is_tolerance(tolerance):
         raise ProblemError(f"tolerance: expected a finite number >= 0, got {tolerance!r}")
     claim = theta if isinstance(theta, Solution) else None
@@ -185,7 +184,8 @@ class _Judge:
             share = abs(found) / size if size else Fraction(found != 0)
             if share > violation:
                 violation = share
-                text = f"row {i} of J D = b is missed by {_few(abs(found))}, {_few(share)} of its size"
+                sense = ">=" if self.problem.at_least[i] else "="
+                text = f"row {i} of J D {sense} b is missed by {_few(abs(found))}, {_few(share)} of its size"
         if residuals:
             worst = max(range(len(residuals)), key=lambda i: abs(residuals[i]))
         drift = [x - y for x, y in zip(self.theta, self.start, strict=True)]

@@ -12,13 +12,13 @@ import numpy as np
 
 from exact_unlearn.certify.enclosure import ZERO, Approximation, Smooth
 from exact_unlearn.certify.encode import Tree, part, primal_tree, rational_text, vector
-from exact_unlearn.certify.exactlin import Rationals
+from exact_unlearn.certify.exactlin import Rationals, row_basis
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import interval_at_zero
 from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
-from exact_unlearn.certify.repair import into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.repair import into_region, vanishing_on, within_rows
 from exact_unlearn.certify.search import approximate
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
 from exact_unlearn.certify.terms import Drift, everywhere, heaviest, roots, scaled, seen, weights_of
@@ -31,6 +31,9 @@ TIE = 1 << 200
 
 LESS = 1 - Fraction(1, 1 << 320)
 """Of subgradients in a sum that must not exceed 1."""
+
+TIGHT = 2.0**-200
+"""A row that reads >= with a slack this many times smaller than the largest parameter has none."""
 
 CUT = 450
 """Bits of subgradients and of the left inverse that bounds distances."""
@@ -65,10 +68,12 @@ class _Plain:
 
     def run(self) -> Enclosure:
         found = _newton(self.program, self.whitened)
-        image, unit = self.image, self.program.pieces.x_unit
-        x = scaled(found.x, unit)
-        x = make_feasible(image, self.whitened, x, _freedom(self.program, found))
-        x = into_region(x, image.theta_free, self.drift, not any(self.problem.rhs))
+        image = self.image
+        theta, fits = image.theta_free, image.start_fits
+        try:
+            x = into_region(_placed(image, self.whitened, self.program, found), theta, self.drift, fits)
+        except FaceError:  # where the sphere is touched at a kink, next to nothing is too much
+            x = into_region(_placed(image, self.whitened, self.program, found, snap=True), theta, self.drift, fits)
         theta = everywhere(image.theta, image.free, x)
         dual = self._multipliers(found)
         g = self._subgradient(found)
@@ -78,7 +83,7 @@ class _Plain:
 
     def _multipliers(self, found: Approximation) -> Tree:
         program = self.program.pieces
-        y = found.y.fractions()
+        y = signed(self.image, found.y.fractions())
         if self.drift.cone and self.drift.box is None and not found.kappa:  # nothing may pull at what nothing penalises
             y = vanishing_on(self.image, y, np.flatnonzero(~seen(self.problem)[self.image.free]))
         nu = {row: y[k] * program.y_units[k] for k, row in enumerate(self.image.rows)}
@@ -205,12 +210,13 @@ class _Plain:
             return None
         regularizer: Any = self.problem.regularizer
         active, columns = [], []
-        x = _scaled_floats(found.x)
+        x = _scaled_floats(self.image.own(found.x))
+        rows, whitened = self._tight(found)
         for norm in self.norms:
             if (found.face.where[norm.index] == ZERO).all() and not norm.frozen:
                 continue
             direction = x[norm.index] / (np.linalg.norm(x[norm.index]) or 1.0)
-            columns.append(self.whitened.W[:, norm.index] @ direction)
+            columns.append(whitened.W[:, norm.index] @ direction)
             active.append(int(regularizer.labels[self.image.free[norm.index[0]]]))
         if not active:
             return None
@@ -218,10 +224,23 @@ class _Plain:
         entries: dict[int, Fraction] = {}
         k = self.problem.n_constraints
         for a, row in enumerate(inverse):
-            ints, unit = self.whitened.multipliers(row)
-            for i, value in zip(self.image.rows, ints, strict=True):
+            ints, unit = whitened.multipliers(row)
+            for i, value in zip(rows, ints, strict=True):
                 entries[a * k + i] = _cut(value * unit / self.image.scales[i], 150)
         return {"active": active, "L": [part(sorted(entries), [entries[i] for i in sorted(entries)])]}
+
+    def _tight(self, found: Approximation) -> tuple[list[int], Whitened]:
+        """Independent ones of the rows in which no two minimisers differ, equations and those with a multiplier."""
+        image = self.image
+        if not image.at_least:
+            return image.rows, self.whitened
+        y = dict(zip(image.rows, found.y.nums.tolist(), strict=True))
+        held = (found.face.where[image.free.size :] == HELD).tolist()
+        loose = {row for row, tight in zip(image.at_least, held, strict=True) if not tight or y[row] <= 0}
+        rows = [row for row in image.rows if row not in loose]
+        A = image.A.rows(rows).columns(range(image.free.size))
+        basis = row_basis(A)
+        return [rows[k] for k in basis], whiten(A.rows(basis))
 
 
 class _Predictor:
@@ -241,12 +260,12 @@ class _Predictor:
         found = _newton(self.program, self.whitened)
         lifted, program, star = self.lifted, self.program.pieces, to_rational(self.problem.theta_star)
         n, width = lifted.n, lifted.image.free.size - lifted.n
-        x = scaled(found.x, program.x_unit)
-        x = make_feasible(lifted.image, self.whitened, x, _freedom(self.program, found))
+        x = _placed(lifted.image, self.whitened, self.program, found)
         own = Rationals(x.nums[:n], x.den)
-        own = into_region(own, list(star[lifted.coordinates]), self.drift, not any(self.problem.rhs))
+        own = into_region(own, list(star[lifted.coordinates]), self.drift, lifted.image.start_fits)
         theta = everywhere(star, lifted.coordinates, own)
-        nu = {row - width: found.y[k] * program.y_units[k] for k, row in enumerate(lifted.image.rows) if row >= width}
+        y = signed(lifted.image, found.y.fractions())
+        nu = {row - width: y[k] * program.y_units[k] for k, row in enumerate(lifted.image.rows) if row >= width}
         dual: Tree = {"nu": vector(nu), "B": vector(self._subgradient(found))}
         if self.drift.ball is not None and found.kappa > 0:
             dual["ball"] = rational_text(_cut(found.kappa * program.y_unit / program.x_unit))
@@ -279,6 +298,26 @@ def _newton(program: Smooth, whitened: Whitened) -> Approximation:
             except (FaceError, np.linalg.LinAlgError) as error:
                 why = error
     raise FaceError(str(why))
+
+
+def _placed(image: Image, whitened: Whitened, program: Smooth, found: Approximation, snap: bool = False) -> Rationals:
+    """The approximate minimiser, moved by next to nothing so that all rows hold exactly.
+
+    snap: coordinates that are as near to a kink or an edge are put there first, and stay.
+    """
+    n, pieces, freedom = image.free.size, program.pieces, _freedom(program, found)[: image.free.size]
+    x = image.own(found.x)
+    if snap:
+        reach = Fraction(max((abs(v) for v in x.nums.tolist()), default=0), x.den) * Fraction(TIGHT)
+        near = [next((b for b in pieces.breaks[i] if abs(x[i] - b) <= reach), None) for i in range(n)]
+        x = Rationals.of([x[i] if b is None else Fraction(b) for i, b in enumerate(near)])
+        freedom = np.where([b is None for b in near], freedom, 0.0)
+    return within_rows(image, whitened, scaled(x, pieces.x_unit), freedom, TIGHT, found.face.where[n:] == HELD)
+
+
+def signed(image: Image, y: list[Fraction]) -> list[Fraction]:
+    """Multipliers of the independent rows, negative ones of rows that read >= put to 0."""
+    return [max(v, Fraction(0)) if row in image.at_least else v for v, row in zip(y, image.rows, strict=True)]
 
 
 def _freedom(program: Smooth, found: Approximation) -> Array:

@@ -20,13 +20,16 @@ from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.nuclear_start import Start, at_rest, starts
 from exact_unlearn.certify.predictor import lift, lifted_terms
-from exact_unlearn.certify.repair import dyadic, into_box, into_region, make_feasible, vanishing_on
+from exact_unlearn.certify.repair import dyadic, into_box, into_region, vanishing_on, within_rows
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
 from exact_unlearn.certify.terms import Drift, difference, everywhere, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
+
+TIGHT = 1e-9
+"""A row that reads >= with a slack this many times smaller than the largest parameter is taken to have none."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,10 @@ def _of_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | No
 
 def _of_program(image: Image, whitened: Whitened, program: Any) -> Candidate:
     scale, guess = next(float_guesses(program, whitened))
-    pieces = program.pieces
-    x = guess.x * float(scale.x * pieces.x_unit)
+    pieces, n = program.pieces, image.free.size
+    x = guess.x[:n] * float(scale.x * pieces.x_unit)
     if scale.shifted:
-        x = x + np.array([float(t * pieces.x_unit) for t in pieces.theta])
+        x = x + np.array([float(t * pieces.x_unit) for t in pieces.theta[:n]])
     ints, unit = whitened.multipliers(guess.y)
     nu = [Fraction(0)] * len(image.q)
     for k, row in enumerate(image.rows):
@@ -125,8 +128,8 @@ def repaired(
     """The candidate made feasible.  FaceError where that is impossible near it."""
     point, held = into_box(dyadic(candidate.x), image.theta_free, drift)
     freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
-    x = make_feasible(image, whitened, point, np.asarray(freedom))
-    x = into_region(x, image.theta_free, drift, not any(problem.rhs))
+    x = within_rows(image, whitened, point, np.asarray(freedom), TIGHT)
+    x = into_region(x, image.theta_free, drift, image.start_fits)
     theta = everywhere(image.theta, image.free, x)
     kappa = Fraction(0)
     if drift.ball is not None:
@@ -162,10 +165,12 @@ def _floats(values: Array) -> list[Tree]:
 def _admissible(
     problem: UnlearningProblem, image: Image, drift: Drift, nu: list[Fraction], kappa: Fraction
 ) -> list[Fraction]:
-    """Multipliers whose lower bound is not minus infinity: zero on what nothing penalises, and in the dual ball
-    of a spectral norm.
+    """Multipliers whose lower bound is not minus infinity: not negative where rows read >=, zero on what nothing
+    penalises, and in the dual ball of a spectral norm.
     """
     regularizer: Any = problem.regularizer
+    if image.at_least:
+        nu = [max(v, Fraction(0)) if row in image.at_least else v for row, v in enumerate(nu)]
     if drift.cone and drift.box is None and not kappa:
         unseen = np.flatnonzero(~seen(problem)[image.free])
         if unseen.size:
@@ -186,7 +191,9 @@ def _admissible(
 def _pullback(image: Image, nu: list[Fraction]) -> Array:
     """J.T nu on the free coordinates, in floats."""
     current = Rationals.of([v * s for v, s in zip(nu, image.scales, strict=True)])
-    return Rationals(image.A.T.apply(current.nums), current.den).floats() if nu else np.zeros(image.free.size)
+    if not nu:
+        return np.zeros(image.free.size)
+    return image.own(Rationals(image.A.T.apply(current.nums), current.den)).floats()
 
 
 def _ball_multiplier(

@@ -104,7 +104,7 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
         raise NotExactError("the 2-norm plus a drift penalty has an irrational minimiser")
     program = pieces(image, separable(problem, image, drift))
     found = optimum(program, whitened)
-    x = scaled(found.point.x, program.x_unit)
+    x = image.own(scaled(found.point.x, program.x_unit))
     theta = everywhere(image.theta, image.free, x)
     moved = difference(theta, image.theta)
     if drift.ball is not None and sum_squares(moved) > drift.ball**2:
@@ -115,7 +115,7 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
         lower, upper = roots(value_square)
     else:
         lower = upper = value_of(problem.regularizer, theta) + drift.value(moved)
-    unique = _unique(problem.regularizer.name, program, found, drift)
+    unique = _unique(problem.regularizer.name, program, image, found, drift)
     return Proof(
         theta=theta,
         primal=_primal(program, image, found, drift, problem.regularizer.name),
@@ -129,10 +129,10 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
 
 def _primal(program: Pieces, image: Image, found: ExactOptimum, drift: Drift, name: str) -> Tree:
     """By its dual where each coordinate minimises a strictly convex function; the others explicitly."""
-    x, free = found.point.x, image.free.tolist()
+    x, free = image.own(found.point.x), image.free.tolist()
     derived = name != "linf" and not drift.mu and drift.box is None
-    chosen = [i for i in range(program.size) if not (derived and program.curvature[i])]
-    if derived and len(chosen) < program.size:
+    chosen = [i for i in range(len(free)) if not (derived and program.curvature[i])]
+    if derived and len(chosen) < len(free):
         return {"base": "dual", "parts": _parts(program, free, x, chosen, found)}
     at_zero = sum(1 for v in x.nums.tolist() if v == 0)
     stays = [x.nums[i] * program.x_unit == image.theta[j] * x.den for i, j in enumerate(free)]
@@ -212,11 +212,11 @@ def _pinned_at_zero(problem: UnlearningProblem, image: Image, drift: Drift) -> b
     return not drift.cone or bool(seen(problem)[image.free].all())
 
 
-def _unique(name: str, program: Pieces, found: ExactOptimum, drift: Drift) -> bool:
+def _unique(name: str, program: Pieces, image: Image, found: ExactOptimum, drift: Drift) -> bool:
     """Whether coordinates that could move without cost cannot move together: full column rank of A on them."""
     face = found.face
     curved = np.array([bool(k) for k in program.curvature], dtype=bool)
-    if curved.all():
+    if curved[: image.free.size].all():
         return True
     if name == "l2":
         return False  # a seminorm: its ray would have to be excluded as well

@@ -9,6 +9,7 @@ with integer rows A_i and rational scales s_i > 0.  Frozen coordinates stay at t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -33,7 +34,8 @@ class Image:
     """minimise F(x) subject to A x = q, with integers A (k, n) and rationals q (k,), on the n free coordinates.
 
     theta: (d,) Fractions, theta* everywhere.  free: (n,) positions of the free coordinates.  scales: row i of J
-    is scales[i] * A[i].
+    is scales[i] * A[i].  at_least: rows that read >=; each has a slack, a further coordinate of at least 0
+    with one entry -2^e in A, so that A [x, slacks] = q for all rows.
     """
 
     theta: Array
@@ -41,10 +43,31 @@ class Image:
     A: IntMatrix
     scales: list[Fraction]
     q: list[Fraction]
+    at_least: tuple[int, ...] = ()
 
     @property
     def theta_free(self) -> list[Fraction]:
         return list(self.theta[self.free])
+
+    def own(self, x: Rationals) -> Rationals:
+        """x without the slacks."""
+        return Rationals(x.nums[: self.free.size], x.den)
+
+    def with_slacks(self, x: Rationals) -> Rationals:
+        """x on the free coordinates, and what makes equations of the rows that read >=."""
+        if not self.at_least:
+            return x
+        excess = self.residuals(x, list(self.at_least))
+        units = [-int(self.A.ints[row, self.free.size + k]) for k, row in enumerate(self.at_least)]
+        slacks = Rationals.of([value / unit for value, unit in zip(excess, units, strict=True)])
+        den = math.lcm(x.den, slacks.den)
+        return Rationals(np.concatenate([x.nums * (den // x.den), slacks.nums * (den // slacks.den)]), den)
+
+    @property
+    def start_fits(self) -> bool:
+        """Whether theta* satisfies all rows."""
+        excess = self.residuals(Rationals.of(self.theta_free))
+        return not any(v < 0 if row in self.at_least else v != 0 for row, v in enumerate(excess))
 
     @cached_property
     def rows(self) -> list[int]:
@@ -57,9 +80,9 @@ class Image:
         return self.A.rows(self.rows)
 
     def residuals(self, x: Rationals, rows: list[int] | None = None) -> list[Fraction]:
-        """A x - q on `rows` (default: all)."""
+        """A x - q on `rows` (default: all), slacks being 0 where x has none."""
         chosen = list(range(len(self.q))) if rows is None else rows
-        values = self.A.rows(chosen).apply(x.nums)
+        values = self.A.rows(chosen).columns(range(len(x))).apply(x.nums)
         return [Fraction(value, x.den) - self.q[i] for value, i in zip(values.tolist(), chosen, strict=True)]
 
     def dependencies(self) -> list[tuple[list[Fraction], Fraction]]:
@@ -96,7 +119,19 @@ def image(problem: UnlearningProblem, rows: list[int] | None = None, pinned: boo
     else:
         A, scales = integer_rows(np.asarray(problem.free_matrix())[chosen][:, [] if pinned else slice(None)])
     theta = to_rational(problem.theta_star)
-    return Image(theta, free, A, scales, right_side(A, scales, theta[free], list(rhs[chosen])))
+    q = right_side(A, scales, theta[free], list(rhs[chosen]))
+    at_least = tuple(np.flatnonzero(problem.at_least[chosen]).tolist())
+    return Image(theta, free, slack_columns(A, at_least), scales, q, at_least)
+
+
+def slack_columns(A: IntMatrix, at_least: tuple[int, ...]) -> IntMatrix:
+    """A with one more column per row that reads >=: minus a power of two of the size of its largest entry."""
+    if not at_least:
+        return A
+    more = zeros((A.shape[0], len(at_least)))
+    for k, row in enumerate(at_least):
+        more[row, k] = -(1 << max((abs(v) for v in A.ints[row].tolist()), default=0).bit_length())
+    return IntMatrix(np.concatenate([A.ints, more], axis=1))
 
 
 def product_rows(jacobian: ProductJacobian, free: Array, rows: list[int]) -> tuple[IntMatrix, list[Fraction]]:

@@ -3,9 +3,9 @@
     minimise  sum_i [ K_i x_i^2 / 2 + c_i x_i + sum_k a_ik |x_i - b_ik| ] + c_t t
     subject to  W x = q,   lo_i <= x_i <= hi_i,   w_i |x_i| <= t,   t >= floor
 
-(K, a, w >= 0; boxes and the ceiling t are optional), with orthonormal rows W.  It is a primal-dual interior-point
-method (Mehrotra, SIAM J. Optim. 2, 1992) on normal equations of the size of W: each |x - b| is split into its
-positive and negative part, whose multipliers a - z and a + z stay positive.
+(K, a, w >= 0; boxes, of which hi may be infinite, and the ceiling t are optional), with orthonormal rows W.  It is a
+primal-dual interior-point method (Mehrotra, SIAM J. Optim. 2, 1992) on normal equations of the size of W: each |x - b|
+is split into its positive and negative part, whose multipliers a - z and a + z stay positive.
 
 An interior-point method, and not a simplex method, because it ends near the *strictly complementary* solutions:
 whether a kink, bound or ceiling holds with equality in all solutions or only in some can then be read off, also where
@@ -39,7 +39,8 @@ class FloatProgram:
     """The program above in floats, scaled so that typical entries of x and of the multipliers are near 1.
 
     W: (r, n).  kink_*: one entry per kink (its coordinate, place b, slope change a > 0, and its number for the
-    caller); box_*: one entry per boxed coordinate; ceiling: (n,) weights w or None.
+    caller); box_*: one entry per boxed coordinate, box_high for those of `high_index` only (None: for all); ceiling:
+    (n,) weights w or None.
     """
 
     W: Array
@@ -52,6 +53,7 @@ class FloatProgram:
     box_index: Array
     box_low: Array
     box_high: Array
+    high_index: Array | None = None
     kink_slot: Array | None = None
     ceiling: Array | None = None
     ceiling_cost: float = 1.0
@@ -159,6 +161,7 @@ class _Method:
     def __init__(self, program: FloatProgram) -> None:
         self.f = program
         self.n = program.W.shape[1]
+        self.high = program.box_index if program.high_index is None else program.high_index
         self.has_ceiling = program.ceiling is not None
         ceiling = program.ceiling if program.ceiling is not None else np.zeros(self.n)
         self.c_index = np.flatnonzero(ceiling > 0)
@@ -186,15 +189,14 @@ class _Method:
             return np.maximum(values, 0.1 * spread)
 
         gap = x[f.kink_index] - f.kink_at
-        ones = np.ones(f.box_index.size)
         share = f.ceiling_cost / (2 * max(1, self.c_index.size) + 1)
         shares = np.full(self.c_index.size, share)
         reach = self.c_weight * (x[self.c_index] + self.c_origin)
         pairs = [
             _Pairs(positive(gap) + 0.1, f.kink_slope.copy()),
             _Pairs(positive(-gap) + 0.1, f.kink_slope.copy()),
-            _Pairs(positive(x[f.box_index] - f.box_low), ones),
-            _Pairs(positive(f.box_high - x[f.box_index]), ones),
+            _Pairs(positive(x[f.box_index] - f.box_low), np.ones(f.box_index.size)),
+            _Pairs(positive(f.box_high - x[self.high]), np.ones(self.high.size)),
             _Pairs(positive(t - reach), shares),
             _Pairs(positive(t + reach), shares),
             _Pairs(np.full(int(self.has_ceiling), max(t - f.floor, 0.1)), np.full(int(self.has_ceiling), share)),
@@ -208,7 +210,8 @@ class _Method:
         z = (down.z - up.z) / 2  # a - z and a + z: their half difference is the subgradient of the kink
         dual = f.curvature * it.x + f.linear - f.W.T @ it.y
         np.add.at(dual, f.kink_index, z)
-        np.add.at(dual, f.box_index, high.z - low.z)
+        np.add.at(dual, f.box_index, -low.z)
+        np.add.at(dual, self.high, high.z)
         np.add.at(dual, self.c_index, self.c_weight * (top.z - bottom.z))
         if self.cones is not None and it.z is not None:
             dual -= self.cones.scatter(it.z.tail)
@@ -216,7 +219,7 @@ class _Method:
         slack = [
             it.x[f.kink_index] - f.kink_at - up.s + down.s,
             it.x[f.box_index] - f.box_low - low.s,
-            f.box_high - it.x[f.box_index] - high.s,
+            f.box_high - it.x[self.high] - high.s,
             it.t - reach - top.s,
             it.t + reach - bottom.s,
             it.t - f.floor - floor.s,
@@ -230,7 +233,8 @@ class _Method:
         omega = up.s / up.z + down.s / down.z
         H = f.curvature.copy()
         np.add.at(H, f.kink_index, 1 / omega)
-        np.add.at(H, f.box_index, low.z / low.s + high.z / high.s)
+        np.add.at(H, f.box_index, low.z / low.s)
+        np.add.at(H, self.high, high.z / high.s)
         scaling = None
         if self.cones is not None and it.s is not None and it.z is not None:
             scaling = Scaling(self.cones, it.s, it.z)
@@ -271,7 +275,8 @@ class _Method:
         kink = slack[0] - target[0] / up.z + target[1] / down.z
         rest = res.dual.copy()
         np.add.at(rest, f.kink_index, kink / fac.omega)
-        np.add.at(rest, f.box_index, (low.z * slack[1] - target[2]) / low.s + (target[3] - high.z * slack[2]) / high.s)
+        np.add.at(rest, f.box_index, (low.z * slack[1] - target[2]) / low.s)
+        np.add.at(rest, self.high, (target[3] - high.z * slack[2]) / high.s)
         e_top, e_bottom = (target[4] - top.z * slack[3]) / top.s, (target[5] - bottom.z * slack[4]) / bottom.s
         np.add.at(rest, self.c_index, self.c_weight * (e_top - e_bottom))
         e_floor = (target[6] - floor.z * slack[5]) / floor.s
@@ -293,7 +298,7 @@ class _Method:
         changes = [((target[0] + up.s * dz) / up.z, -dz), ((target[1] - down.s * dz) / down.z, dz)]
         moves = [
             dx[f.box_index] + slack[1],
-            -dx[f.box_index] + slack[2],
+            -dx[self.high] + slack[2],
             dt - self.c_weight * dx[self.c_index] + slack[3],
             dt + self.c_weight * dx[self.c_index] + slack[4],
             np.full(floor.s.size, dt) + slack[5],
@@ -439,7 +444,8 @@ def _read_off(method: _Method, it: _Iterate, before: _Iterate, relative: bool, e
         return np.asarray(pair.s / weight * size < pair.z * weight / size)
 
     kink = zero(0, f.kink_index) & zero(1, f.kink_index)
-    box = zero(3, f.box_index).astype(int) - zero(2, f.box_index).astype(int)
+    box = -zero(2, f.box_index).astype(int)
+    box[np.searchsorted(f.box_index, method.high)] += zero(3, method.high).astype(int)
     ceiling = np.zeros(method.n, dtype=int)
     ceiling[method.c_index] = zero(4, method.c_index, method.c_weight).astype(int) - zero(
         5, method.c_index, method.c_weight

@@ -20,15 +20,14 @@ from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
-from exact_unlearn.certify.exact import optimum
-from exact_unlearn.certify.exactlin import Rationals, product, solve
+from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.fallback import Candidate, candidates, factors, offered, repaired
+from exact_unlearn.certify.feasible import farkas, nothing_fits, why_nothing
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
-from exact_unlearn.certify.image import Image, image
+from exact_unlearn.certify.image import image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
 from exact_unlearn.certify.nuclear import enclose_nuclear
 from exact_unlearn.certify.nuclear_start import Start, starts
-from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import check_rows
@@ -82,7 +81,8 @@ def certify(
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
         raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
-    require_equations(problem, "certify")
+    if problem.at_least.any() and problem.regularizer.name in (*COUNTED, "nuclear_norm"):
+        require_equations(problem, f"certify with {problem.regularizer.name}")
     shape = problem.n_parameters, problem.n_constraints
     if solution is not None and (solution.theta.size, solution.nu.size) != shape:
         raise ProblemError(
@@ -142,7 +142,7 @@ class _Attempt:
             return self._proved()
         except TimeUpError:
             self.reasons.append("the time limit was reached")
-        if self.better is None and not any(self.problem.rhs):
+        if self.better is None and self.image.start_fits:
             with finishing(), suppress(*STEPS_DOWN):
                 self._keep(self._resting())
         if self.better is None:
@@ -153,14 +153,16 @@ class _Attempt:
         conflict = self.report.conflict
         if conflict is not None and self.report.labels is None:
             return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
-        if self.drift.ball is not None:
-            apart = _beyond(self.image, self.drift.ball)
-            if apart is not None:
-                return self._infeasible(apart, "every solution lies outside the trust region")
-        outside = self._outside_box()
-        if outside is not None:
-            return self._infeasible(outside, "no solution lies within the trust region")
-        if limited() and self.solution is not None and self.problem.regularizer.name not in COUNTED:
+        name = self.problem.regularizer.name
+        decided = name in EXACT and (name != "l2" or self.drift.cone)  # exact forms find out themselves
+        try:
+            nothing = nothing_fits(self.image, self.drift, lambda: self.whitened, decided)
+        except STEPS_DOWN as error:
+            self.reasons.append(str(error))
+        else:
+            if nothing is not None:
+                return self._infeasible(*nothing)
+        if limited() and self.solution is not None and name not in COUNTED:
             with suppress(TimeUpError), watched(share=SHARE):
                 self._offered()
         rungs = self._rungs()
@@ -169,38 +171,13 @@ class _Attempt:
                 with watched(share=1.0 if rung is rungs[-1] else SHARE):
                     return self._for_rows(rung())
             except InfeasibleError as error:
-                return self._infeasible(self._farkas(error.farkas), "no solution lies within the trust region")
+                return self._infeasible(farkas(self.image, error.farkas), why_nothing(self.image, self.drift))
             except TimeUpError:
                 self.reasons.append("the time for one way to prove it was over")
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
         tick()
         return self._nothing() if self.better is None else self._for_rows(self.better)
-
-    def _outside_box(self) -> list[Fraction] | None:
-        """A Farkas vector where A x = q has no solution in the box.  With rhs = 0 theta* is one; the exact
-        forms find out themselves.
-        """
-        name = self.problem.regularizer.name
-        decided = name in EXACT and (name != "l2" or self.drift.cone)
-        if self.drift.box is None or self.drift.pinned or decided or not any(self.problem.rhs):
-            return None
-        zero, n = Fraction(0), self.image.free.size
-        shortest = Separable(
-            theta=self.image.theta_free,
-            quadratic=[zero] * n,
-            kink=[zero] * n,
-            lam=[Fraction(1)] * n,
-            mu=[zero] * n,
-            box=[self.drift.box] * n,
-        )
-        try:
-            optimum(pieces(self.image, shortest), self.whitened)
-        except InfeasibleError as error:
-            return self._farkas(error.farkas)
-        except STEPS_DOWN as error:
-            self.reasons.append(str(error))
-        return None
 
     def _rungs(self) -> list[Callable[[], Certificate]]:
         name = self.problem.regularizer.name
@@ -378,7 +355,8 @@ class _Attempt:
     def _certificate(self, parts: Tree, **fields: Any) -> Certificate:
         tree: Tree = {"schema": SCHEMA, "version": self.original.version, **parts}
         if self.kept is not None and self.report.tau is not None:
-            tree["rows"] = {"kept": self.kept, "tau": rational_text(self.report.tau)}
+            kept = [row for row in self.kept if not self.original.at_least[row]]
+            tree["rows"] = {"kept": kept, "tau": rational_text(self.report.tau)}
             if self.report.labels:
                 tree["rows"]["rhs"] = vector(self.report.labels)
         defaults = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
@@ -401,13 +379,6 @@ class _Attempt:
             {"kind": "infeasible", "dual": dual, "claims": {"proof": "infeasible"}}, proof="infeasible"
         )
 
-    def _farkas(self, y: Rationals) -> list[Fraction]:
-        """Multipliers of the integer rows as multipliers of J."""
-        nu = [Fraction(0)] * len(self.image.q)
-        for k, row in enumerate(self.image.rows):
-            nu[row] = y[k] / self.image.scales[row]
-        return nu
-
     def _nothing(self) -> Certificate:
         defaults: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
         return Certificate(
@@ -427,25 +398,3 @@ def _outward(name: str, value: Fraction) -> Fraction:
 
 def _numbers(lower: Fraction, upper: Fraction, gap: Fraction) -> dict[str, Fraction]:
     return {"lower": lower, "upper": upper, "gap": gap}
-
-
-def _beyond(image: Image, radius: Fraction) -> list[Fraction] | None:
-    """Multipliers that prove |D| > radius for every solution: those of the shortest one; None if it is no
-    longer than that.
-    """
-    start = Rationals.of(image.theta_free)
-    shift = [-v for v in image.residuals(start, image.rows)]
-    if not any(shift):
-        return None
-    right = Rationals.of(shift)
-    weights = solve(product(image.basis, image.basis.T), right.nums)[0]
-    square = (
-        sum((a * Fraction(int(b), weights.den) for a, b in zip(shift, weights.nums, strict=True)), Fraction(0))
-        / right.den
-    )
-    if square <= radius**2:
-        return None
-    nu = [Fraction(0)] * len(image.q)
-    for k, row in enumerate(image.rows):
-        nu[row] = weights[k] / image.scales[row]
-    return nu

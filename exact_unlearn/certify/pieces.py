@@ -59,7 +59,7 @@ class Ceiling:
 class Pieces:
     """The integer program of this module.
 
-    breaks[i] is ascending; slopes[i] has one entry more, and its first or last entry is None beyond a box.  The
+    breaks[i] is ascending; slopes[i] has one entry more, and its first or last entry is None beyond a bound.  The
     derivative of phi_i on piece s, between breaks[i][s-1] and breaks[i][s], is curvature[i] * X + slopes[i][s].
     """
 
@@ -85,7 +85,8 @@ class Pieces:
 
 
 def pieces(image: Image, terms: Separable) -> Pieces:
-    """Choose units in which everything is an integer."""
+    """Choose units in which everything is an integer.  Slacks, the last columns, cost nothing from 0 on."""
+    slacks = image.A.shape[1] - len(terms.theta)
     q = [image.q[i] for i in image.rows]
     boxes = [b for b in terms.box if b is not None]
     weights = terms.ceiling or []
@@ -100,16 +101,19 @@ def pieces(image: Image, terms: Separable) -> Pieces:
     ceiling = None
     if terms.ceiling is not None:
         # t_true = t / (x_den w_den); the stationarity of t is multiplied by y_den like every slope
-        whole = [_whole(w * w_den) for w in weights]
+        whole = [*(_whole(w * w_den) for w in weights), *([0] * slacks)]
         ceiling = Ceiling(whole, y_den // w_den, _whole(terms.floor * x_den * w_den))
     return Pieces(
         A=image.basis,
         q=[_whole(v * x_den) for v in q],
-        curvature=[_whole(k * x_unit * y_den) for k in curvature],
-        breaks=[tuple(_whole(b * x_den) for b in breaks) for breaks, _ in rows],
-        slopes=[tuple(None if s is None else _whole(s * y_den) for s in slopes) for _, slopes in rows],
+        curvature=[*(_whole(k * x_unit * y_den) for k in curvature), *([0] * slacks)],
+        breaks=[*(tuple(_whole(b * x_den) for b in breaks) for breaks, _ in rows), *([(0,)] * slacks)],
+        slopes=[
+            *(tuple(None if s is None else _whole(s * y_den) for s in slopes) for _, slopes in rows),
+            *([(None, 0)] * slacks),
+        ],
         ceiling=ceiling,
-        theta=[_whole(v * x_den) for v in terms.theta],
+        theta=[*(_whole(v * x_den) for v in terms.theta), *([0] * slacks)],
         x_unit=x_unit,
         y_unit=Fraction(1, y_den),
         y_units=[1 / (y_den * image.scales[i]) for i in image.rows],
@@ -224,8 +228,9 @@ def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatPro
         inner = [s for s in slopes if s is not None]
         offset = int(slopes[0] is None)
         at = [by(b - origin[i], x_down) for b in places]
-        if offset and max(abs(at[0]), abs(at[-1])) < FAR:
-            boxes.append((i, at[0], at[-1]))
+        bounded = slopes[-1] is None
+        if offset and max(abs(at[0]), abs(at[-1] if bounded else 0.0)) < FAR:
+            boxes.append((i, at[0], at[-1] if bounded else math.inf))
         start, total = inner[0], 0
         for k, (before, after) in enumerate(pairwise(inner)):
             place = at[k + offset]
@@ -255,7 +260,8 @@ def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatPro
         kink_slot=np.array([k[3] for k in kinks], dtype=int),
         box_index=np.array([b[0] for b in boxes], dtype=int),
         box_low=np.array([b[1] for b in boxes]),
-        box_high=np.array([b[2] for b in boxes]),
+        box_high=np.array([b[2] for b in boxes if b[2] < math.inf]),
+        high_index=np.array([b[0] for b in boxes if b[2] < math.inf], dtype=int),
         **extra,
     )
 

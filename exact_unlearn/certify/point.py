@@ -44,12 +44,15 @@ def length(x: Sequence[Fraction]) -> Interval:
 
 
 def residuals(problem: checker.Problem, theta: Sequence[Fraction]) -> list[Fraction]:
-    """J D - b, all rows as written, D on the free coordinates."""
+    """J D - b, all rows as written, D on the free coordinates; 0 where a row that reads >= is satisfied."""
     steps, den = checker.common([theta[j] - problem.start[j] for j in problem.free], problem.work)
-    return [
+    found = [
         Fraction(sum(map(mul, row, steps)), unit * den) - Fraction(b)
         for (row, unit), b in zip(problem.rows, problem.rhs, strict=True)
     ]
+    for i in problem.at_least:
+        found[i] = min(found[i], ZERO)
+    return found
 
 
 def sizes(problem: checker.Problem, reach: Fraction) -> list[Fraction]:

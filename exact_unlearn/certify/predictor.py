@@ -22,7 +22,7 @@ from exact_unlearn.certify.encode import Tree, vector
 from exact_unlearn.certify.exact import optimum
 from exact_unlearn.certify.exactlin import IntMatrix, Rationals, integer_rows, product, row_basis, solve
 from exact_unlearn.certify.forms import NotExactError, Proof
-from exact_unlearn.certify.image import Image, right_side
+from exact_unlearn.certify.image import Image, right_side, slack_columns
 from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.terms import Drift, difference, everywhere, roots, scaled, sum_squares
 from exact_unlearn.certify.whiten import whiten
@@ -39,7 +39,8 @@ def prove_predictor(problem: UnlearningProblem, drift: Drift, kept: list[int] | 
         raise NotExactError("the predictor norm plus a drift penalty has an irrational minimiser")
     jacobian: Any = problem.jacobian
     whole = bool(problem.free[jacobian.block].all()) and kept is None and not drift.pinned
-    proof = _reduced(problem, jacobian) if whole and drift.box is None else _lifted(problem, drift, kept)
+    plain = whole and drift.box is None and not problem.at_least.any()
+    proof = _reduced(problem, jacobian) if plain else _lifted(problem, drift, kept)
     moved = difference(proof.theta, to_rational(problem.theta_star))
     if drift.ball is not None and sum_squares(moved) > drift.ball**2:
         raise NotExactError("the optimum touches the trust region of norm 2")
@@ -141,7 +142,7 @@ class Lifted:
 
 
 def lift(problem: UnlearningProblem, kept: list[int] | None) -> Lifted:
-    """Rows W[c, o] - sum_a V[a, o] A[a, c] = (frozen part), then X W = X W* + rhs on the kept rows."""
+    """Rows W[c, o] - sum_a V[a, o] A[a, c] = (frozen part), then X W = X W* + rhs on the kept rows, or >=."""
     jacobian: Any = problem.jacobian
     V, X = jacobian.V, jacobian.X
     (h, outputs), m = V.shape, X.shape[1]
@@ -167,7 +168,9 @@ def lift(problem: UnlearningProblem, kept: list[int] | None) -> Lifted:
     point = np.concatenate([theta[coordinates], W])
     rhs = [*([Fraction(0)] * (m * outputs)), *to_rational(problem.rhs)[rows]]
     q = right_side(A, scales, point, rhs)
-    return Lifted(Image(point, np.arange(point.size), A, scales, q), coordinates, n)
+    at_least = tuple((m * outputs + np.flatnonzero(problem.at_least[rows])).tolist())
+    image = Image(point, np.arange(point.size), slack_columns(A, at_least), scales, q, at_least)
+    return Lifted(image, coordinates, n)
 
 
 def lifted_terms(lifted: Lifted, drift: Drift, squared: bool = True) -> Separable:
@@ -196,7 +199,7 @@ def _lifted(problem: UnlearningProblem, drift: Drift, kept: list[int] | None) ->
 def lifted_proof(problem: UnlearningProblem, lifted: Lifted, x: Rationals, y: dict[int, Fraction]) -> Proof:
     """theta, nu and B = W from a solution in (A_1, W)."""
     n, width = lifted.n, lifted.image.free.size - lifted.n
-    own, W = Rationals(x.nums[:n], x.den), Rationals(x.nums[n:], x.den)
+    own, W = Rationals(x.nums[:n], x.den), Rationals(x.nums[n : n + width], x.den)
     star = to_rational(problem.theta_star)
     theta = everywhere(star, lifted.coordinates, own)
     moved = {int(j): own[i] for i, j in enumerate(lifted.coordinates) if own[i] != star[j]}

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from exact_unlearn.certify.exactlin import Rationals, objects, row_basis, solve
+from exact_unlearn.certify.exactlin import Rationals, objects, ratio, row_basis, solve
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.terms import Drift
@@ -48,6 +48,35 @@ def make_feasible(image: Image, whitened: Whitened, x: Rationals, freedom: Array
     nums = x.nums * (common // x.den)
     nums[columns] += step.nums * (common // (step.den * right.den))
     return Rationals(nums, common).reduced()
+
+
+def within_rows(
+    image: Image, whitened: Whitened, x: Rationals, freedom: Array, near: float, held: Array | None = None
+) -> Rationals:
+    """x (n,) with all rows satisfied: those that read >= become equations where x has no slack, or less than `near` of
+    the largest entry; and so do those that the correction makes too short.  held: rows to make equations of at first.
+
+    FaceError where that does not end in a point.
+    """
+    if not image.at_least:
+        return make_feasible(image, whitened, x, freedom)
+    n, peak = len(x), max((abs(v) for v in x.nums.tolist()), default=0)
+    full = image.with_slacks(x)
+    slacks = np.array([ratio(int(v) * x.den, max(peak, 1) * full.den) for v in full.nums[n:]])
+    tight = slacks <= near if held is None else held | (slacks <= near)
+    loose = 1e6 * (float(np.max(freedom, initial=0.0)) or 1.0)
+    for _ in range(len(image.at_least) + 1):
+        nums = full.nums.copy()
+        nums[n:][tight] = 0
+        given = np.concatenate([freedom, np.where(tight, 0.0, loose)])
+        found = make_feasible(image, whitened, Rationals(nums, full.den), given)
+        short = np.array([v < 0 for v in found.nums[n:].tolist()], dtype=bool)
+        if not short.any():
+            return image.own(found)
+        if not (short & ~tight).any():
+            break
+        tight = tight | short
+    raise FaceError("the rows that read >= cannot all be satisfied near the point")
 
 
 def _columns(image: Image, whitened: Whitened, freedom: Array) -> list[int]:
@@ -111,18 +140,21 @@ def into_region(x: Rationals, theta: list[Fraction], drift: Drift, homogeneous: 
 
 
 def vanishing_on(image: Image, y: list[Fraction], columns: Array) -> list[Fraction]:
-    """y (per independent row) changed in a few entries so that A_columns.T y = 0 exactly."""
-    if not columns.size or not y:
+    """y (per independent row) changed in a few entries so that A_columns.T y = 0 exactly; entries 0 of rows that read
+    >= stay 0.
+    """
+    usable = [k for k, row in enumerate(image.rows) if row not in image.at_least or y[k] > 0]
+    if not columns.size or not usable:
         return y
-    outside = image.basis.columns(columns)
+    outside = image.basis.columns(columns).rows(usable)
     chosen = row_basis(outside.T)
     part = outside.columns(chosen)
     rows = row_basis(part)
     if not rows:
         return y
-    current = Rationals.of(y)
+    current = Rationals.of([y[k] for k in usable])
     step = solve(part.rows(rows).T, part.T.apply(current.nums))[0]
     out = list(y)
-    for k, row in enumerate(rows):
+    for k, row in enumerate(usable[at] for at in rows):
         out[row] -= Fraction(int(step.nums[k]), step.den * current.den)
     return out

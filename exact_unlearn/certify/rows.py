@@ -62,7 +62,7 @@ class Conflict:
 class RowReport:
     """What was decided about the rows of J on the free coordinates, and about b.
 
-    rational_rank: of the rows as written.  numerical_rank: singular values above tolerance = max(m, d) * eps *
+    rational_rank: of the equations as written.  numerical_rank: singular values above tolerance = max(m, d) * eps *
     sigma_1, of rows scaled to largest entries near 1 (equal to rational_rank for Fractions, which have no rounding).
     conflict: how rows contradict each other as written, or None.  kept: the rows proved about, None for all.  tau: as
     given.  labels: the right-hand side proved about where it is not b.  residual: the largest |J_i D - b_i|, of all
@@ -97,10 +97,11 @@ def check_rows(
         raise ProblemError(f"rows: expected 'literal' or None, got {rows!r}")
     if tau is not None and (rows is not None or not is_tolerance(tau)):
         raise ProblemError(f"tau: expected a finite number >= 0, and not together with rows, got {tau!r}")
-    rank = len(full.rows)
+    rank = len(full.rows) - len(full.at_least)
     report, kept = RowReport(rank, rank, 0.0), full.rows
     if not (problem.is_rational or pinned):
-        numerical, tolerance, kept = numerical_rank(problem)
+        numerical, tolerance, independent = numerical_rank(problem)
+        kept = sorted([*independent, *full.at_least])
         report = RowReport(rank, numerical, tolerance)
     report = replace(report, conflict=conflict(problem, full))
     if tau is not None:
@@ -263,15 +264,16 @@ def _figure(value: Fraction, direction: int = 1) -> str:
 
 
 def numerical_rank(problem: UnlearningProblem) -> tuple[int, float, list[int]]:
-    """Rank, tolerance max(m, d) * eps * sigma_1, and well-conditioned rows of J on the free coordinates.
+    """Rank, tolerance max(m, d) * eps * sigma_1, and well-conditioned rows, of the equations on the free coordinates.
 
     The rows are in units of their own, as in `rowspace`: an equation does not depend on its scale.
     """
-    jacobian = problem.jacobian
-    if isinstance(jacobian, ProductJacobian) and problem.free[jacobian.block].all():
+    jacobian, equations = problem.jacobian, problem.equations
+    if isinstance(jacobian, ProductJacobian) and not problem.at_least.any() and problem.free[jacobian.block].all():
         # the rows are Kronecker products, and so are their singular values
         return _product_rank(to_float(jacobian.V), to_float(jacobian.X))
-    return _matrix_rank(to_float(np.asarray(problem.free_matrix())))
+    rank, tolerance, rows = _matrix_rank(to_float(np.asarray(problem.free_matrix())[equations]))
+    return rank, tolerance, equations[rows].tolist()
 
 
 def _matrix_rank(matrix: Array) -> tuple[int, float, list[int]]:
@@ -313,5 +315,5 @@ def _well_conditioned_rows(matrix: Array, rank: int) -> list[int]:
 
 
 def rational_rank(problem: UnlearningProblem) -> int:
-    """The rank of the rows as written."""
-    return len(row_basis(integer_rows(np.asarray(problem.free_matrix()))[0]))
+    """The rank of the equations as written."""
+    return len(row_basis(integer_rows(np.asarray(problem.free_matrix())[problem.equations])[0]))

@@ -16,7 +16,7 @@ import numpy as np
 from exact_unlearn.certify.cones import ConeProgram
 from exact_unlearn.certify.enclosure import ZERO, Group, Guess, Smooth
 from exact_unlearn.certify.exact import first_face
-from exact_unlearn.certify.exactlin import Rationals, ratio
+from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.forms import separable
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
@@ -77,9 +77,9 @@ def program_of(image: Image, terms: Separable, norms: list[Norm], drift: Drift, 
     unit = program.x_unit
     groups = [Group(n.index, n.inner, n.weight / program.y_unit, n.frozen / unit**2) for n in norms]
     measured = np.zeros(program.size)
-    measured[:drifting] = 1.0
+    measured[: image.free.size if drifting is None else drifting] = 1.0
     radii = [radius / unit for radius in (drift.ball, drift.box) if radius is not None]
-    if norms and drift.lam and not any(image.residuals(Rationals.of(image.theta_free), image.rows)):
+    if norms and drift.lam and image.start_fits:
         # lam |D| is at most the slope of the norms: a steep square keeps D as short as a small ball would
         radii.append(sum((n.weight * max([Fraction(1), *n.inner]) for n in norms), Fraction(0)) / drift.lam / unit)
     ball = None if drift.ball is None else drift.ball / unit

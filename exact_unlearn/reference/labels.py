@@ -16,8 +16,22 @@ from exact_unlearn.solution import Solution, Status
 
 
 def rows_of(problem: UnlearningProblem) -> RankReport:
-    """How the rows of J on the free coordinates depend on each other, up to rounding."""
-    return row_space(to_float(np.asarray(problem.free_matrix()))).report
+    """How the equations depend on each other, on the free coordinates and up to rounding; `rows` are rows of J."""
+    equations = problem.equations
+    report = row_space(to_float(np.asarray(problem.free_matrix())[equations])).report
+    return replace(report, rows=tuple(equations[list(report.rows)].tolist()))
+
+
+def without_entries(problem: UnlearningProblem, rank: RankReport) -> Solution | None:
+    """No parameters fit where a row that reads >= sees nothing that moves and asks for more than 0."""
+    asked = problem.at_least & np.array([b > 0 for b in problem.rhs.tolist()], dtype=bool)
+    blind = asked & ~(np.asarray(problem.free_matrix()) != 0).any(axis=1)
+    if not blind.any():
+        return None
+    nu, row = np.zeros(problem.n_constraints), int(np.argmax(blind))
+    nu[row] = 1.0
+    said = f"Proved: row {row} has no entry on what may move, and reads 0 >= {float(problem.rhs[row]):g}."
+    return Solution(problem, problem.theta_star, nu, Status.INFEASIBLE, "row space", rank=rank, message=said)
 
 
 def contradiction(problem: UnlearningProblem, clash: Conflict, rank: RankReport) -> Solution:
@@ -64,9 +78,11 @@ def for_labels(
 def on_independent_rows(
     problem: UnlearningProblem, rank: RankReport, solved: Callable[[UnlearningProblem], Solution]
 ) -> Solution:
-    """The answer on the rows that are independent up to rounding; J is dense."""
-    rows = list(rank.rows)
-    found = solved(replace(problem, jacobian=DenseJacobian(problem.jacobian.matrix[rows]), rhs=problem.rhs[rows]))  # type: ignore[attr-defined]
+    """The answer on the equations that are independent up to rounding, and the other rows; J is dense."""
+    rows = sorted([*rank.rows, *np.flatnonzero(problem.at_least).tolist()])
+    matrix: Array = problem.jacobian.matrix[rows]  # type: ignore[attr-defined]
+    chosen = {"rhs": problem.rhs[rows], "at_least": problem.at_least[rows]}
+    found = solved(replace(problem, jacobian=DenseJacobian(matrix), **chosen))
     nu = np.zeros(problem.n_constraints)
     nu[rows] = found.nu
     return replace(found, problem=problem, nu=nu, rank=rank)

@@ -73,13 +73,15 @@ def solve(
         time_limit = _positive("time_limit", time_limit)
     if tau is not None and not is_tolerance(tau):
         raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
-    require_equations(require_problem(problem), "solve")
+    if require_problem(problem).regularizer.integer:
+        require_equations(problem, f"solve with {problem.regularizer.name}")
     if solver is not None and not isinstance(solver, str):
         raise ProblemError(f"solver: expected the name of a CVXPY solver, or None, got {solver!r:.60}")
     try:
         with watched(time_limit):
             found = _answer(problem, solver, accuracy, time_limit, tau)
-            if found.status is Status.INFEASIBLE and not found.nu.any():  # a back end's word for it
+            provable = problem.regularizer.name != "nuclear_norm" or not problem.at_least.any()
+            if provable and _doubtful(found, accuracy):  # a back end's word for it
                 certificate = certify(problem, rows="literal")
                 if certificate.proof == "infeasible":
                     return infeasible(found, certificate)
@@ -103,20 +105,34 @@ def _answer(
     moving = replace(problem, free=np.zeros(problem.n_parameters, dtype=bool)) if pinned else problem
     solved = partial(claimed, solver=solver, accuracy=accuracy, time_limit=time_limit)
     counts = problem.regularizer.integer and isinstance(problem.jacobian, DenseJacobian)
-    if not (problem.rhs.any() or counts):
+    if problem.theta_star_fits and not counts:
         return solved(problem)
     rank = labels.rows_of(moving)
-    if problem.rhs.any() and (problem.is_rational or rank.rank < problem.n_constraints):
+    unmet = labels.without_entries(moving, rank)
+    if unmet is not None:
+        return replace(unmet, problem=problem)
+    dependent = rank.rank < problem.equations.size
+    if problem.rhs.any() and (problem.is_rational or dependent):
         clash = conflict(moving)
         if clash is not None:
             nearest = allowed(moving, clash, tau)
             if nearest is None:
                 return labels.contradiction(problem, clash, rank)
             return labels.for_labels(problem, nearest, rank, solved, accuracy if tau is None else None)
-    if counts and rank.rank < problem.n_constraints and not problem.is_rational:
+    if counts and dependent and not problem.is_rational:
         # counts are decided exactly, so the rows that depend on others up to rounding must not take part
         return labels.on_independent_rows(problem, rank, solved)
     return solved(problem)
+
+
+def _doubtful(found: Solution, accuracy: float) -> bool:
+    """Whether a proof should decide if any parameters fit: a back end says that none do, without a reason; or its point
+    misses rows that read >=, which nothing before has shown to be compatible.
+    """
+    if found.status is Status.INFEASIBLE:
+        return not found.nu.any()
+    inaccurate = found.status in (Status.INACCURATE, Status.BACKEND_FAILED) and found.problem.at_least.any()
+    return bool(inaccurate and found.primal_residual() > accuracy)
 
 
 def claimed(
@@ -138,7 +154,7 @@ def claimed(
         return slack
     if problem.regularizer.integer:
         return solve_counting(problem, assembly, names[0], time_limit, compiling)
-    if not problem.rhs.any() and not problem.regularizer.value(problem.theta_star):
+    if problem.theta_star_fits and not problem.regularizer.value(problem.theta_star):
         return _at_rest(problem, assembly, compiling)
     best: Solution | None = None
     for name in names:
@@ -272,7 +288,7 @@ def _without_wide_regions(
 
 
 def _at_rest(problem: UnlearningProblem, assembly: Assembly, seconds: float) -> Solution:
-    """R(theta*) = 0 and b = 0: every R and every drift penalty is smallest where theta stands."""
+    """R(theta*) = 0 and theta* fits: every R and every drift penalty is smallest where theta stands."""
     zero = np.zeros(problem.n_parameters)
     return Solution(
         problem=problem,
@@ -302,16 +318,19 @@ def _error(solution: Solution, rows: RowSpace) -> float:
     """The figure by which answers are compared and called optimal.
 
     It is the largest of the solution's own residuals, except that the multipliers are taken in the basis Q: g +
-    sum h_k must lie in the row space.  nu for the caller's J would add its own rounding, cond(J) * eps, which
-    says nothing about theta.
+    sum h_k, less the pulls of rows that read >=, must lie in the row space.  nu for the caller's J would
+    add its own rounding, cond(J) * eps, which says nothing about theta.
     """
     if solution.subgradient is None or solution.drift_subgradients is None:
         return math.inf
-    free = solution.problem.free
+    free, least = solution.problem.free, solution.problem.at_least
     total = sum(solution.drift_subgradients, start=solution.subgradient)[free]
+    if least.any():
+        total = total - to_float(np.asarray(solution.problem.free_matrix()))[least].T @ to_float(solution.nu)[least]
     outside = float(np.max(np.abs(total - rows.Q.T @ (rows.Q @ total)), initial=0.0))
     scale = solution.dual_scale()
-    return max(solution.primal_residual(), outside / scale if outside else 0.0, solution.relative_gap())
+    own = max(solution.primal_residual(), solution.negative_pull(scale), solution.relative_gap())
+    return max(own, outside / scale if outside else 0.0)
 
 
 def _attempt(
@@ -344,10 +363,9 @@ def _attempt(
 
 
 def _start(problem: UnlearningProblem, assembly: Assembly) -> Array:
-    """A feasible z with theta = theta* (surrogates), auxiliary variables zero."""
-    z = np.zeros(assembly.program.q.size)
-    free = np.flatnonzero(problem.free)
-    z[: free.size] = to_float(problem.theta_star)[free] + assembly.rows.particular(to_float(problem.rhs))
+    """A z with theta = theta* (surrogates) that satisfies the equations, auxiliary variables zero."""
+    z, free = np.zeros(assembly.program.q.size), np.flatnonzero(problem.free)
+    z[: free.size] = assembly.start
     return z
 
 
@@ -374,7 +392,9 @@ def _build(
         parts = assembly.subgradients(theta, y)
         terms = (problem.regularizer, *problem.drifts)
         parts = [_into_domain(term, part) for term, part in zip(terms, parts, strict=True)]
-        parts = _absorbed(problem, parts, program.A[: assembly.program.cones.zero].T @ -y[: program.cones.zero])
+        rows = program.nu_map.shape[1]
+        y = _complementary(program, z, y, problem)
+        parts = _absorbed(problem, parts, program.A[:rows].T @ -y[:rows])
         subgradient, drift_subgradients, nu = parts[0], tuple(parts[1:]), program.nu(y)
     return Solution(
         problem=problem,
@@ -389,6 +409,16 @@ def _build(
         compile_seconds=seconds + answer.compile_seconds,
         solve_seconds=answer.solve_seconds,
     )
+
+
+def _complementary(program: Any, z: Array, y: Array, problem: UnlearningProblem) -> Array:
+    """y with 0 for rows that read >= and are met with a gap, as far as floats can tell."""
+    rows = slice(program.cones.zero, program.nu_map.shape[1])
+    gaps, size = (program.b - program.A @ z)[rows], float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0))
+    largest = float(np.max(np.abs(y[: rows.stop]), initial=0.0))
+    out = y.copy()
+    out[rows] = np.where(y[rows] * (size or 1.0) < gaps * largest, 0.0, y[rows])
+    return out
 
 
 def _on_constraints(problem: UnlearningProblem, assembly: Assembly, theta: Array) -> Array:

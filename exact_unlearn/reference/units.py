@@ -75,13 +75,15 @@ def rescaled(problem: UnlearningProblem) -> Rescaled | None:
         DriftSum(terms) if terms else None,
         problem.free,
         _scaled(problem.rhs, -exponent),
+        problem.at_least,
     )
     return Rescaled(problem, scaled, exponent, degree)
 
 
 def _least_drift(problem: UnlearningProblem) -> float:
-    """max |b_i| / |J_i|: every solution moves by at least that; 0 where b = 0."""
+    """max |b_i| / |J_i|: every solution moves by at least that; 0 where b = 0, or b <= 0 of rows that read >=."""
     rhs = to_float(problem.rhs)
+    rhs = np.where(problem.at_least, np.maximum(rhs, 0.0), rhs)
     if not rhs.any():
         return 0.0
     unit, exponents = in_row_units(to_float(np.asarray(problem.free_matrix())))
