@@ -22,6 +22,7 @@ from exact_unlearn import rational
 from exact_unlearn.codec import rational_text as rat
 
 ROOT = Path(__file__).resolve().parent.parent
+KEYS = ("form", "condition", "solver")
 NORMS = {"l2": xu.L2(), "l1": xu.L1(), "linf": xu.LInf()}
 
 
@@ -46,6 +47,20 @@ def shadow_states() -> list[dict[str, Any]]:
             for norm, regularizer in NORMS.items():
                 problem = xu.UnlearningProblem(star, np.array([[F(1), x]]), regularizer)
                 out.append({"x": rat(x), "y": rat(y), "norm": norm} | certified(problem))
+    return out
+
+
+def players_states() -> list[dict[str, Any]]:
+    """Plays of *Two players*: two samples to keep, a third one through which theta* goes, four norms."""
+    regularizers = {**NORMS, "group": xu.GroupL2([[0], [1, 2]])}
+    starts = [((-14, 18, 2), (16, 12, -24)), ((-20, 10, 30), (8, -12, 20)), ((5, 25, -30), (-28, 4, 0))]
+    out = []
+    for x, y in starts:
+        rows = np.array([[F(1), F(n, 20), F(n, 20) ** 2] for n in x])
+        star = rational.pseudo_inverse(rows) @ np.array([F(n, 20) for n in y])
+        for norm, regularizer in regularizers.items():
+            problem = xu.UnlearningProblem(star, rows[:2], regularizer)
+            out.append({"x": x, "y": y, "norm": norm} | certified(problem))
     return out
 
 
@@ -94,11 +109,32 @@ def _zigzag(x: F) -> F:
     return -phase if phase <= 1 else phase - 2 if phase <= 3 else 4 - phase
 
 
+def solver_numbers() -> dict[str, Any]:
+    """*When the solver lies*: what the experiment of that name has measured, by form, condition and solver."""
+    cells = json.loads((ROOT / "docs" / "results" / "solver_lies" / "solver_lies.json").read_text(encoding="utf-8"))
+    forms, conditions, solvers = (list(dict.fromkeys(cell[key] for cell in cells)) for key in KEYS)
+    at = {tuple(cell[key] for key in KEYS): cell for cell in cells}
+    said = ("status", "value", "error", "verdict")
+    return {
+        "forms": forms,
+        "conditions": conditions,
+        "solvers": solvers,
+        "ours": solvers.index("exact_unlearn.solve"),
+        "truth": [[[at[f, c, solvers[0]]["truth"], at[f, c, solvers[0]]["proof"]] for c in conditions] for f in forms],
+        "table": [
+            [[[at[f, c, s][n] for n in said] if (f, c, s) in at else None for s in solvers] for c in conditions]
+            for f in forms
+        ],
+    }
+
+
 def files() -> dict[str, str]:
     """Path in the repository -> text."""
     return {
         "exact_unlearn/web/lie/numbers.json": _fields(lie_numbers()),
+        "exact_unlearn/web/solver/numbers.json": _fields(solver_numbers()),
         "tests/web/shadow.states.json": _lines(shadow_states()),
+        "tests/web/players.states.json": _lines(players_states()),
     }
 
 

@@ -30,4 +30,15 @@ PAGES = {
         "A small network has memorised three lies. Make it forget them, and check that nothing of them is left.",
         numbers=True,
     ),
+    "players": Page(
+        "Two players",
+        "Three weights, two samples to keep. One player looks for a small model, the other for a proof that none is "
+        "smaller. Play both.",
+        modules=("math", "space", "page"),
+    ),
+    "solver": Page(
+        "When the solver lies",
+        "Five solvers, one small problem. Each answers with a word and a number. Whom do you believe?",
+        numbers=True,
+    ),
 }

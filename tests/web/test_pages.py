@@ -37,6 +37,7 @@ def test_what_pages_compute(page: str) -> None:
 MUTANTS = {
     "the corner of l1 swapped": ("shadow", "steep.above(ONE)", "!steep.above(ONE)"),
     "the sign of nu flipped": ("shadow", "bounds(theta, [nu], claims)", "bounds(theta, [nu.negated()], claims)"),
+    "the multipliers of l1 flipped": ("players", "solve(i, j, sign(theta[i]),", "solve(i, j, sign(theta[j]),"),
     "half of the drift term": ("lie", "=> lam / (1 + lam)", "=> lam / (2 + 2 * lam)"),
     "the sign of a lie flipped": ("lie", "sum.plus(h.times(V[k][j]))", "sum.minus(h.times(V[k][j]))"),
 }

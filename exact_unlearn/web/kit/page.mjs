@@ -16,12 +16,12 @@ export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches
 
 export const number = (start, low, high) => ({
   start,
-  read: (text) => (/^-?\d{1,6}$/.test(text) && Number(text) >= low && Number(text) <= high ? Number(text) : start),
+  read: (text, otherwise = start) => (/^-?\d{1,6}$/.test(text) && Number(text) >= low && Number(text) <= high ? Number(text) : otherwise),
   write: String,
 });
 export const oneOf = (start, ...others) => ({
   start,
-  read: (text) => ([start, ...others].includes(text) ? text : start),
+  read: (text, otherwise = start) => ([start, ...others].includes(text) ? text : otherwise),
   write: String,
 });
 export const some = (start, n) => ({ // numbers below n
@@ -32,27 +32,29 @@ export const some = (start, n) => ({ // numbers below n
 
 // ---------------------------------------------------------------- the page
 
-// fields: name -> number | oneOf | some; `step` is added.  enter(i): the state in which step i begins.  render(state):
-// draws everything.  planes: redrawn when their size changes.  May `ready` refuse a state from the address?
-export function page({ fields, enter, render, planes, allowed = () => true }) {
+// fields: name -> number | oneOf | some; `step` is added.  enter(i, all): the state in which step i begins; all: in a
+// handout, where nobody presses buttons.  begin(i): what moves by itself then.  render(): draws everything.  planes:
+// redrawn when their size changes.  allowed(state): whether an address may ask for it.
+export function page({ fields, enter, begin = () => {}, render, planes, allowed = () => true }) {
   const sections = [...document.querySelectorAll(".step")], last = sections.length - 1;
   const known = { step: number(0, 0, last), ...fields };
   const initial = Object.fromEntries(Object.entries(known).map(([key, field]) => [key, field.start]));
   const state = { ...initial };
   let waiting = false, resting = 0, printing = false;
 
-  const text = (key) => known[key].write(state[key]);
-  const write = () => {
+  const opening = (step, all = false) => ({ ...initial, step, ...enter(step, all) });
+  const write = () => { // what differs from how the step begins
     clearTimeout(resting);
-    const changed = Object.keys(known).filter((key) => text(key) !== known[key].write(initial[key]));
-    const hash = changed.length ? `#${new URLSearchParams(changed.map((key) => [key, text(key)]))}` : "";
+    const start = { ...opening(state.step), step: 0 }, text = (key, values) => known[key].write(values[key]);
+    const changed = Object.keys(known).filter((key) => text(key, state) !== text(key, start));
+    const hash = changed.length ? `#${new URLSearchParams(changed.map((key) => [key, text(key, state)]))}` : "";
     if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
   };
   const read = () => {
-    const given = new URLSearchParams(location.hash.slice(1)), step = known.step.read(given.get("step") ?? "0");
-    Object.assign(state, initial, { step });
-    for (const [key, field] of Object.entries(known)) if (given.has(key)) state[key] = field.read(given.get(key));
-    if (!allowed(state)) Object.assign(state, initial, { step });
+    const given = new URLSearchParams(location.hash.slice(1)), start = opening(known.step.read(given.get("step") ?? "0"));
+    Object.assign(state, start);
+    for (const [key, field] of Object.entries(known)) if (given.has(key)) state[key] = field.read(given.get(key), start[key]);
+    if (!allowed(state)) Object.assign(state, start);
   };
   const draw = () => {
     waiting = false;
@@ -74,7 +76,9 @@ export function page({ fields, enter, render, planes, allowed = () => true }) {
   // Page Up and Page Down (what a presenter's remote sends) go through the steps.
   const go = (k) => {
     const step = clamp(k, 0, last);
-    if (step !== state.step) set({ step, ...enter(step) });
+    if (step === state.step) return;
+    set({ step, ...enter(step) });
+    begin(step);
   };
   sections.forEach((section, i) => {
     const name = `Step ${i + 1}: ${section.querySelector("h2").textContent}`;
@@ -84,7 +88,10 @@ export function page({ fields, enter, render, planes, allowed = () => true }) {
   });
   $("back").onclick = () => go(state.step - 1);
   $("next").onclick = () => go(state.step + 1);
-  $("reset").onclick = () => set({ ...initial, step: state.step, ...enter(state.step) });
+  $("reset").onclick = () => {
+    set(opening(state.step));
+    begin(state.step);
+  };
   addEventListener("keydown", (event) => {
     const by = { PageDown: 1, PageUp: -1 }[event.key];
     if (!by || event.target.closest("textarea")) return;
@@ -113,11 +120,12 @@ export function page({ fields, enter, render, planes, allowed = () => true }) {
       const before = { ...state };
       printing = true;
       sections.forEach((section, step) => {
-        Object.assign(state, initial, { step }, enter(step, true));
+        Object.assign(state, opening(step, true));
         draw();
         const copy = document.createElement("div");
         copy.className = "handout";
         copy.append(...[...document.querySelectorAll("[data-print]")].filter((e) => e.style.display !== "none").map((e) => e.cloneNode(true)));
+        for (const button of copy.querySelectorAll("button")) button.outerHTML = `<div class="${button.className}">${button.innerHTML}</div>`;
         for (const e of copy.querySelectorAll("*")) for (const name of ["id", "data-print", "tabindex", "role"]) e.removeAttribute(name);
         section.append(copy);
       });

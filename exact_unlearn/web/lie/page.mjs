@@ -34,15 +34,17 @@ function start() {
     stop();
     stop = animate(milliseconds, (t) => set({ walk: Math.round(t * WAY) }));
   };
-  const enter = (step, all = false) => {
+  const enter = (step, all) => {
+    const walks = step === ASCEND || step === LEAST, opening = { method: METHODS[step], walk: walks ? 0 : WAY, leak: step === HALVES ? 10 : 0 };
+    return { ...opening, ...(all ? { [ASCEND]: { walk: 36 }, [LEAST]: { walk: WAY }, [FEWER]: { method: "l1" } }[step] : {}) };
+  };
+  const begin = (step) => {
     stop();
     asked = "";
-    if (!all && step === ASCEND) requestAnimationFrame(() => run(3000));
-    if (!all && step === LEAST) requestAnimationFrame(() => run(1800));
-    return { method: METHODS[step], walk: !all && (step === ASCEND || step === LEAST) ? 0 : WAY, leak: step === HALVES ? 10 : 0,
-      ...(all && step === ASCEND ? { walk: 36 } : {}), ...(all && step === FEWER ? { method: "l1" } : {}) };
+    if (step === ASCEND) run(3000);
+    if (step === LEAST) run(1800);
   };
-  const { state, set } = page({ fields, enter, render, planes: [chart, strip] });
+  const { state, set } = page({ fields, enter, begin, render, planes: [chart, strip] });
   const handles = net.lies.map((s, k) => chart.handle({
     label: `Lie at x = ${fmt(s)}`, cls: "f-lie", square: true, size: 8, axis: 1,
     at: () => [s, state[`y${k}`] / GRID],

@@ -56,12 +56,11 @@ function start() {
   // ---------------------------------------------------------------- what moves
 
   let stop = () => {};
-  const enter = (step, all = false) => { // all: for a handout, where nobody presses buttons
-    stop();
-    const begin = { trail: "none", ball: step >= CHOICE ? HUNDRED : 0 };
-    return { ...begin, ...(all ? { [GRADIENT]: { trail: "gd0" }, [GUESS]: { ball: HUNDRED }, [BOUNDS]: { inner: 100 }, [CHOICE]: { norm: "l1" } }[step] : {}) };
+  const enter = (step, all) => {
+    const opening = { trail: "none", ball: step >= CHOICE ? HUNDRED : 0 };
+    return { ...opening, ...(all ? { [GRADIENT]: { trail: "gd0" }, [GUESS]: { ball: HUNDRED }, [BOUNDS]: { inner: 100 }, [CHOICE]: { norm: "l1" } }[step] : {}) };
   };
-  const { state, set } = page({ fields, enter, render, planes: [data, weights, bar], allowed });
+  const { state, set } = page({ fields, enter, begin: () => stop(), render, planes: [data, weights, bar], allowed });
 
   const sample = (kind, label, cls, square) => data.handle({
     label, cls, square, size: square ? 8 : 9, step: 1 / GRID,
