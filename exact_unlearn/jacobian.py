@@ -70,6 +70,10 @@ class DenseJacobian:
     def rmatvec(self, nu: Array) -> Array:
         return np.asarray(self.matrix.T @ nu)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """J itself, so that np.asarray(problem.jacobian) is the matrix."""
+        return np.array(self.matrix, dtype=dtype)
+
 
 @dataclass(frozen=True, eq=False)
 class ProductJacobian:
@@ -119,6 +123,12 @@ class ProductJacobian:
             out[:] = Fraction(0)
         out[self.block] = (self.V @ (nu.reshape(self.X.shape[0], self.V.shape[1]).T @ self.X)).reshape(-1)
         return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """J entry by entry, to look at: in floats the outer products are rounded."""
+        one = np.array(Fraction(1) if self.V.dtype == object else 1.0)
+        rows = [self.rmatvec(np.where(np.arange(self.shape[0]) == i, one, 0 * one)) for i in range(self.shape[0])]
+        return np.array(rows, dtype=dtype).reshape(self.shape)
 
 
 def as_jacobian(jacobian: Any) -> Jacobian:

@@ -9,6 +9,7 @@ retained data.  Rows that are named `at_least` read J_i D >= b_i instead: margin
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, drift, formats, modules, regularizers
+from exact_unlearn import codec, drift, formats, modules, regularizers, summary
 from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
 from exact_unlearn.jacobian import (
     DENSE_LIMIT,
@@ -46,8 +47,8 @@ INTERPOLATION_TOLERANCE = 1e-8
 """theta* counts as interpolating when max |f - y| is at most this times max(1, max |y|)."""
 
 
-@dataclass(frozen=True, eq=False)
-class UnlearningProblem:
+@dataclass(frozen=True, eq=False, repr=False)
+class UnlearningProblem(summary.Summarised):
     """minimise R(theta* + D) + Rhat(D) subject to J D = rhs (>= rhs where at_least), D_i = 0 where not free[i].
 
     theta_star:    (d,) trained parameters; float64, or Fractions for an exact rational problem.
@@ -55,8 +56,8 @@ class UnlearningProblem:
     regularizer:   R, from exact_unlearn.regularizers.
     drift_penalty: Rhat, from exact_unlearn.drift, or None for 0.
     free:          the coordinates that may move: a boolean mask (d,), integer indices, or None for all (for the
-    regularizers
-                   that the theorems state with a restriction: A_1 for PredictorNorm, c for ActiveNeurons).
+                   regularizers that the theorems state with a restriction: A_1 for PredictorNorm, c for
+                   ActiveNeurons).
     rhs:           (k,), or None for 0.
     at_least:      boolean mask (k,) of the rows that read J_i D >= rhs_i instead of J_i D = rhs_i, or None for none.
 
@@ -95,6 +96,17 @@ class UnlearningProblem:
         set_field(self, "free", free)
         set_field(self, "at_least", row_mask(self.at_least, k))
         set_field(self, "drifts", drift.drift_terms(self.drift_penalty))
+
+    def lines(self) -> summary.Lines:
+        """Objective and size, in one line."""
+        free, d = int(self.free.sum()), self.n_parameters
+        moving = f"{d} parameters" if free == d else f"{d} parameters, {free} of them free"
+        parts = [self.regularizer.name, *(_drift(term) for term in self.drifts)]
+        numbers = ", exact fractions" if self.is_rational else ""
+        least = f" ({int(self.at_least.sum())} of them >=)" if self.at_least.any() else ""
+        rows = "1 constraint" if self.n_constraints == 1 else f"{self.n_constraints} constraints"
+        said = f"{' + '.join(parts)}; {rows}{least}, {moving}{numbers}"
+        return [("problem", said)]
 
     @property
     def n_parameters(self) -> int:
@@ -437,3 +449,9 @@ def _numbers(spec: Mapping[str, Any]) -> dict[str, Any]:
         if out.get(key) is not None:
             out[key] = np.asarray(out[key]).astype(np.int64)
     return out
+
+
+def _drift(term: Any) -> str:
+    if term.name != "trust_region":
+        return f"{term.name}({float(term.lam):g})"
+    return f"trust_region({float(term.radius):g}, norm {'inf' if term.norm == math.inf else '2'})"

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, formats, modules
+from exact_unlearn import codec, formats, modules, report, summary
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
 from exact_unlearn.problem import UnlearningProblem, require_problem
@@ -79,8 +79,8 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution(summary.Summarised):
     """A claimed optimum: parameters, multipliers, and how they were obtained.
 
     theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k
@@ -124,6 +124,41 @@ class Solution:
                 raise ProblemError(
                     f"subgradient: expected vectors of {self.problem.n_parameters} real numbers, got {part!r:.60}"
                 )
+
+    def lines(self) -> summary.Lines:
+        """The claim, measured."""
+        claim = f"{self.status.value} ({self.solver}). {self.message} {self.advice}".replace("  ", " ")
+        lines = [("status", claim), ("value", self.value_text())]
+        if self.status is Status.INFEASIBLE:  # no parameters are claimed, so there are none to measure
+            return [*lines, ("rows", str(self.rank))]
+        if not self.problem.free.all():
+            lines.append(("", self._frozen_part()))
+        if getattr(self.problem.regularizer, "integer", False):
+            lower = "unknown" if self.lower is None else f"{self.lower:g}"
+            lines.append(("interval", f"{lower} to {self.value:g}"))
+            lines.append(("primal residual", report.small(self.primal_residual())))
+        else:
+            lines.append(("primal residual", report.small(self.primal_residual())))
+            lines.append(("dual residual", report.small(self.dual_residual())))
+            lines.append(("relative gap", report.small(self.relative_gap())))
+        if self.rank is not None:
+            lines.append(("rows", str(self.rank)))
+        return [*lines, ("unique", {True: "yes", False: "no", None: "not known from the form"}[self.unique])]
+
+    def __repr__(self) -> str:
+        return f"<Solution: {self.status.value} ({self.solver}), value {self.value_text()}>"
+
+    def value_text(self) -> str:
+        """R + Rhat in twelve digits, or why it is no number."""
+        if self.status is Status.INFEASIBLE:
+            return "none: the claim is that no parameters fit"
+        return f"{self.value:.12g}" if math.isfinite(self.value) else "beyond the range of floats"
+
+    def _frozen_part(self) -> str:
+        """How much of the value is R of the frozen coordinates alone, which no answer can change."""
+        frozen = self.problem.theta_star.copy()
+        frozen[self.problem.free] = 0
+        return f"of it {float(self.problem.regularizer.value(frozen)):.12g} is R with every free coordinate at 0"
 
     @property
     def drift(self) -> Array:

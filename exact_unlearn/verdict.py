@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_unlearn import summary
 from exact_unlearn.certify import checker, point
 from exact_unlearn.certify.certificate import Certificate
 from exact_unlearn.certify.encode import vector
@@ -39,8 +40,8 @@ OUTCOMES = (OPTIMAL, NOT_OPTIMAL, INFEASIBLE, IMPOSSIBLE, UNDECIDED, NOTHING)
 ZERO = Fraction(0)
 
 
-@dataclass(frozen=True, eq=False)
-class Verdict:
+@dataclass(frozen=True, eq=False, repr=False)
+class Verdict(summary.Summarised):
     """What is true of a point, to within a stated tolerance; every number is exact, or a bound on the side named.
 
     outcome:   "optimal"; "feasible but not optimal"; "infeasible"; "claims more than is possible" (feasible to within
@@ -87,6 +88,11 @@ class Verdict:
     def feasible(self) -> bool:
         """Whether the point is feasible to within the tolerance."""
         return self.outcome in (OPTIMAL, NOT_OPTIMAL, IMPOSSIBLE, UNDECIDED)
+
+    def lines(self) -> summary.Lines:
+        """What is true of the point."""
+        head, *rest = self.sentences
+        return [("their point", head), *(("", sentence) for sentence in rest)]
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)

@@ -18,7 +18,7 @@ from tests.cases import drifts, gaussian_problem, regularizers
 
 def test_claims_are_sentences() -> None:
     exact = xu.certify(gaussian_problem(xu.L1()))
-    assert exact.claim == f"The optimum is {float(exact.upper):.17g}, exactly, at a unique minimiser."
+    assert exact.claim == f"The optimum is known as a fraction, ≈ {float(exact.upper):.15g}, at a unique minimiser."
     enclosed = xu.certify(gaussian_problem(xu.GroupL2(np.arange(12) // 3)))
     assert enclosed.claim.startswith("Proved to every digit: the optimum lies in [")
     assert "every minimiser within" in enclosed.claim

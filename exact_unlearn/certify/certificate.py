@@ -13,7 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from exact_unlearn import codec, formats, modules
+import numpy as np
+
+from exact_unlearn import codec, formats, modules, report, summary
 from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.rows import RowReport
 from exact_unlearn.errors import FileFormatError, ProblemError
@@ -24,8 +26,8 @@ SCHEMA = "exact-unlearn/certificate"
 PROOFS = ("exact", "enclosure", "repaired", "infeasible", "none")
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(summary.Summarised):
     """What is proved about a problem: lower <= optimum <= upper, and how near a point is to every minimiser.
 
     proof:     "exact" (the optimum itself), "enclosure" (relative gap at most 1e-30), "repaired" (a feasible point
@@ -55,10 +57,39 @@ class Certificate:
 
     # ------------------------------------------------------------ what it says
 
+    def lines(self) -> summary.Lines:
+        """What is proved, and why no more."""
+        lines = [("proof", f"{self.proof}. {self.claim}")]
+        if self.message and self.proof not in ("exact", "none"):
+            lines.append(("", self.message))
+        if self.gap is not None and self.proof != "infeasible":
+            lines.append(("proved gap", report.small(self.gap)))
+        if self.rows is not None and self.rows.kept is not None and self.rows.residual is not None:
+            others = f"the others hold to within {report.small(self.rows.residual)}"
+            lines.append(("proved for", f"{len(self.rows.kept)} rows; {others}"))
+        return lines
+
     @property
     def claim(self) -> str:
         """One sentence."""
         return _CLAIMS[self.proof](self)
+
+    @cached_property
+    def point(self) -> Array | None:
+        """(d,) the feasible point of the proof in Fractions, of which `theta` is the rounding; None where it has none.
+
+        ProblemError where the certificate was loaded without its problem, or contradicts it.
+        """
+        from exact_unlearn.certify import checker
+
+        if "primal" not in self.tree:
+            return None
+        try:
+            proof = checker.Proof(checker.Problem(checker.read_problem(self._about(None))), dict(self.tree))
+            proof.place()
+        except checker.Rejected as error:
+            raise ProblemError(str(error)) from None
+        return np.array([Fraction(n, proof.theta.den) for n in proof.theta.nums], dtype=object)
 
     @cached_property
     def digest(self) -> str | None:
@@ -79,13 +110,16 @@ class Certificate:
         """
         from exact_unlearn.certify import checker
 
+        try:
+            return checker.check(self._about(problem), dict(self.tree), tau)
+        except checker.Rejected as error:
+            raise ProblemError(str(error)) from None
+
+    def _about(self, problem: UnlearningProblem | None) -> UnlearningProblem:
         about = self.problem if problem is None else problem
         if about is None:
             raise ProblemError("problem: this certificate was loaded alone; pass the problem that it is about")
-        try:
-            return checker.check(about, dict(self.tree), tau)
-        except checker.Rejected as error:
-            raise ProblemError(str(error)) from None
+        return about
 
     def write_back(self, module: Any) -> Any:
         """Copy the proved point into the trainable parameters of the torch module that the problem is about.
@@ -146,15 +180,25 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _short(value: Fraction | None) -> str:
-    """All digits of a float; what lies beyond floats as a power of ten."""
+def _short(value: Fraction | None, rounded: Callable[[Fraction], float | None] | None = None) -> str:
+    """A number as itself where it is short, and after "≈" where it is not; what lies beyond floats as a power of ten.
+
+    rounded: print the float that this gives instead, which makes a bound of a bound.
+    """
     if value is None:
         return "?"
     size = ratio(value.numerator, value.denominator)
     if value and size in (0.0, math.inf, -math.inf):
         power = round((abs(value.numerator).bit_length() - value.denominator.bit_length()) * math.log10(2))
-        return f"{float(value / Fraction(10) ** power):.6g}e{power:+d}"
-    return f"{size:.17g}"
+        return f"≈ {float(value / Fraction(10) ** power):.6g}e{power:+d}"
+    digits = f"{size:.15g}"
+    if Fraction(digits) == value:
+        return digits
+    if rounded is not None:
+        return f"{rounded(value):.17g}"
+    if max(abs(value.numerator), value.denominator) < 10**6:
+        return f"{value.numerator}/{value.denominator}"
+    return f"≈ {digits}"
 
 
 def _some_rows(certificate: Certificate) -> str:
@@ -168,7 +212,8 @@ def _some_rows(certificate: Certificate) -> str:
 
 def _bounds(certificate: Certificate) -> str:
     """The interval, the distance and the rows, as a clause."""
-    text = f"the optimum lies in [{_short(certificate.lower)}, {_short(certificate.upper)}]"
+    lower, upper = _short(certificate.lower, report.rounded_down), _short(certificate.upper, report.rounded_up)
+    text = f"the optimum lies in [{lower}, {upper}]"
     if certificate.distance is not None:
         size = ratio(certificate.distance.numerator, certificate.distance.denominator)
         text += f", and every minimiser within {size:.1e} of theta"
@@ -177,7 +222,12 @@ def _bounds(certificate: Certificate) -> str:
 
 def _exact(certificate: Certificate) -> str:
     only = ", at a unique minimiser" if certificate.unique else ""
-    return f"The optimum is {_short(certificate.upper)}, exactly{only}{_some_rows(certificate)}."
+    if certificate.square is not None and certificate.lower != certificate.upper:
+        known = f"is the root of {_short(certificate.square)}, {_short(certificate.upper)}"
+    else:
+        digits = _short(certificate.upper)
+        known = f"is known as a fraction, {digits}" if digits.startswith("≈") else f"is {digits}, exactly"
+    return f"The optimum {known}{only}{_some_rows(certificate)}."
 
 
 _CLAIMS: dict[str, Callable[[Certificate], str]] = {

@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """0: the solution is optimal, by proof; 1: it is not, or nothing was proved; errors are raised."""
     from exact_unlearn.certify import certify
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
+    from exact_unlearn.summary import as_text
     from exact_unlearn.verdict import judge
 
     loaded = load_problem(options)
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     places = _places(options, loaded, source)
     require_report(options)
     with progress(options.quiet) as say, watched(say=say):
-        say(f"certifying: {summary.describe(problem)}")
+        say(f"certifying: {problem.lines()[0][1]}")
         began = time.perf_counter()
         limit = options.time_limit
         certificate = certify(problem, solution, rows=options.rows, tau=options.tau, time_limit=limit)
@@ -84,15 +85,15 @@ def run(options: argparse.Namespace) -> int:
         contents: tuple[Any, ...] = (certificate, problem)
         for path, content in zip(temporary, contents, strict=False):
             content.save(path)
-    lines = [*summary.problem_lines(loaded), ("claimed value", summary.value(solution))]
-    lines += summary.certificate_lines(certificate)
-    lines += summary.verdict_lines(verdict)
+    lines = [*summary.problem_lines(loaded), ("claimed value", solution.value_text())]
+    lines += certificate.lines()
+    lines += verdict.lines()
     lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(paths)]
     tree: dict[str, Any] = {"schema": "exact-unlearn/certify-report", "version": 1}
     tree |= summary.certificate_tree(certificate)
     tree |= {"judgement": summary.verdict_tree(verdict)}
     tree |= {"claimed_value": solution.value, "certify_seconds": seconds, "written": [str(path) for path in paths]}
-    write_report(options, summary.as_text(lines), tree)
+    write_report(options, as_text(lines), tree)
     return DONE if verdict.optimal else NOT_PROVED
 
 

@@ -28,18 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0: the solution is optimal, by proof; 1: anything else is true of it; errors are raised."""
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
+    from exact_unlearn.summary import as_text
     from exact_unlearn.verdict import judge
 
     loaded = load_problem(options)
     solution = load_solution(Path(options.solution), loaded.problem)
     require_report(options)
     with progress(options.quiet) as say:
-        say(f"judging: {summary.describe(loaded.problem)}")
+        say(f"judging: {loaded.problem.lines()[0][1]}")
         verdict = judge(loaded.problem, solution, tolerance=options.tolerance, rows=options.rows, tau=options.tau)
-    lines = [*summary.problem_lines(loaded), *summary.verdict_lines(verdict)]
-    lines += summary.certificate_lines(verdict.certificate)
+    lines = [*summary.problem_lines(loaded), *verdict.lines()]
+    lines += verdict.certificate.lines()
     tree: dict[str, Any] = {"schema": "exact-unlearn/judge-report", "version": 1}
     tree |= {"judgement": summary.verdict_tree(verdict)}
     tree |= {"certificate": summary.certificate_tree(verdict.certificate)}
-    write_report(options, summary.as_text(lines), tree)
+    write_report(options, as_text(lines), tree)
     return DONE if verdict.optimal else NOT_PROVED

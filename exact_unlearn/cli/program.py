@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """0, or an error is raised."""
     from exact_unlearn.cli import DONE, summary
     from exact_unlearn.program import explicit_program
+    from exact_unlearn.summary import as_text
 
     output = require_writable("--output", Path(options.output), SUFFIXES)
     if (output.suffix == ".vipr") != (options.certificate is not None):
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     lines += [(name.replace("_", " "), str(value)) for name, value in sizes.items() if value != 0]
     lines.append(("written", str(output)))
     tree = {"schema": "exact-unlearn/program-report", "version": 1} | sizes | {"written": [str(output)]}
-    write_report(options, summary.as_text(lines), tree)
+    write_report(options, as_text(lines), tree)
     return DONE
 
 

@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     """0: bounds are proved (or claimed optimal with --no-certify); 1: not, or no parameters fit; errors are raised."""
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
     from exact_unlearn.solution import Status
+    from exact_unlearn.summary import as_text
 
     loaded = _loaded(options)
     problem = loaded.problem
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     certificate: Certificate | None = None
     ambiguity, seconds = "", None
     with progress(options.quiet) as say, watched(say=say):
-        say(f"solving: {summary.describe(problem)}")
+        say(f"solving: {problem.lines()[0][1]}")
         limit, began = options.time_limit, time.perf_counter()
         share = limit if limit is None or options.no_certify else limit / 2  # the other half is for the proof
         limits = {"accuracy": options.accuracy, "time_limit": share, "tau": options.tau}
@@ -91,17 +92,17 @@ def run(options: argparse.Namespace) -> int:
                 ambiguity = str(error)
             seconds = time.perf_counter() - began
     written = places.write(problem, solution, certificate)
-    lines = [*summary.problem_lines(loaded), *summary.solution_lines(solution)]
+    lines = [*summary.problem_lines(loaded), *solution.lines()]
     if ambiguity:
         lines.append(("proof", f"none yet: {ambiguity}"))
     if certificate is not None:
-        lines += summary.certificate_lines(certificate)
+        lines += certificate.lines()
     lines.append(summary.time_line(solution, seconds))
     lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(written)]
     tree: dict[str, Any] = {"schema": "exact-unlearn/solve-report", "version": 1} | summary.solution_tree(solution)
     tree["certificate"] = None if certificate is None else summary.certificate_tree(certificate)
     tree |= {"ambiguity": ambiguity or None, "certify_seconds": seconds, "written": [str(path) for path in written]}
-    write_report(options, summary.as_text(lines), tree)
+    write_report(options, as_text(lines), tree)
     if options.no_certify:
         return DONE if solution.status is Status.OPTIMAL else NOT_PROVED
     proved = certificate is not None and certificate.proof not in ("none", "infeasible")

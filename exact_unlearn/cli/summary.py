@@ -1,106 +1,31 @@
-"""What solve and certify say about an answer: claimed by the solver, measured by us, proved by the certificate."""
+"""What solve and certify print and report: claimed by the solver, measured by us, proved by the certificate."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from exact_unlearn import report
+from exact_unlearn.summary import Lines
 
 if TYPE_CHECKING:
     import exact_unlearn.verdict
     from exact_unlearn.certify import Certificate
     from exact_unlearn.cli.problems import Loaded
-    from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
-
-Lines = list[tuple[str, str]]
-
-
-def describe(problem: UnlearningProblem) -> str:
-    """One line: size, regularizer, drift penalties."""
-    free, d = int(problem.free.sum()), problem.n_parameters
-    moving = f"{d} parameters" if free == d else f"{d} parameters, {free} of them free"
-    parts = [problem.regularizer.name, *(_drift(term) for term in problem.drifts)]
-    numbers = ", exact fractions" if problem.is_rational else ""
-    least = f" ({int(problem.at_least.sum())} of them >=)" if problem.at_least.any() else ""
-    return f"{' + '.join(parts)}; {problem.n_constraints} constraints{least}, {moving}{numbers}"
 
 
 def problem_lines(loaded: Loaded) -> Lines:
     """What was read."""
-    lines = [("problem", describe(loaded.problem))]
+    lines: Lines = [("problem", loaded.problem.lines()[0][1])]
     if loaded.unused:
         lines.append(("not used", f"{', '.join(loaded.unused)}: in the file, but nothing asked for it"))
     return lines
-
-
-def solution_lines(solution: Solution) -> Lines:
-    """The claim, measured."""
-    from exact_unlearn.solution import Status
-
-    lines = [
-        (
-            "status",
-            f"{solution.status.value} ({solution.solver}). {solution.message} {solution.advice}".replace("  ", " "),
-        ),
-        ("value", value(solution)),
-    ]
-    if solution.status is Status.INFEASIBLE:  # no parameters are claimed, so there are none to measure
-        lines.append(("rows", str(solution.rank)))
-        return lines
-    if getattr(solution.problem.regularizer, "integer", False):
-        lower = "unknown" if solution.lower is None else f"{solution.lower:g}"
-        lines.append(("interval", f"{lower} to {solution.value:g}"))
-        lines.append(("primal residual", report.small(solution.primal_residual())))
-    else:
-        lines.append(("primal residual", report.small(solution.primal_residual())))
-        lines.append(("dual residual", report.small(solution.dual_residual())))
-        lines.append(("relative gap", report.small(solution.relative_gap())))
-    if solution.rank is not None:
-        lines.append(("rows", str(solution.rank)))
-    lines.append(("unique", {True: "yes", False: "no", None: "not known from the form"}[solution.unique]))
-    return lines
-
-
-def value(solution: Solution) -> str:
-    """R + Rhat, or why it is no number."""
-    from exact_unlearn.solution import Status
-
-    if solution.status is Status.INFEASIBLE:
-        return "none: the claim is that no parameters fit"
-    return f"{solution.value:.12g}" if math.isfinite(solution.value) else "beyond the range of floats"
-
-
-def certificate_lines(certificate: Certificate) -> Lines:
-    """What is proved, and why no more."""
-    lines = [("proof", f"{certificate.proof}. {certificate.claim}")]
-    if certificate.message and certificate.proof not in ("exact", "none"):
-        lines.append(("", certificate.message))
-    if certificate.gap is not None and certificate.proof != "infeasible":
-        lines.append(("proved gap", report.small(certificate.gap)))
-    rows = certificate.rows
-    if rows is not None and rows.kept is not None and rows.residual is not None:
-        lines.append(("proved for", f"{len(rows.kept)} rows; the others hold to within {report.small(rows.residual)}"))
-    return lines
-
-
-def verdict_lines(verdict: exact_unlearn.verdict.Verdict) -> Lines:
-    """What is true of the point that was given."""
-    head, *rest = verdict.sentences
-    return [("their point", head), *(("", sentence) for sentence in rest)]
 
 
 def time_line(solution: Solution, certify_seconds: float | None) -> tuple[str, str]:
     """Wall-clock seconds of the stages."""
     text = f"compile {report.seconds(solution.compile_seconds)}, solve {report.seconds(solution.solve_seconds)}"
     return "seconds", text if certify_seconds is None else f"{text}, certify {report.seconds(certify_seconds)}"
-
-
-def as_text(lines: Lines) -> str:
-    """Aligned names and values."""
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in lines)
 
 
 def solution_tree(solution: Solution) -> dict[str, Any]:
@@ -143,12 +68,6 @@ def certificate_tree(certificate: Certificate) -> dict[str, Any]:
         "distance": report.rounded_up(certificate.distance),
         "unique": certificate.unique,
     }
-
-
-def _drift(term: Any) -> str:
-    if term.name != "trust_region":
-        return f"{term.name}({float(term.lam):g})"
-    return f"trust_region({float(term.radius):g}, norm {'inf' if term.norm == math.inf else '2'})"
 
 
 def verdict_tree(verdict: exact_unlearn.verdict.Verdict) -> dict[str, Any]:
