@@ -42,17 +42,24 @@ def row_mask(at_least: Any, k: int) -> Array:
     return mask
 
 
-def output_mask(at_least: Any, n: int, n_outputs: int) -> Array | None:
-    """A mask of samples, or of samples and outputs, as one of rows."""
+def output_mask(at_least: Any, k: int, n: int | None) -> Array | None:
+    """A mask of outputs, or of samples, as one of the k rows.
+
+    n: the number of samples, or None where it is not known (inputs that a torch module takes apart itself): then every
+    output has its own entry.
+    """
     if at_least is None:
         return None
     mask = _booleans(at_least)
-    if mask.dtype != bool or mask.shape not in ((n,), (n, n_outputs)):
+    of_samples = n is not None and mask.shape == (n,)
+    of_outputs = mask.size == k and mask.ndim <= 2 and (n is None or mask.shape[:1] == (n,))
+    if mask.dtype != bool or not (of_samples or of_outputs):
+        expected = f"{k} entries, one per output" if n is None else f"shape ({n},) or ({n}, {k // max(n, 1)})"
         raise ProblemError(
-            f"at_least: expected a boolean mask of shape ({n},) or ({n}, {n_outputs}), one per retained sample or "
-            f"output, got {mask.dtype} of shape {mask.shape}"
+            f"at_least: expected a boolean mask of {expected} of the retained samples, got {mask.dtype} of shape "
+            f"{mask.shape}"
         )
-    return np.broadcast_to(mask.reshape(n, -1), (n, n_outputs)).reshape(-1)
+    return mask.reshape(-1) if of_outputs else np.repeat(mask, k // max(mask.size, 1))
 
 
 def _mask_from(free: Any, d: int) -> Array:

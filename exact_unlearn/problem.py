@@ -247,7 +247,7 @@ def surrogate_problem(
     if y_retain is not None:
         _warn_unless_interpolating(model, theta_star, x, y_retain)
     jacobian = _jacobian(model, theta_star, x, regularizer)
-    mask = output_mask(at_least, len(x), model.n_outputs)
+    mask = output_mask(at_least, jacobian.shape[0], len(x) if isinstance(x, np.ndarray) else None)
     return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free, at_least=mask)
 
 
@@ -282,7 +282,7 @@ def exact_problem(
     y = _targets(y_retain, predicted)
     jacobian = _jacobian(model, theta_star, x, regularizer)
     rhs = (y - predicted).reshape(-1)
-    rows = output_mask(at_least, *predicted.shape)
+    rows = output_mask(at_least, predicted.size, len(predicted))
     return UnlearningProblem(theta_star, jacobian, regularizer, None, mask, rhs, rows)
 
 

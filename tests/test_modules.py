@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import exact_unlearn as xu
 from exact_unlearn import scalable
 from exact_unlearn.certify import checker
+from exact_unlearn.errors import ProblemError
 
 N, M, H = 6, 4, 8
 
@@ -279,3 +280,15 @@ def test_what_failed_is_not_written_back(net: nn.Sequential, x: torch.Tensor) ->
     certificate = xu.certify(xu.UnlearningProblem([1.0], [[0.0]], xu.L1(), rhs=[1.0]))
     with pytest.raises(xu.ProblemError, match="write_back: there is no proved point"):
         certificate.write_back(net)
+
+
+def test_rows_of_a_module_that_must_not_fall() -> None:
+    """The module takes its inputs apart itself, several of them too, so every output has its entry in the mask."""
+    module = torch.nn.Linear(2, 3).double()
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]]).double()
+    mask = np.array([[True, False, True], [False, False, True]])
+    for inputs in (x, {"input": x}):
+        problem = xu.surrogate_problem(module, None, inputs, xu.L1(), at_least=mask)
+        assert problem.at_least.tolist() == mask.ravel().tolist()
+    with pytest.raises(ProblemError, match="at_least: expected a boolean mask of 6 entries, one per output"):
+        xu.surrogate_problem(module, None, x, xu.L1(), at_least=[True, False])
