@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from fractions import Fraction as F
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import numpy as np
 import exact_unlearn as xu
 from exact_unlearn import rational
 from exact_unlearn.codec import rational_text as rat
+
+from ._web_digits import digits_numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ("form", "condition", "solver")
@@ -128,16 +131,6 @@ def solver_numbers() -> dict[str, Any]:
     }
 
 
-def files() -> dict[str, str]:
-    """Path in the repository -> text."""
-    return {
-        "exact_unlearn/web/lie/numbers.json": _fields(lie_numbers()),
-        "exact_unlearn/web/solver/numbers.json": _fields(solver_numbers()),
-        "tests/web/shadow.states.json": _lines(shadow_states()),
-        "tests/web/players.states.json": _lines(players_states()),
-    }
-
-
 def _fields(item: dict[str, Any]) -> str:
     """One field a line."""
     fields = (f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}" for key, value in item.items())
@@ -149,14 +142,24 @@ def _lines(items: list[Any]) -> str:
     return "[\n" + ",\n".join(json.dumps(item, separators=(",", ":")) for item in items) + "\n]\n"
 
 
+FILES: dict[str, Callable[[], str]] = {
+    "exact_unlearn/web/bends/numbers.json": lambda: _fields(digits_numbers()),
+    "exact_unlearn/web/lie/numbers.json": lambda: _fields(lie_numbers()),
+    "exact_unlearn/web/solver/numbers.json": lambda: _fields(solver_numbers()),
+    "tests/web/shadow.states.json": lambda: _lines(shadow_states()),
+    "tests/web/players.states.json": lambda: _lines(players_states()),
+}
+"""Path in the repository -> its text, computed anew."""
+
+
 def main(arguments: list[str]) -> int:
     """Write or compare the files."""
     parser = argparse.ArgumentParser(description="The numbers of the pages.")
     parser.add_argument("--check", action="store_true", help="compare and write nothing")
     options = parser.parse_args(arguments)
     different = 0
-    for name, text in files().items():
-        path = ROOT / name
+    for name, text_of in FILES.items():
+        path, text = ROOT / name, text_of()
         same = path.exists() and path.read_text(encoding="utf-8") == text
         different += not same
         if not same and not options.check:

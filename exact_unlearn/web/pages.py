@@ -41,4 +41,10 @@ PAGES = {
         "Five solvers, one small problem. Each answers with a word and a number. Whom do you believe?",
         numbers=True,
     ),
+    "bends": Page(
+        "It bends",
+        "Networks are curved, and the step that forgets is straight. How far can one go, and what do short steps mend?",
+        modules=("math", "digits", "page"),
+        numbers=True,
+    ),
 }

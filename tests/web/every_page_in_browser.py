@@ -89,6 +89,7 @@ MOVES = {
     "shadow": ["step=1", "step=3", "step=4&norm=l1"],
     "lie": ["step=0", "step=4&method=l2"],
     "players": ["step=2", "step=3&norm=l1"],
+    "bends": ["step=0", "step=2&k=12"],
 }
 """States in which handles can be moved; the last one is the slowest."""
 
@@ -143,7 +144,7 @@ def test_the_address_keeps_what_is_seen(visit: Visit, name: str) -> None:
     assert f"step={steps - 1}" in state
     other = visit(name, state)
     assert numbers(other) == numbers(page)
-    assert drawn(other, "svg path") == drawn(page, "svg path")
+    assert drawn(other, "svg:visible path") == drawn(page, "svg:visible path")
 
 
 NONSENSE = "ball=1e9&y0=&form=7&at=-1&trust=9.x.3&walk=.5&method=constructor"
@@ -153,7 +154,7 @@ NONSENSE = "ball=1e9&y0=&form=7&at=-1&trust=9.x.3&walk=.5&method=constructor"
 def test_nonsense_in_the_address_is_no_state(visit: Visit, name: str) -> None:
     page = visit(name, f"step=99&norm=%3Cimg%20src=x%3E&xr=-99999&mine=NaN&{NONSENSE}")
     assert page.locator("#count").inner_text().startswith("Step 1 of ")
-    assert drawn(page, "svg path") == drawn(visit(name), "svg path")
+    assert drawn(page, "svg:visible path") == drawn(visit(name), "svg:visible path")
     assert page.wrong == []
 
 
@@ -164,13 +165,13 @@ def test_start_again_is_the_start(visit: Visit, name: str) -> None:
         press(page, handle.get_attribute("aria-label"), "Shift+ArrowUp")
     page.locator("#reset").click()
     settle(page)
-    assert drawn(page, "svg path") == drawn(visit(name, "step=1"), "svg path")
+    assert drawn(page, "svg:visible path") == drawn(visit(name, "step=1"), "svg:visible path")
 
 
 @pytest.mark.parametrize("name", web.PAGES)
 def test_printed_it_is_a_handout(visit: Visit, name: str) -> None:
     page = visit(name, "step=2", color_scheme="dark")
-    before = drawn(page, "svg path")
+    before = drawn(page, "svg:visible path")
     page.emulate_media(media="print")
     steps = page.locator(".step").all()
     assert all(step.is_visible() for step in steps)
@@ -183,7 +184,7 @@ def test_printed_it_is_a_handout(visit: Visit, name: str) -> None:
     page.emulate_media(media="screen")
     settle(page)
     assert page.locator(".handout").count() == 0
-    assert drawn(page, "svg path") == before
+    assert drawn(page, "svg:visible path") == before
     assert page.wrong == []
 
 
@@ -202,6 +203,7 @@ PROOFS = {
     "shadow": ["step=5&norm=l2", "step=5&norm=l1", "step=5&norm=linf"],
     "lie": ["step=7&method=l1", "step=4&method=l2"],
     "players": ["step=4&norm=l1&played=1"],
+    "bends": ["step=1&way=60", "step=2&k=7"],
 }
 """States with an exact proof."""
 

@@ -38,6 +38,8 @@ MUTANTS = {
     "the corner of l1 swapped": ("shadow", "steep.above(ONE)", "!steep.above(ONE)"),
     "the sign of nu flipped": ("shadow", "bounds(theta, [nu], claims)", "bounds(theta, [nu.negated()], claims)"),
     "the multipliers of l1 flipped": ("players", "solve(i, j, sign(theta[i]),", "solve(i, j, sign(theta[j]),"),
+    "the long step too long": ("bends", "ONE.minus(part).over(part)", "ONE.minus(part)"),
+    "what was lost is not asked back": ("bends", "b = ONE.minus(output(from))", "b = output(from).minus(ONE)"),
     "half of the drift term": ("lie", "=> lam / (1 + lam)", "=> lam / (2 + 2 * lam)"),
     "the sign of a lie flipped": ("lie", "sum.plus(h.times(V[k][j]))", "sum.minus(h.times(V[k][j]))"),
 }
@@ -56,9 +58,24 @@ def test_a_wrong_page_fails_under_node(mutant: str, tmp_path: Path) -> None:
     assert "not ok" in run.stdout
 
 
-def test_numbers_are_what_the_package_computes() -> None:
-    """If this fails: python -m validation.web_data"""
+@pytest.mark.parametrize("path", web_data.FILES)
+def test_numbers_are_what_the_package_computes(path: str) -> None:
+    assert (web_data.ROOT / path).read_text() == web_data.FILES[path](), "python -m validation.web_data"
+
+
+def test_numbers_can_be_compared_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(web_data, "ROOT", tmp_path)
+    monkeypatch.setattr(web_data, "FILES", {"numbers.json": lambda: "{}\n"})
+    assert web_data.main(["--check"]) == 1
+    assert not list(tmp_path.iterdir())
+    assert web_data.main([]) == 0
     assert web_data.main(["--check"]) == 0
+    (tmp_path / "numbers.json").write_text("{ }\n")
+    assert web_data.main(["--check"]) == 1
+    told = [f"numbers.json: {word}" for word in ("differs", "written", "as it is", "differs")]
+    assert capsys.readouterr().out.splitlines() == told
 
 
 # --- the files ------------------------------------------------------------------------------------------------------

@@ -221,8 +221,7 @@ def streams(m: int, d: int, batch: int, device: Any) -> list[dict[str, Any]]:
         "scratch ms": 1e3 * found["scratch"],
     }
     return [
-        row
-        | {"ratio": found["scratch"] / found["update"], "difference": float(gap), "refactored": stream.refactored}
+        row | {"ratio": found["scratch"] / found["update"], "difference": float(gap), "refactored": stream.refactored}
     ]
 
 

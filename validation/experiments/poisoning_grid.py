@@ -183,9 +183,7 @@ class Run:
             )
         if self.method == "l1-sparse":
             strength = self.theta_star.new_tensor([setting["strength"] for setting in combinations]).unsqueeze(1)
-            return lambda t, theta, gradient: gradient.addcmul_(
-                theta.sign(), 2 * (1 - t / self.epochs) * strength
-            )
+            return lambda t, theta, gradient: gradient.addcmul_(theta.sign(), 2 * (1 - t / self.epochs) * strength)
         return None
 
     def _minnorm_og(self, combinations: Sequence[Setting]) -> Tensor:

@@ -72,9 +72,7 @@ def surrogate_step(
     return (moved if push is None else moved + expanded(push)).to(stack.dtype)
 
 
-def _onto_range(
-    columns: Tensor, v: Tensor, rhs: Tensor | None, damping: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _onto_range(columns: Tensor, v: Tensor, rhs: Tensor | None, damping: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """v (E, p, 1) projected onto the range of columns (E, p, n), and pinv(columns.T) rhs; the rank is decided first."""
     q, r = torch.linalg.qr(columns)
     u, s, vh = torch.linalg.svd(r)

@@ -34,15 +34,15 @@ export function vector(list) {
   return [{ nums: list.map((x) => (x.n * (den / x.d)).toString(16)), den: den.toString(16) }];
 }
 
-// The surrogate problem, min R(theta* + D) subject to J D = 0, every weight free to move.
-export function surrogate(star, rows, regularizer, driftPenalty = []) {
-  const one = q(1), zero = q(0), d = star.length, k = rows.length;
+// The surrogate problem, min R(theta* + D) + drift penalty subject to J D = b (0), every weight free to move.
+export function surrogate(star, rows, regularizer, driftPenalty = [], b = rows.map(() => q(0))) {
+  const one = q(1), d = star.length, k = rows.length;
   return {
     schema: "exact-unlearn/problem",
     version: 1,
     theta_star: array(star, d),
     jacobian: { kind: "dense", matrix: array(rows.flat(), k, d) },
-    rhs: array(rows.map(() => zero), k),
+    rhs: array(b, k),
     free: array(star.map(() => one), d),
     regularizer,
     drift_penalty: driftPenalty,

@@ -17,9 +17,9 @@ function node(name, attributes, parent) {
 export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 export class Plane {
-  // x, y: [from, to]; without y both axes have one scale. tall(width) is the height in pixels.
-  constructor(svg, { x, y = null, tall }) {
-    Object.assign(this, { svg, x, y, tall, oneScale: y === null, layers: {}, marks: [], boxes: [] });
+  // x, y: [from, to]; without y both axes have one scale, from `bottom` or around 0. tall(width) is the height in pixels.
+  constructor(svg, { x, y = null, bottom = null, tall }) {
+    Object.assign(this, { svg, x, y, bottom, tall, oneScale: y === null, layers: {}, marks: [], boxes: [] });
     for (const name of ["back", "main", "front"]) this.layers[name] = node("g", {}, svg);
     this.handles = node("g", {}, svg);
     this.measure();
@@ -32,8 +32,8 @@ export class Plane {
     const same = width === this.width && height === this.height;
     Object.assign(this, { width, height });
     if (this.oneScale) {
-      const half = (this.x[1] - this.x[0]) * height / width / 2;
-      this.y = [-half, half];
+      const whole = (this.x[1] - this.x[0]) * height / width, low = this.bottom ?? -whole / 2;
+      this.y = [low, low + whole];
     }
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     return !same;
@@ -85,6 +85,16 @@ export class Plane {
     }
     out.push(this.text([x1, 0], name[0], "name", [-8, -8], "end"), this.text([0, y1], name[1], "name", [8, 18]));
     return out;
+  }
+
+  // Lines and names at powers of ten, where the axes are logarithms.
+  decades(every, [right, up]) {
+    const out = [], [x0, x1] = this.x, [y0, y1] = this.y, power = (k) => (k === 0 ? "1" : `1e${fmt(k, 0)}`);
+    for (let k = Math.ceil(x0); k <= x1; k += 1) out.push(this.path([[k, y0], [k, y1]], "grid"), this.text([k, y0], power(k), "tick", [0, -6], "middle"));
+    for (let k = Math.ceil(y0 / every) * every; k <= y1; k += every) {
+      out.push(this.path([[x0, k], [x1, k]], "grid"), this.text([x0, k], power(k), "tick", [6, -4]));
+    }
+    return [...out, this.text([x0, y0], right, "name", [8, -26]), this.text([x0, y1], up, "name", [8, 18])];
   }
 
   text([a, b], words, cls = "", [dx, dy] = [0, 0], anchor = "start") {
