@@ -50,3 +50,25 @@ def test_what_costs_nothing_stays_within_the_regions(R: Any, radius: float, noth
     assert solution.status is Status.OPTIMAL, solution.message
     assert (solution.value == 0) == nothing
     assert solution.primal_residual() <= reference.ACCURACY
+
+
+# ---------------------------------------------------------------- back ends
+
+
+def staircase(size: int, seed: int) -> UnlearningProblem:
+    """Integer rows, each of six neighbouring columns; their orthonormal basis is dense, with entries down to 1e-17."""
+    rng, k, d = np.random.default_rng(seed), size, size * 3 // 2
+    J = np.zeros((k, d))
+    for i, start in enumerate(np.arange(k) * (d - 6) // k):
+        J[i, start : start + 6] = rng.integers(-3, 4, 6)
+        J[i, start + 1] = rng.integers(1, 4)
+    return UnlearningProblem(np.random.default_rng(1 + seed).integers(-5, 6, d).astype(float), J, xu.LInf())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("solver", ["HIGHS", "CLARABEL"])
+def test_a_staircase_of_integers_is_solved_by_either(solver: str, seed: int) -> None:
+    problem = staircase(100, seed)
+    solution = xu.solve(problem, solver=solver)
+    assert solution.status is Status.OPTIMAL, solution.message
+    assert solution.relative_gap() <= 1e-12

@@ -114,6 +114,22 @@ def test_a_solution_at_hand_is_used_first(name: str) -> None:
     assert "the time limit was reached" in certificate.message
 
 
+@pytest.mark.parametrize("drift", ["none", "ball", "squared and l1"])
+@pytest.mark.parametrize("name", ["weighted l1", "linf", "group l2", "nuclear norm"])
+def test_multipliers_at_hand_are_used_before_any_point_is_made_feasible(name: str, drift: str) -> None:
+    """theta* is feasible, so that a lower bound needs no exact solve: it is there before the upper one is better."""
+    problem = gaussian_problem(regularizers()[name], drifts()[drift])
+    solution, whole = xu.solve(problem), xu.certify(problem)
+    found = []
+    for limit in (5, 7, 9, 11):
+        with watched(clock=clock()):
+            found.append(xu.certify(problem, solution, time_limit=limit))
+    resting = problem.objective(problem.theta_star)
+    early = [c.lower for c in found if c.lower > 0 and float(c.upper) >= float(resting) * (1 - 1e-9)]
+    assert early
+    assert max(early) >= float(whole.lower) * (1 - 1e-6)
+
+
 def test_without_a_feasible_point_at_hand_nothing_is_said() -> None:
     problem = gaussian_problem(xu.L1())
     moved = xu.UnlearningProblem(problem.theta_star, problem.jacobian, xu.L1(), rhs=np.ones(5))

@@ -129,7 +129,13 @@ def repaired(
     point, held = into_box(dyadic(candidate.x), image.theta_free, drift)
     freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
     x = within_rows(image, whitened, point, np.asarray(freedom), TIGHT)
-    x = into_region(x, image.theta_free, drift, image.start_fits)
+    return proposed(problem, image, drift, candidate, into_region(x, image.theta_free, drift, image.start_fits))
+
+
+def proposed(
+    problem: UnlearningProblem, image: Image, drift: Drift, candidate: Candidate, x: Rationals
+) -> Repaired:
+    """A feasible x, with the multipliers of the candidate."""
     theta = everywhere(image.theta, image.free, x)
     kappa = Fraction(0)
     if drift.ball is not None:
@@ -275,8 +281,11 @@ def _subgradient(
         G = given[regularizer.indices].reshape(regularizer.shape)
         G = G / max(1.0, float(np.linalg.norm(G, 2)) * (1 + 1e-13))
         return {int(j): Fraction(float(v)) for j, v in zip(regularizer.indices, G.reshape(-1), strict=True)}
-    if problem.regularizer.name not in ("l2", "linf", "group_l2") or (not drift.mu and drift.box is None):
+    if alone or regularizer.name not in ("l2", "linf", "group_l2"):
         return {}
+    still = all(a == b for a, b in zip(x.fractions(), image.theta_free, strict=True))
+    if not (drift.mu or drift.box is not None or (still and given is not None)):
+        return {}  # the checker takes z - (lam + kappa) D, which is nearer to a subgradient than its floats
     z, visible = _pullback(image, nu), seen(problem)
     if given is not None:
         return {int(j): Fraction(float(given[j])) for j in np.flatnonzero(visible)}

@@ -88,13 +88,21 @@ class Kkt:
 
         core: a variant with further flat columns, whose right sides end c.
         """
+        (found,) = (core or self.core).solve([self._right(p, c)], den, homogeneous)
+        return found
+
+    def solve_all(self, rights: Sequence[tuple[Array, Array]]) -> list[tuple[Rationals, Rationals]]:
+        """`solve` for several (p, c), which together cost little more than one."""
+        return self.core.solve([self._right(p, c) for p, c in rights], 1)
+
+    def _right(self, p: Array, c: Array) -> tuple[Array, Array]:
+        """The right sides of the core."""
         own, tail = c[: self.is_flat.size], c[self.is_flat.size :]
         right = p * self.bend
         if self.curved.size:
             inverse = objects([self.bend // k for k in self.K])
             right = right + self.A.columns(self.curved).apply(own[~self.is_flat] * inverse)
-        flat = objects([*own[self.is_flat], *tail])
-        return (core or self.core).solve(right, flat, den, homogeneous)
+        return right, objects([*own[self.is_flat], *tail])
 
     def expand(self, y: Rationals, flat: Rationals, c: Array, den: int = 1) -> Rationals:
         """x on all of F: the flat ones as solved, the others from x = (A.T y - c / den) / K."""
@@ -156,9 +164,12 @@ class _Core:
         x = objects([*self.x_guess.tolist(), 0])
         return _Core(A, self.G, self.bend, self.y_guess, x, self.bits)
 
-    def solve(self, p: Array, c: Array, den: int, homogeneous: bool = False) -> tuple[Rationals, Rationals]:
-        """y and x with G y + g A x = p / den, A.T y = c / den.  (p carries the factor g.)  FaceError if
-        inconsistent.
+    def solve(
+        self, rights: Sequence[tuple[Array, Array]], den: int, homogeneous: bool = False
+    ) -> list[tuple[Rationals, Rationals]]:
+        """y and x with G y + g A x = p / den, A.T y = c / den, for every (p, c).  (p carries the factor g.)
+
+        FaceError if one of them is inconsistent.
         """
         y = zeros(self.A.shape[0]) if homogeneous else self.y_guess.copy()
         x = zeros(self.A.shape[1]) if homogeneous else self.x_guess.copy()
@@ -166,41 +177,46 @@ class _Core:
         y[self.rows], x[self.columns] = 0, 0
         scale = one * den
         # multiply every unknown by `scale`, so that the right sides are integers
-        top = p * one - self._times(y, x) * den
-        side = c * one - (self.A.T.apply(y) if self.A.shape[1] else zeros(0)) * den
+        taken = self._times(y, x) * den
+        pulled = (self.A.T.apply(y) if self.A.shape[1] else zeros(0)) * den
+        tops = [(p * one - taken)[self.rows] for p, _ in rights]
+        sides = [(c * one - pulled)[self.columns] for _, c in rights]
         try:
-            y_rows, x_columns = self._determined(top[self.rows], side[self.columns])
+            solved = self._determined(tops, sides)
         except SingularMatrixError as error:
             raise FaceError("dependent equations on this face") from error
-        out_y = _merge(y, one, self.rows, y_rows, scale)
-        out_x = _merge(x, one, self.columns, x_columns, scale)
-        self._verify(out_y, out_x, p, den, c)
-        return out_y, out_x
+        found = []
+        for (p, c), (y_rows, x_columns) in zip(rights, solved, strict=True):
+            out_y = _merge(y, one, self.rows, y_rows, scale)
+            out_x = _merge(x, one, self.columns, x_columns, scale)
+            self._verify(out_y, out_x, p, den, c)
+            found.append((out_y, out_x))
+        return found
 
     def _times(self, y: Array, x: Array) -> Array:
         total = self.A.apply(x) * self.bend if self.A.shape[1] else zeros(self.A.shape[0])
         return total if self.G is None else total + self.G.apply(y)
 
-    def _determined(self, top: Array, side: Array) -> tuple[Rationals, Rationals]:
+    def _determined(self, tops: list[Array], sides: list[Array]) -> list[tuple[Rationals, Rationals]]:
         """The nonsingular principal part."""
+        nothing = [Rationals(zeros(0), 1)] * len(tops)
         B = self.A.rows(self.rows).columns(self.columns)
         if self.G is None:
-            x = solve(B, top)[0] if self.rows else Rationals(zeros(0), 1)
-            y = solve(B.T, side)[0] if self.rows else Rationals(zeros(0), 1)
-            return y, Rationals(x.nums, x.den * self.bend)
+            xs = solve(B, *tops) if self.rows else nothing
+            ys = solve(B.T, *sides) if self.rows else nothing
+            return [(y, Rationals(x.nums, x.den * self.bend)) for y, x in zip(ys, xs, strict=True)]
         G = self.G.rows(self.rows).columns(self.rows)
         if not self.columns:
-            return solve(G, top)[0], Rationals(zeros(0), 1)
-        n = len(self.columns)
+            return list(zip(solve(G, *tops), nothing, strict=True))
+        n, k = len(self.columns), len(self.rows)
         big = np.concatenate(
             [
                 np.concatenate([G.ints, B.ints * self.bend], axis=1),
                 np.concatenate([B.T.ints * self.bend, zeros((n, n))], axis=1),
             ]
         )
-        z = solve(IntMatrix(big), objects([*top, *(side * self.bend)]))[0]
-        k = len(self.rows)
-        return Rationals(z.nums[:k], z.den), Rationals(z.nums[k:], z.den)
+        rights = [objects([*top, *(side * self.bend)]) for top, side in zip(tops, sides, strict=True)]
+        return [(Rationals(z.nums[:k], z.den), Rationals(z.nums[k:], z.den)) for z in solve(IntMatrix(big), *rights)]
 
     def _verify(self, y: Rationals, x: Rationals, p: Array, den: int, c: Array) -> None:
         """The equations that were not solved must hold as well."""

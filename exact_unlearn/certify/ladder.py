@@ -21,7 +21,7 @@ from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
-from exact_unlearn.certify.fallback import Candidate, candidates, factors, offered, repaired
+from exact_unlearn.certify.fallback import Candidate, Repaired, candidates, factors, offered, proposed, repaired
 from exact_unlearn.certify.feasible import farkas, nothing_fits, why_nothing
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import image
@@ -228,22 +228,33 @@ class _Attempt:
         return self.better
 
     def _offered(self) -> None:
-        """What the caller's solution proves, before anything else is tried."""
+        """What the caller's solution proves, before anything else is tried: first its multipliers, which cost no exact
+        solve where theta* is feasible.
+        """
         tick("what the solution proves as it is")
+        if self.image.start_fits:
+            start = Rationals.of(self.image.theta_free)
+            self._try(
+                offered(self.solution, self.image, self.drift, self.kept),
+                lambda candidate: proposed(self.problem, self.image, self.drift, candidate, start),
+            )
         self._try(offered(self.solution, self.image, self.drift, self.kept))
 
-    def _try(self, source: Iterator[Candidate]) -> None:
-        """Keep what is better among the candidates."""
+    def _try(self, source: Iterator[Candidate], made: Callable[[Candidate], Repaired] | None = None) -> None:
+        """Keep what is better among the candidates.  made: how one becomes a certificate (default: it is repaired)."""
         while True:
             try:
                 candidate = next(source, None)
                 if candidate is None:
                     return
-                found = repaired(self.problem, self.image, self.whitened, self.drift, candidate)
+                found = (made or self._mended)(candidate)
                 tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
                 self._keep(self._judged(tree, found.theta))
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
+
+    def _mended(self, candidate: Candidate) -> Repaired:
+        return repaired(self.problem, self.image, self.whitened, self.drift, candidate)
 
     def _resting(self) -> Certificate:
         """theta* fits, and nothing costs less than nothing."""

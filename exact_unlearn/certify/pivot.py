@@ -97,6 +97,7 @@ class _Path:
         )
         self.q = objects(self.program.q)
         self.A, self.K = program.A, program.curvature
+        self.latest: tuple[Array, Kkt] | None = None
         self.breaks = [list(row) for row in self.program.breaks]
         self.slopes = [list(row) for row in self.program.slopes]
         for i in np.flatnonzero(~self.held).tolist():
@@ -141,8 +142,7 @@ class _Path:
 
     def _shift(self, grain_x: int, grain_y: int) -> None:
         """Shifts that make the first face strictly optimal."""
-        kkt, p, c = self._equations()
-        y, x = self._solve(kkt, p, c)
+        ((y, x),) = self._solve(self._equations(), self._right())
         pull = self.A.T.apply(y.nums)
         for position, i in enumerate(self._free().tolist()):
             slot, value = int(self.slot[i]), x.nums[position] // x.den
@@ -181,8 +181,15 @@ class _Path:
         assert value is not None
         return int(value)
 
-    def _equations(self, shifted: bool = False) -> tuple[Kkt, Array, Array]:
-        """The matrix, and p and c of the program (or of its shift)."""
+    def _equations(self, free: Array | None = None) -> Kkt:
+        """The matrix, where these coordinates are free; the last one is kept, for a step tries what comes next."""
+        chosen = self._free() if free is None else free
+        if self.latest is None or not np.array_equal(self.latest[0], chosen):
+            self.latest = chosen, Kkt(self.A, self.K, chosen)
+        return self.latest[1]
+
+    def _right(self, shifted: bool = False) -> tuple[Array, Array]:
+        """p and c of the program (or of its shift)."""
         places = self.break_shift if shifted else self.breaks
         fixed = zeros(self.n)
         for i in np.flatnonzero(self.held).tolist():
@@ -191,25 +198,22 @@ class _Path:
         p = zeros(self.q.size) if shifted else self.q
         if used.size:
             p = p - self.A.columns(used).apply(fixed[used])
-        free = self._free()
-        return Kkt(self.A, self.K, free), p, objects([self._slope(i, shifted) for i in free.tolist()])
+        return p, objects([self._slope(i, shifted) for i in self._free().tolist()])
 
     @staticmethod
-    def _solve(kkt: Kkt, p: Array, c: Array) -> tuple[Rationals, Rationals]:
-        """y, and x on the free coordinates."""
-        y, flat = kkt.solve(p, c)
-        return y, kkt.expand(y, flat, c)
+    def _solve(kkt: Kkt, *rights: tuple[Array, Array]) -> list[tuple[Rationals, Rationals]]:
+        """y, and x on the free coordinates, for every (p, c)."""
+        solved = zip(kkt.solve_all(rights), rights, strict=True)
+        return [(y, kkt.expand(y, flat, c)) for (y, flat), (_, c) in solved]
 
     def follow(self, limit: int) -> Point:
         for step in range(limit):
             tick(f"exact pivoting, step {step + 1} of at most {limit}")
-            kkt, p, c = self._equations()
-            y, x = self._solve(kkt, p, c)
+            kkt = self._equations()
+            (y, x), (y1, x1) = self._solve(kkt, self._right(), self._right(shifted=True))
             violated = self._violated(y, x)
             if not violated:
                 return self._finish(y, x)
-            _, p1, c1 = self._equations(shifted=True)
-            y1, x1 = self._solve(kkt, p1, c1)
             mu, i, side = max((self._critical(y1, x1, *each), *each[:2]) for each in violated)
             now = _Now(mu, y, y1, dict(zip(self._free().tolist(), self._mix(x, x1, mu), strict=True)))
             if self.held[i]:
@@ -268,7 +272,7 @@ class _Path:
         """Free i reaches the end `side` of its piece, and is held there."""
         place = int(self.slot[i]) - (side < 0)
         free = self._free()
-        if Kkt(self.A, self.K, free[free != i]).determined:
+        if self._equations(free[free != i]).determined:
             self.held[i], self.slot[i] = True, place
             return
         unit = zeros(free.size)
@@ -308,10 +312,10 @@ class _Path:
         """The multiplier of held i reaches the end `side`, and i becomes free on the piece beyond."""
         place, free = int(self.slot[i]), self._free()
         piece = place + (side > 0)
-        if Kkt(self.A, self.K, np.sort(np.append(free, i))).determined:
+        if self._equations(np.sort(np.append(free, i))).determined:
             self.held[i], self.slot[i] = False, piece
             return
-        _, dx = self._solve(kkt, -self.A.ints[:, i] * side, zeros(free.size))
+        ((_, dx),) = self._solve(kkt, (-self.A.ints[:, i] * side, zeros(free.size)))
         own = self.breaks[i]
         room: tuple[Fraction | None, int | None, int] = (None, None, 0)
         ahead = place + side
