@@ -25,6 +25,7 @@ from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_rational
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution, Status
+from exact_unlearn.watch import remaining, require_limit, watched
 
 TOLERANCE = 1e-8
 """Default part of the size of a row by which it may be missed, and part of the optimum by which a value may be off."""
@@ -107,6 +108,7 @@ def judge(
     rows: str | None = None,
     tau: Any = None,
     certificate: Certificate | None = None,
+    time_limit: float | None = None,
 ) -> Verdict:
     """What is true of `theta` as an answer to `problem`.
 
@@ -115,6 +117,8 @@ def judge(
     `Verdict`; 0 asks for exactness, which floats seldom have where J D = b has to hold.  rows, tau: as in `certify`,
     where rounding makes a difference between the rows as written and as meant; with tau a point is feasible where it
     misses no row by more than tau.  certificate: one made before, about the same reading of the problem; it is checked.
+    time_limit: seconds, for the proof and for what the multipliers prove; the point is measured whatever the time, and
+    the outcome is "undecided" where too little was proved by then.
 
     Raises ProblemError on what is no vector of d finite numbers, RankAmbiguityError where `certify` does.
     """
@@ -126,12 +130,15 @@ def judge(
     found = _vector("theta", theta if claim is None else claim.theta, problem.n_parameters)
     given = nu if claim is None or nu is not None else claim.nu
     multipliers = None if given is None else _vector("nu", given, problem.n_constraints)
-    proved = certificate
-    if proved is None:
-        start = np.zeros(problem.n_constraints) if multipliers is None else multipliers
-        proved = certify(problem, claim or Solution(problem, found, start, Status.INACCURATE), rows=rows, tau=tau)
-    given_nu = multipliers is not None and (claim is None or nu is not None or multipliers.any())
-    return _Judge(problem, found, multipliers if given_nu else None, Fraction(tolerance), tau, proved, claim).verdict()
+    require_limit(time_limit)
+    with watched(time_limit):
+        proved = certificate
+        if proved is None:
+            start = np.zeros(problem.n_constraints) if multipliers is None else multipliers
+            proved = certify(problem, claim or Solution(problem, found, start, Status.INACCURATE), rows=rows, tau=tau)
+        given_nu = multipliers is not None and (claim is None or nu is not None or multipliers.any())
+        own = multipliers if given_nu else None
+        return _Judge(problem, found, own, Fraction(tolerance), tau, proved, claim).verdict()
 
 
 class _Judge:
@@ -299,6 +306,8 @@ class _Judge:
         tree = {key: value for key, value in self.certificate.tree.items() if key not in ("distance", "count")}
         own = dict(tree.get("dual", {}))
         best: Fraction | None = None
+        if not remaining():
+            return None
         for extra in ({}, {k: own[k] for k in own if k == "ball"}, {k: own[k] for k in own if k not in ("nu", "B")}):
             dual = {**extra, "nu": vector(entries)}
             primal = tree["primal"]

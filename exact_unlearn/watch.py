@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
+
+from exact_unlearn.errors import ProblemError
 
 Clock = Callable[[], float]
 Say = Callable[[str], None]
@@ -70,6 +73,12 @@ def finishing() -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def require_limit(time_limit: Any) -> None:
+    """ProblemError unless it is None or a positive number of seconds."""
+    if time_limit is not None and not (isinstance(time_limit, int | float) and 0 < time_limit < math.inf):
+        raise ProblemError(f"time_limit: expected a positive number of seconds, got {time_limit!r}")
 
 
 def remaining() -> float:

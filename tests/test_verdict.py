@@ -18,7 +18,9 @@ from exact_unlearn.errors import ProblemError, RankAmbiguityError
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Status
 from exact_unlearn.verdict import IMPOSSIBLE, INFEASIBLE, NOT_OPTIMAL, NOTHING, OPTIMAL, UNDECIDED, nuclear
+from exact_unlearn.watch import watched
 from tests.cases import drifts, freezings, gaussian_problem, regularizers
+from tests.test_watch import clock
 
 
 @pytest.fixture(scope="module")
@@ -293,3 +295,46 @@ def test_the_command_line(problem: UnlearningProblem, tmp_path: Path, capsys: py
     assert main(["judge", str(given), str(tmp_path / "start.npz"), "--quiet", "--tolerance", "10"]) == 0
     assert main(["judge", str(given), str(tmp_path / "short.npz"), "--quiet"]) == 2
     assert "theta: expected 9 entries" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [(1, UNDECIDED), (10**6, OPTIMAL)])
+def test_a_limit_of_time_leaves_the_measured_and_takes_the_proved(
+    problem: UnlearningProblem, limit: float, outcome: str
+) -> None:
+    """By a clock that goes on by one whenever it is read; multipliers are judged with what is left of the limit."""
+    solution, whole = xu.solve(problem), xu.judge(problem, xu.solve(problem))
+    with watched(clock=clock()):
+        verdict = xu.judge(problem, solution, time_limit=limit)
+    assert verdict.outcome == outcome
+    assert (verdict.residual, verdict.least, verdict.most) == (whole.residual, whole.least, whole.most)
+    assert (verdict.nu_lower is None) == (outcome == UNDECIDED)
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, np.nan, "soon"])
+def test_a_limit_of_time_is_a_positive_number(problem: UnlearningProblem, limit: Any) -> None:
+    with pytest.raises(ProblemError, match="time_limit: expected a positive number"):
+        xu.judge(problem, problem.theta_star, time_limit=limit)
+
+
+def test_the_command_line_has_the_limit(problem: UnlearningProblem, tmp_path: Path) -> None:
+    given = tmp_path / "p.npz"
+    problem.save(given)
+    np.savez(tmp_path / "s.npz", theta=xu.solve(problem).theta)
+    for limit, status in (("1e-9", 1), ("1000", 0)):
+        assert main(["judge", str(given), str(tmp_path / "s.npz"), "--quiet", "--time-limit", limit]) == status
+    assert main(["judge", str(given), str(tmp_path / "s.npz"), "--quiet", "--time-limit", "-1"]) == 2
+
+
+@pytest.mark.parametrize("norm", [2, np.inf])
+@pytest.mark.parametrize("R", [xu.L1(), xu.L2(), xu.GroupL2([0, 1])], ids=lambda R: R.name)
+@pytest.mark.parametrize(("distance", "explained"), [(0.1 + 0.2, True), (0.3 * (1 + 1e-8), False)])
+def test_a_region_missed_by_rounding_is_refuted_and_said_to_be(
+    distance: float, explained: bool, R: Any, norm: float
+) -> None:
+    """.1 + .2 is more than .3: nothing fits as written, and the certificate says whose fault that is."""
+    region = UnlearningProblem([0.0, 0.0], [[1.0, 0.0]], R, xu.TrustRegion(0.3, norm), rhs=[distance])
+    certificate = xu.certify(region)
+    assert certificate.proof == "infeasible"
+    assert ("by no more than rounding explains" in certificate.message) == explained
+    wider = replace(region, drift_penalty=xu.TrustRegion(0.3 * (1 + 1e-9), norm))
+    assert (xu.certify(wider).proof != "infeasible") == explained

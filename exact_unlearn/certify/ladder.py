@@ -30,14 +30,14 @@ from exact_unlearn.certify.nuclear import enclose_nuclear
 from exact_unlearn.certify.nuclear_start import Start, starts
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
-from exact_unlearn.certify.rows import check_rows
+from exact_unlearn.certify.rows import ROUNDING, check_rows
 from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.problem import UnlearningProblem, require_equations
 from exact_unlearn.solution import Solution
-from exact_unlearn.watch import TimeUpError, finishing, limited, tick, watched
+from exact_unlearn.watch import TimeUpError, finishing, limited, require_limit, tick, watched
 
 WIDE = 16
 """A trust region this many times wider than theta* is left out at first."""
@@ -75,8 +75,7 @@ def certify(
     over, the certificate has the best bounds that were found, if only those of theta* itself, and its message says so.
     The limit is looked at between steps: it may be exceeded by one exact solve, or one run of the checker.
     """
-    if time_limit is not None and not (isinstance(time_limit, int | float) and 0 < time_limit < math.inf):
-        raise ProblemError(f"time_limit: expected a positive number of seconds, got {time_limit!r}")
+    require_limit(time_limit)
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
@@ -161,7 +160,7 @@ class _Attempt:
             self.reasons.append(str(error))
         else:
             if nothing is not None:
-                return self._infeasible(*nothing)
+                return self._outside(*nothing)
         if limited() and self.solution is not None and name not in COUNTED:
             with suppress(TimeUpError), watched(share=SHARE):
                 self._offered()
@@ -171,7 +170,7 @@ class _Attempt:
                 with watched(share=1.0 if rung is rungs[-1] else SHARE):
                     return self._for_rows(rung())
             except InfeasibleError as error:
-                return self._infeasible(farkas(self.image, error.farkas), why_nothing(self.image, self.drift))
+                return self._outside(farkas(self.image, error.farkas), why_nothing(self.image, self.drift))
             except TimeUpError:
                 self.reasons.append("the time for one way to prove it was over")
             except STEPS_DOWN as error:
@@ -389,6 +388,19 @@ class _Attempt:
         return self._certificate(
             {"kind": "infeasible", "dual": dual, "claims": {"proof": "infeasible"}}, proof="infeasible"
         )
+
+    def _outside(self, nu: list[Fraction], why: str) -> Certificate:
+        """`_infeasible`, perhaps because of a region.  What rounding explains is said, and not mended: labels may be moved
+        by tau, but a radius is one number, which whoever states it can enlarge.
+        """
+        certificate = self._infeasible(nu, why)
+        rhs = self.problem.rhs if self.kept is None else self.problem.rhs[self.kept]
+        size = max(abs(Fraction(b)) for b, v in zip(rhs.tolist(), nu, strict=True) if v)
+        missed = certificate.check().residual
+        region = self.drift.ball is not None or self.drift.box is not None
+        if not region or missed is None or missed > ROUNDING * size or self.problem.is_rational:
+            return certificate
+        return replace(certificate, message=f"{certificate.message}, by no more than rounding explains: enlarge it")
 
     def _nothing(self) -> Certificate:
         defaults: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))

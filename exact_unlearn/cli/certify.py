@@ -78,7 +78,13 @@ def run(options: argparse.Namespace) -> int:
         seconds = time.perf_counter() - began
         say("judging the solution")
         verdict = judge(
-            problem, solution, tolerance=options.tolerance, rows=options.rows, tau=options.tau, certificate=certificate
+            problem,
+            solution,
+            tolerance=options.tolerance,
+            rows=options.rows,
+            tau=options.tau,
+            certificate=certificate,
+            time_limit=None if limit is None else max(limit - seconds, 1e-3),
         )
     paths = places if certificate.proof != "none" else []
     with written_together(paths) as temporary:

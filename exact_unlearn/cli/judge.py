@@ -8,8 +8,9 @@ from typing import Any
 
 from exact_unlearn.cli.certify import add_tolerance_argument, load_solution
 from exact_unlearn.cli.problems import add_problem_arguments, load_problem
-from exact_unlearn.cli.solve import add_row_arguments
+from exact_unlearn.cli.solve import LIMIT_HELP, add_row_arguments
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_report, write_report
+from exact_unlearn.watch import watched
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_tolerance_argument(parser)
     add_row_arguments(parser)
+    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
     add_report_arguments(parser)
 
 
@@ -34,9 +36,16 @@ def run(options: argparse.Namespace) -> int:
     loaded = load_problem(options)
     solution = load_solution(Path(options.solution), loaded.problem)
     require_report(options)
-    with progress(options.quiet) as say:
+    with progress(options.quiet) as say, watched(say=say):
         say(f"judging: {loaded.problem.lines()[0][1]}")
-        verdict = judge(loaded.problem, solution, tolerance=options.tolerance, rows=options.rows, tau=options.tau)
+        verdict = judge(
+            loaded.problem,
+            solution,
+            tolerance=options.tolerance,
+            rows=options.rows,
+            tau=options.tau,
+            time_limit=options.time_limit,
+        )
     lines = [*summary.problem_lines(loaded), *verdict.lines()]
     lines += verdict.certificate.lines()
     tree: dict[str, Any] = {"schema": "exact-unlearn/judge-report", "version": 1}
