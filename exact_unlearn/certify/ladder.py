@@ -390,8 +390,8 @@ class _Attempt:
         )
 
     def _outside(self, nu: list[Fraction], why: str) -> Certificate:
-        """`_infeasible`, perhaps because of a region.  What rounding explains is said, and not mended: labels may be moved
-        by tau, but a radius is one number, which whoever states it can enlarge.
+        """`_infeasible`, perhaps because of a region.  What rounding explains is said, and not mended: labels may be
+        moved by tau, but a radius is one number, which whoever states it can enlarge.
         """
         certificate = self._infeasible(nu, why)
         rhs = self.problem.rhs if self.kept is None else self.problem.rhs[self.kept]

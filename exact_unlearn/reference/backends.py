@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.jacobian import Array
 from exact_unlearn.program import Cones, ExplicitProgram
+from exact_unlearn.vectors import largest
 from exact_unlearn.watch import remaining
 
 DEFAULTS = {
@@ -134,7 +135,7 @@ def normalised(program: ExplicitProgram, length: float) -> tuple[ExplicitProgram
     """The program in units in which parameters and objective have size 1, by powers of two; cones do not notice."""
     length = _power_of_two(length)
     P, q = program.P * length**2, program.q * length
-    cost = _power_of_two(max(np.max(np.abs(P.data), initial=0.0), np.max(np.abs(q), initial=0.0)))
+    cost = _power_of_two(float(max(largest(P.data), largest(q))))
     b = program.b / length
     if program.integer.size:  # binary variables have their own unit
         return program, 1.0, 1.0

@@ -27,6 +27,7 @@ from exact_unlearn.program import Assembly, Cones, ExplicitProgram, assemble
 from exact_unlearn.reference import backends
 from exact_unlearn.regularizers import SquaredL2
 from exact_unlearn.solution import Solution, Status
+from exact_unlearn.vectors import largest
 from exact_unlearn.watch import note, remaining, watched
 
 TIME_LIMIT = 30.0
@@ -108,7 +109,7 @@ class _Support:
     def used(self, theta: Array) -> list[int]:
         """The groups with an entry above the rounding of theta."""
         moving = theta[self.free]
-        large = np.abs(moving) > 1e-9 * np.max(np.abs(moving), initial=0.0)
+        large = np.abs(moving) > 1e-9 * largest(moving)
         return sorted({int(g) for g in self.labels[large] if g >= 0})
 
     def fitted(self, groups: Iterable[int]) -> Array | None:
@@ -138,7 +139,7 @@ class _Support:
     def _fits(self, theta: Array) -> bool:
         miss = self.Q @ theta[self.free] - self.c
         claim = Solution(self.problem, theta, np.zeros(self.problem.n_constraints), Status.INTERVAL)
-        return bool(np.max(np.abs(miss), initial=0.0) <= FITTED * self.size and claim.primal_residual() <= FITTED)
+        return bool(largest(miss) <= FITTED * self.size and claim.primal_residual() <= FITTED)
 
     def _least_norm(self, kept: Array) -> Array:
         columns, theta = np.flatnonzero(kept), self.offset.copy()

@@ -17,6 +17,7 @@ from scipy.sparse.linalg import splu
 from exact_unlearn.jacobian import Array
 from exact_unlearn.program import ExplicitProgram
 from exact_unlearn.reference.backends import normalised
+from exact_unlearn.vectors import largest
 
 REGULARISATIONS = (1e-8, 1e-13)
 """The second is for curvatures near or below the first, with which refinement converges slowly or not at all."""
@@ -38,7 +39,7 @@ def kkt_error(program: ExplicitProgram, z: Array, y: Array) -> float:
         np.minimum(multipliers, 0),
         np.minimum(inequality, multipliers),
     )
-    return max(float(np.max(np.abs(part), initial=0.0)) for part in parts)
+    return float(max(map(largest, parts)))
 
 
 def polish(program: ExplicitProgram, z: Array, y: Array, length: float = 1.0) -> tuple[Array, Array]:
@@ -64,7 +65,7 @@ def _polished(program: ExplicitProgram, z: Array, y: Array) -> tuple[Array, Arra
         if active.tobytes() in seen or best_error == 0.0:
             break
         seen.add(active.tobytes())
-        step = _newton(program, z, np.where(active, y, 0.0), active)
+        step = _newton(program, z, y, active)
         if step is None:
             break
         z, y = step
@@ -105,6 +106,6 @@ def _refined(K: Any, regularised: Any, target: Array, start: Array) -> tuple[Arr
         if not np.isfinite(correction).all():
             return None
         point = point + correction
-        if np.max(np.abs(correction), initial=0.0) <= 1e-16 * np.max(np.abs(point), initial=0.0):
+        if largest(correction) <= 1e-16 * largest(point):
             return point, True
     return point, False

@@ -29,6 +29,7 @@ from exact_unlearn.reference.units import rescaled
 from exact_unlearn.regularizers import PredictorNorm, SquaredL2
 from exact_unlearn.rowspace import RowSpace
 from exact_unlearn.solution import Solution, Status
+from exact_unlearn.vectors import largest
 from exact_unlearn.watch import TimeUpError, note, remaining, watched
 
 ACCURACY = 1e-9
@@ -181,7 +182,7 @@ def _next_to_nothing(
     R, start, free = problem.regularizer, to_float(problem.theta_star), problem.free
     if found.status is Status.OPTIMAL or not all(term.name == "trust_region" for term in problem.drifts):
         return None
-    before = max(float(R.value(start)), float(R.value(np.full(start.size, np.max(np.abs(found.theta), initial=0.0)))))
+    before = max(float(R.value(start)), float(R.value(np.full(start.size, largest(found.theta)))))
     if not found.value <= NOTHING * before < math.inf:
         return None
     J = problem.jacobian
@@ -327,7 +328,7 @@ def _error(solution: Solution, rows: RowSpace) -> float:
     total = sum(solution.drift_subgradients, start=solution.subgradient)[free]
     if least.any():
         total = total - to_float(np.asarray(solution.problem.free_matrix()))[least].T @ to_float(solution.nu)[least]
-    outside = float(np.max(np.abs(total - rows.Q.T @ (rows.Q @ total)), initial=0.0))
+    outside = largest(total - rows.Q.T @ (rows.Q @ total))
     scale = solution.dual_scale()
     own = max(solution.primal_residual(), solution.negative_pull(scale), solution.relative_gap())
     return max(own, outside / scale if outside else 0.0)
@@ -342,7 +343,7 @@ def _attempt(
     compiling: float,
 ) -> Solution:
     program = assembly.program
-    size = max(float(np.max(np.abs(to_float(a)), initial=0.0)) for a in (problem.theta_star, program.b))
+    size = float(max(largest(to_float(a)) for a in (problem.theta_star, program.b)))
     if program.q.size == 0:  # nothing may move and nothing has an epigraph
         answer = BackendAnswer("none", "optimal", np.zeros(0), np.zeros(program.b.size), 0.0, 0.0)
     else:
@@ -426,7 +427,7 @@ def _on_constraints(problem: UnlearningProblem, assembly: Assembly, theta: Array
     free = np.flatnonzero(problem.free)
     Q, c = assembly.rows.Q, assembly.program.b[: assembly.program.cones.zero]
     residual = c - Q @ theta[free]
-    if np.max(np.abs(residual), initial=0.0) > 1e-14 * np.max(np.abs(theta), initial=0.0):
+    if largest(residual) > 1e-14 * largest(theta):
         theta = theta.copy()
         theta[free] += Q.T @ residual
     return theta
@@ -447,9 +448,9 @@ def _absorbed(problem: UnlearningProblem, parts: list[Array], pull: Array) -> li
     Only where D = theta - theta* has lost so many digits that lam D, as computed, is the least accurate of all parts;
     the duality gap pays for the difference.
     """
-    free, start = np.flatnonzero(problem.free), float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0))
+    free, start = np.flatnonzero(problem.free), largest(to_float(problem.theta_star))
     curves = [float(term.lam) if term.name == "squared_drift" else 0.0 for term in problem.drifts]
-    size = max((float(np.max(np.abs(part), initial=0.0)) for part in parts), default=0.0)
+    size = max(map(largest, parts))
     if not curves or max(curves) * start <= size:
         return parts
     out = [part.copy() for part in parts]

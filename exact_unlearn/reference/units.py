@@ -20,6 +20,7 @@ from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import ElasticNet
 from exact_unlearn.rowspace import in_row_units
 from exact_unlearn.solution import Solution
+from exact_unlearn.vectors import largest
 
 ORDINARY = 64
 """Parameters between 2^-64 and 2^64 are taken as they are."""
@@ -59,7 +60,7 @@ class Rescaled:
 
 def rescaled(problem: UnlearningProblem) -> Rescaled | None:
     """The problem in its own unit, or None if that is an ordinary one already."""
-    size = float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0))
+    size = largest(to_float(problem.theta_star))
     exponent = math.frexp(max(size, _least_drift(problem)))[1]
     if abs(exponent) <= ORDINARY:
         return None
@@ -92,7 +93,7 @@ def _least_drift(problem: UnlearningProblem) -> float:
     limit = float(np.finfo(np.float64).max) / 4
     with np.errstate(over="ignore"):
         drifts = np.ldexp(np.abs(rhs[rows]) / lengths[rows], -exponents[rows])
-    return min(float(np.max(drifts, initial=0.0)), limit)
+    return min(float(largest(drifts)), limit)
 
 
 def _term(term: Any, exponent: int, degree: int) -> Term:
