@@ -139,18 +139,18 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]
             return {name: archive[name] for name in archive.files}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise FileFormatError(f"{path}: not a readable {suffix} file ({_first_line(error)})") from None
-    except Exception as error:  # safetensors raises a class of its own for every kind of damage
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise FileFormatError(f"{path}: not a readable {suffix} file ({_first_line(error)})") from None
 
 
 def _tensors(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of a .safetensors file; bfloat16, which NumPy does not have, is widened to float32, exactly."""
-    from safetensors import deserialize
+    from safetensors import SafetensorError, deserialize
 
+    try:
+        entries = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
     arrays = {}
-    for name, entry in deserialize(content):  # type: ignore[no-untyped-call]
+    for name, entry in entries:
         kind = entry["dtype"]
         if kind not in _TENSOR_TYPES:
             raise ValueError(f"the array {name[:40]!r} has the type {kind}")

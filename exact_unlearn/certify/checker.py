@@ -1320,7 +1320,7 @@ def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
             tree = read_problem(problem)
             work = Work(most=PER_BYTE * Path(problem).stat().st_size) if isinstance(problem, (str, Path)) else Work()
             about = Problem(tree, work)
-        except Exception as error:
+        except Exception as error:  # a file may be hostile: whatever it makes fail, it is not usable
             raise Rejected(f"the problem cannot be used: {_sentence(error)}") from None
     try:
         if isinstance(certificate, (str, Path)):
@@ -1336,7 +1336,7 @@ def check(problem: Any, certificate: Any, tau: Any = None) -> Verdict:
         text = json.dumps(certificate["problem"], sort_keys=True, separators=(",", ":"))
         said = f"this is about the embedded problem only, SHA-256 {hashlib.sha256(text.encode()).hexdigest()}"
         return replace(found, proved=False, sentences=(*found.sentences, said))
-    except Exception as error:
+    except Exception as error:  # and whatever fails in a certificate, it is no proof
         return Verdict(False, (f"not proved: {_sentence(error)}",))
 
 

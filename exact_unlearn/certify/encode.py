@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from exact_unlearn.certify.exactlin import Rationals, common_denominator
-from exact_unlearn.codec import rational_text
+from exact_unlearn.codec import parse_rational, rational_text
 from exact_unlearn.jacobian import Array
 
 Tree = dict[str, Any]
@@ -19,6 +19,19 @@ def vector(entries: Mapping[int, Fraction] | Iterable[tuple[int, Fraction]]) -> 
     short = [(i, v) for i, v in pairs if v.denominator.bit_length() <= SHORT]
     long = [(i, v) for i, v in pairs if v.denominator.bit_length() > SHORT]
     return [part([i for i, _ in group], [v for _, v in group]) for group in (short, long) if group]
+
+
+def entries(parts: Iterable[Mapping[str, Any]], everything: Iterable[int]) -> dict[int, Fraction]:
+    """What a VEC lists, of a certificate that was checked; everything: the indices of a part that names none.
+
+    A listed 0 is not the same as no entry.
+    """
+    found: dict[int, Fraction] = {}
+    for group in parts:
+        den = parse_rational(group["den"])
+        for index, text in zip(group.get("indices", everything), group["nums"], strict=True):
+            found[int(index)] = parse_rational(text) / den
+    return found
 
 
 def part(indices: list[int], values: list[Fraction]) -> Tree:
@@ -46,4 +59,4 @@ def primal_tree(theta: Rationals, theta_star: Array, free: Array) -> Tree:
 SHORT = 2200
 """Bits: denominators of floats are shorter (2^1074)."""
 
-__all__ = ["Tree", "part", "primal_tree", "rational_text", "vector", "whole_part"]
+__all__ = ["Tree", "entries", "part", "primal_tree", "rational_text", "vector", "whole_part"]

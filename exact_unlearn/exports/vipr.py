@@ -19,15 +19,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from exact_unlearn.certify.certificate import Certificate
-from exact_unlearn.codec import parse_rational, write_atomically
+from exact_unlearn.certify.encode import entries
+from exact_unlearn.codec import write_atomically
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_rational
 from exact_unlearn.problem import UnlearningProblem, require_equations
@@ -47,7 +49,7 @@ def write_vipr(certificate: Certificate, path: str | os.PathLike[str]) -> None:
     problem = _linear(certificate)
     program = _Program.of(problem)
     if certificate.proof == "infeasible":
-        lines = program.refutation(_vector(certificate.tree["dual"]["nu"], problem.n_constraints))
+        lines = program.refutation(entries(certificate.tree["dual"]["nu"], range(problem.n_constraints)))
     else:
         lines = program.bounds(certificate)
     write_atomically(Path(path), ("\n".join(lines) + "\n").encode("ascii"))
@@ -74,89 +76,104 @@ def _is_linear(term: Any) -> bool:
     return bool(term.name == "l1_drift" or not term.lam)
 
 
-@dataclass
+class _Draft:
+    """Rows `name sense rhs coefficients` and the objective, while they are written down."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+        self.objective: Row = {}
+        self.rows: list[tuple[str, str, Fraction, Row]] = []
+
+    def variable(self, name: str, cost: Fraction) -> None:
+        """One more, at a cost."""
+        self.names.append(name)
+        self.objective[name] = cost
+
+    def row(self, name: str, sense: str, rhs: Fraction, coefficients: Row) -> None:
+        """One more."""
+        self.rows.append((name, sense, rhs, coefficients))
+
+    def absolute(self, name: str, cost: Fraction, theta: str, center: Fraction) -> None:
+        """name >= +-(theta - center), at a cost."""
+        if cost:
+            self.variable(name, cost)
+            self.row(f"{name}+", "G", -center, {name: ONE, theta: -ONE})
+            self.row(f"{name}-", "G", center, {name: ONE, theta: ONE})
+
+    def constant(self, value: Fraction) -> None:
+        """VIPR has no constant in the objective: a variable that is 1 carries it."""
+        if value:
+            self.variable("one", value)
+            self.row("one", "E", ONE, {"one": ONE})
+
+
+@dataclass(frozen=True)
 class _Program:
-    """A linear program under construction: rows sense rhs, by name, and the multipliers that prove a bound."""
+    """A linear program: its numbers, its rows sense rhs, by name, and where they are."""
 
     problem: UnlearningProblem
-    names: list[str] = field(default_factory=list)
-    objective: Row = field(default_factory=dict)
-    rows: list[tuple[str, str, Fraction, Row]] = field(default_factory=list)
-    at: dict[str, int] = field(default_factory=dict)
-    mu: Fraction = ZERO
-    radius: Fraction | None = None
-    free: tuple[int, ...] = ()
-    weights: list[Fraction] = field(default_factory=list)
-    theta_star: list[Fraction] = field(default_factory=list)
-    matrix: list[list[Fraction]] = field(default_factory=list)
+    mu: Fraction
+    radius: Fraction | None
+    free: tuple[int, ...]
+    weights: list[Fraction]
+    theta_star: list[Fraction]
+    matrix: list[list[Fraction]]
     """J on the free coordinates, row by row."""
 
     @classmethod
     def of(cls, problem: UnlearningProblem) -> _Program:
-        self = cls(require_equations(problem, "write_vipr"))
-        d = problem.n_parameters
+        require_equations(problem, "write_vipr")
         boxes = [Fraction(term.radius) for term in problem.drifts if term.name == "trust_region"]
-        self.radius = min(boxes) if boxes else None
-        self.mu = sum((Fraction(term.lam) for term in problem.drifts if term.name == "l1_drift"), start=ZERO)
-        self.free = () if self.radius == 0 else tuple(int(j) for j in np.flatnonzero(problem.free))
+        radius = min(boxes) if boxes else None
+        free = () if radius == 0 else tuple(int(j) for j in np.flatnonzero(problem.free))
         weights = getattr(problem.regularizer, "weights", None)
-        self.weights = [ONE] * d if weights is None else [Fraction(w) for w in weights]
-        self.theta_star = [Fraction(x) for x in problem.theta_star]
         columns = {int(j): k for k, j in enumerate(np.flatnonzero(problem.free))}
         full = to_rational(problem.free_matrix())
-        self.matrix = [[full[i, columns[j]] for j in self.free] for i in range(problem.n_constraints)]
-        self._build()
-        return self
+        return cls(
+            problem,
+            mu=sum((Fraction(term.lam) for term in problem.drifts if term.name == "l1_drift"), start=ZERO),
+            radius=radius,
+            free=free,
+            weights=[ONE] * problem.n_parameters if weights is None else [Fraction(w) for w in weights],
+            theta_star=[Fraction(x) for x in problem.theta_star],
+            matrix=[[full[i, columns[j]] for j in free] for i in range(problem.n_constraints)],
+        )
 
-    def _build(self) -> None:
+    @cached_property
+    def draft(self) -> _Draft:
+        """The rows and the objective."""
         frozen = sorted(set(range(self.problem.n_parameters)) - set(self.free))
-        self.names = [f"theta{j}" for j in self.free]
+        draft = _Draft(f"theta{j}" for j in self.free)
         for i, coefficients in enumerate(self.matrix):
             row = {f"theta{j}": a for j, a in zip(self.free, coefficients, strict=True) if a}
             start = sum((a * self.theta_star[j] for j, a in zip(self.free, coefficients, strict=True)), start=ZERO)
-            self._add(f"r{i}", "E", start + Fraction(self.problem.rhs[i]), row)
+            draft.row(f"r{i}", "E", start + Fraction(self.problem.rhs[i]), row)
         if self.problem.regularizer.name == "l1":
-            self._absolute(((j, f"t{j}", self.weights[j]) for j in self.free), ZERO)
-            self._constant(sum((self.weights[j] * abs(self.theta_star[j]) for j in frozen), start=ZERO))
+            for j in self.free:
+                draft.absolute(f"t{j}", self.weights[j], f"theta{j}", ZERO)
+            draft.constant(sum((self.weights[j] * abs(self.theta_star[j]) for j in frozen), start=ZERO))
         else:
-            self._variable("t", ONE)
-            self._add("t_floor", "G", ZERO, {"t": ONE})
+            draft.variable("t", ONE)
+            draft.row("t_floor", "G", ZERO, {"t": ONE})
             for j in self.free:
                 if self.weights[j]:
-                    self._add(f"t{j}+", "G", ZERO, {"t": ONE, f"theta{j}": -self.weights[j]})
-                    self._add(f"t{j}-", "G", ZERO, {"t": ONE, f"theta{j}": self.weights[j]})
+                    draft.row(f"t{j}+", "G", ZERO, {"t": ONE, f"theta{j}": -self.weights[j]})
+                    draft.row(f"t{j}-", "G", ZERO, {"t": ONE, f"theta{j}": self.weights[j]})
             for j in frozen:
                 if self.weights[j] and self.theta_star[j]:
-                    self._add(f"t{j}", "G", self.weights[j] * abs(self.theta_star[j]), {"t": ONE})
-        if self.mu:
-            self._absolute(((j, f"s{j}", self.mu) for j in self.free), None)
+                    draft.row(f"t{j}", "G", self.weights[j] * abs(self.theta_star[j]), {"t": ONE})
+        for j in self.free:
+            draft.absolute(f"s{j}", self.mu, f"theta{j}", self.theta_star[j])
         if self.radius is not None:
             for j in self.free:
-                self._add(f"up{j}", "L", self.theta_star[j] + self.radius, {f"theta{j}": ONE})
-                self._add(f"down{j}", "G", self.theta_star[j] - self.radius, {f"theta{j}": ONE})
+                draft.row(f"up{j}", "L", self.theta_star[j] + self.radius, {f"theta{j}": ONE})
+                draft.row(f"down{j}", "G", self.theta_star[j] - self.radius, {f"theta{j}": ONE})
+        return draft
 
-    def _absolute(self, terms: Iterable[tuple[int, str, Fraction]], center: Fraction | None) -> None:
-        """name >= +-(theta_j - center), at a cost; center None: theta*_j."""
-        for j, name, cost in terms:
-            if cost:
-                middle = self.theta_star[j] if center is None else center
-                self._variable(name, cost)
-                self._add(f"{name}+", "G", -middle, {name: ONE, f"theta{j}": -ONE})
-                self._add(f"{name}-", "G", middle, {name: ONE, f"theta{j}": ONE})
-
-    def _constant(self, value: Fraction) -> None:
-        """VIPR has no constant in the objective: a variable that is 1 carries it."""
-        if value:
-            self._variable("one", value)
-            self._add("one", "E", ONE, {"one": ONE})
-
-    def _variable(self, name: str, cost: Fraction) -> None:
-        self.names.append(name)
-        self.objective[name] = cost
-
-    def _add(self, name: str, sense: str, rhs: Fraction, row: Row) -> None:
-        self.at[name] = len(self.rows)
-        self.rows.append((name, sense, rhs, row))
+    @cached_property
+    def at(self) -> dict[str, int]:
+        """Where the row of a name is."""
+        return {name: k for k, (name, *_) in enumerate(self.draft.rows)}
 
     # ------------------------------------------------------------ proofs
 
@@ -164,10 +181,11 @@ class _Program:
         """The file of an exact certificate."""
         theta = self._point(certificate.tree["primal"])
         solution = {name: value for name, value in self._assignment(theta).items() if value}
-        value = sum((self.objective[name] * solution.get(name, ZERO) for name in self.objective), start=ZERO)
+        costs = self.draft.objective
+        value = sum((cost * solution.get(name, ZERO) for name, cost in costs.items()), start=ZERO)
         multipliers = self._multipliers(certificate.tree.get("dual", {"nu": []}), theta)
         lower, combined = self._combination(multipliers)
-        if lower != value or combined != self.objective:
+        if lower != value or combined != self.draft.objective:
             raise ProblemError(
                 "certificate: its bound is not a combination of the rows of this linear program alone "
                 f"(derived {float(lower):.17g}, attained {float(value):.17g})"
@@ -178,7 +196,7 @@ class _Program:
             *self._head(),
             f"RTP range {bound} {bound}",
             "SOL 1",
-            f"point {self._vector(solution)}",
+            f"point {self._sparse_row(solution)}",
             "DER 1",
             f"bound G {bound} OBJ {{ lin {used} }} -1",
         ]
@@ -202,7 +220,7 @@ class _Program:
         """sum of multiplier * row, if every multiplier has the sign that keeps >=."""
         bound, combined = ZERO, dict[str, Fraction]()
         for name, factor in multipliers.items():
-            _, sense, rhs, row = self.rows[self.at[name]]
+            _, sense, rhs, row = self.draft.rows[self.at[name]]
             if (sense == "G" and factor < 0) or (sense == "L" and factor > 0):
                 raise ProblemError("certificate: its multipliers have the wrong sign for this linear program")
             bound += factor * rhs
@@ -211,12 +229,12 @@ class _Program:
         return bound, {variable: value for variable, value in combined.items() if value}
 
     def _multipliers(self, dual: Mapping[str, Any], theta: Mapping[int, Fraction]) -> dict[str, Fraction]:
-        nu = _vector(dual["nu"], self.problem.n_constraints)
+        nu = entries(dual["nu"], range(self.problem.n_constraints))
         z = self._pull(nu)
         found: dict[str, Fraction] = {}
         if self.problem.regularizer.name == "l1":
             scale = self._split_l1(z, theta, found)
-            found["one"] = self.objective.get("one", ZERO)
+            found["one"] = self.draft.objective.get("one", ZERO)
         else:
             scale = self._split_linf(z, dual, theta, found)
         found |= {f"r{i}": scale * factor for i, factor in nu.items()}
@@ -238,7 +256,7 @@ class _Program:
         self, z: list[Fraction], dual: Mapping[str, Any], theta: Mapping[int, Fraction], found: dict[str, Fraction]
     ) -> Fraction:
         """g of the certificate, scaled into the dual ball as docs/certificate_format.md says, gives the rows of t."""
-        listed = _vector(dual.get("g", []), self.problem.n_parameters)
+        listed = entries(dual.get("g", []), range(self.problem.n_parameters))
         g = {j: s - self.mu * _sign(theta[j] - self.theta_star[j]) for j, s in zip(self.free, z, strict=True)}
         g = {j: x for j, x in (g | listed).items() if x and self.weights[j]}
         size = sum((abs(x) / self.weights[j] for j, x in g.items()), start=ZERO)
@@ -285,7 +303,7 @@ class _Program:
         if base not in ("zero", "theta_star"):
             raise ProblemError(f"certificate: a linear program has no point on base {base!r}")
         theta = {j: ZERO if base == "zero" else self.theta_star[j] for j in self.free}
-        return theta | _vector(primal.get("parts", []), self.problem.n_parameters, self.free)
+        return theta | entries(primal.get("parts", []), self.free)
 
     def _assignment(self, theta: Mapping[int, Fraction]) -> Row:
         """The point, with the least value of every other variable."""
@@ -295,17 +313,18 @@ class _Program:
         whole = [theta.get(j, x) for j, x in enumerate(self.theta_star)]
         values["t"] = max((w * abs(x) for w, x in zip(self.weights, whole, strict=True)), default=ZERO)
         values["one"] = ONE
-        return {name: values[name] for name in self.names}
+        return {name: values[name] for name in self.draft.names}
 
     # ------------------------------------------------------------ text
 
     def _head(self) -> list[str]:
-        lines = ["VER 1.0", f"VAR {len(self.names)}", *self.names, "INT 0", "OBJ min", self._vector(self.objective)]
-        lines.append(f"CON {len(self.rows)} 0")
-        return lines + [f"{name} {sense} {_text(rhs)} {self._vector(row)}" for name, sense, rhs, row in self.rows]
+        names, rows = self.draft.names, self.draft.rows
+        lines = ["VER 1.0", f"VAR {len(names)}", *names, "INT 0", "OBJ min", self._sparse_row(self.draft.objective)]
+        lines.append(f"CON {len(rows)} 0")
+        return lines + [f"{name} {sense} {_text(rhs)} {self._sparse_row(row)}" for name, sense, rhs, row in rows]
 
-    def _vector(self, row: Row) -> str:
-        index = {name: k for k, name in enumerate(self.names)}
+    def _sparse_row(self, row: Row) -> str:
+        index = {name: k for k, name in enumerate(self.draft.names)}
         return _sparse({index[name]: value for name, value in row.items()})
 
 
@@ -337,14 +356,3 @@ def _subgradient(x: Fraction, size: Fraction, wanted: Fraction) -> Fraction:
 
 def _sign(x: Fraction) -> int:
     return (x > 0) - (x < 0)
-
-
-def _vector(parts: Any, size: int, default: Iterable[int] | None = None) -> dict[int, Fraction]:
-    """A VEC of a certificate (docs/certificate_format.md, section 1); a listed 0 is not the same as no entry."""
-    found: dict[int, Fraction] = {}
-    for part in parts:
-        indices = part.get("indices", list(range(size) if default is None else default))
-        den = parse_rational(part["den"])
-        for index, text in zip(indices, part["nums"], strict=True):
-            found[int(index)] = parse_rational(text) / den
-    return found

@@ -17,8 +17,8 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from exact_unlearn import codec
 from exact_unlearn.certify.certificate import Certificate
+from exact_unlearn.certify.encode import entries
 from exact_unlearn.certify.ladder import certify
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
@@ -203,9 +203,8 @@ def _relaxation(program: ExplicitProgram, support: _Support) -> ExplicitProgram:
 def infeasible(claim: Solution, certificate: Certificate) -> Solution:
     """The claim that no parameters fit, with the Farkas vector of the certificate that proves it."""
     nu = np.zeros(claim.problem.n_constraints)
-    for part in certificate.tree["dual"]["nu"]:
-        for i, numerator in zip(part["indices"], part["nums"], strict=True):
-            nu[i] = float(codec.parse_rational(f"{numerator}/{part['den']}"))
+    for i, value in entries(certificate.tree["dual"]["nu"], range(nu.size)).items():
+        nu[i] = float(value)
     return replace(claim, nu=nu, status=Status.INFEASIBLE, message=f"Proved: {certificate.message}.")
 
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.scalable.evaluation import Evaluation, take
-from exact_unlearn.scalable.jacobian_check import Function, Steps, Verdict, direction, look
+from exact_unlearn.scalable.jacobian_check import Comparison, Function, Steps, direction, look
 from exact_unlearn.scalable.jacobian_core import TorchJacobian
 from exact_unlearn.scalable.running import DerivativeError
 
@@ -143,7 +143,7 @@ def _leaves_below(values: Tensor) -> list[Tensor]:
     return found
 
 
-def refusal(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Verdict) -> DerivativeError:
+def refusal(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Comparison) -> DerivativeError:
     """The error that says what differences disagree with, and the way out."""
     for question in (_coupled, _lost, _coarse):
         reason = question(function, jacobian, own, found)
@@ -161,7 +161,7 @@ def refusal(function: Function, jacobian: TorchJacobian, own: Evaluation, found:
     )
 
 
-def _coupled(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Verdict) -> str | None:
+def _coupled(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Comparison) -> str | None:
     """Samples that see one another: some are run alone."""
     if own.n < 2:
         return None
@@ -207,7 +207,7 @@ def _second_is_batch(evaluation: Evaluation) -> bool:
     return apart is not None and bool((apart <= 1e-4).all())
 
 
-def _lost(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Verdict) -> str | None:
+def _lost(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Comparison) -> str | None:
     """Parameters that the outputs change with though J has zeros for them."""
     steps = Steps.of(own.theta.dtype, function.dtype)
     d = direction(own, 0)
@@ -233,7 +233,7 @@ def _lost(function: Function, jacobian: TorchJacobian, own: Evaluation, found: V
     )
 
 
-def _coarse(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Verdict) -> str | None:
+def _coarse(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Comparison) -> str | None:
     """Arithmetic in a lower precision than that of the parameters."""
     narrow = narrower(own)
     if not narrow:

@@ -169,7 +169,7 @@ def look(function: Function, jacobian: TorchJacobian, d: Tensor, steps: tuple[fl
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Comparison:
     """What differences say about J: difference as in `Checked`; wrong and kinks: samples."""
 
     difference: float
@@ -177,7 +177,7 @@ class Verdict:
     kinks: tuple[int, ...] = ()
 
 
-def first_look(jacobian: TorchJacobian, own: Evaluation) -> tuple[Function, Verdict, Looks]:
+def first_look(jacobian: TorchJacobian, own: Evaluation) -> tuple[Function, Comparison, Looks]:
     """One direction, one h; the function is that of float64 copies, or of the module in its own precision where its
     forward pass takes no other.
     """
@@ -196,10 +196,10 @@ def first_look(jacobian: TorchJacobian, own: Evaluation) -> tuple[Function, Verd
     off, size = (slope - seen.product).abs(), torch.maximum(slope.abs(), seen.product.abs())
     good = off <= steps.rows * size + seen.rounding(steps.unit, steps.first)
     wrong = _samples(~good, own)
-    return function, Verdict(_relative(off, size), wrong), seen
+    return function, Comparison(_relative(off, size), wrong), seen
 
 
-def second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, before: Looks) -> Verdict:
+def second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, before: Looks) -> Comparison:
     """Three h, and directions until every sample agrees, at most `DIRECTIONS`."""
     steps = Steps.of(own.theta.dtype, function.dtype)
     values = function.at(function.theta)
@@ -227,7 +227,7 @@ def second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, be
             break
     if wrong:
         wrong, kinks = _on_several_kinks(function, jacobian, own, values, steps, wrong, kinks)
-    return Verdict(_difference(seen, kinks, own), wrong, kinks)
+    return Comparison(_difference(seen, kinks, own), wrong, kinks)
 
 
 def _judged(

@@ -159,7 +159,7 @@ def _works(name: str, evaluation: Evaluation, reverse: Callable[[Tensor], Parame
             product = FORWARD[name](evaluation, reverse, drift)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError):  # what torch raises for an operation without a forward derivative
             return False
     forward = float((product * nu).sum())
     grads = reverse(nu)

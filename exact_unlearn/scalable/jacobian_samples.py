@@ -61,7 +61,7 @@ def sample_rows(evaluation: Evaluation, names: Sequence[str], chunk: int | None 
                 with warnings.catch_warnings():  # operations without a batching rule are slower, not wrong
                     warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                     grads = rows(moving, inputs, None if choice is None else choice[part])
-            except (RuntimeError, NotImplementedError) as error:
+            except (RuntimeError, NotImplementedError) as error:  # of operations that vmap does not know
                 if start == 0 and not isinstance(error, torch.OutOfMemoryError):
                     return loop_rows(evaluation, names)
                 raise

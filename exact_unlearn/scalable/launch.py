@@ -163,7 +163,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     folder, count, size, gap, rank = arguments
     try:
         work(Path(folder), int(count), int(size), float(gap), int(rank))
-    except Exception:
+    except Exception:  # the end of this process: whatever it was, its parent has to be told at once
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

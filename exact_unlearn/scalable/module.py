@@ -32,8 +32,8 @@ from exact_unlearn.scalable.jacobian_cause import narrower, refusal, require_fun
 from exact_unlearn.scalable.jacobian_check import (
     ADJOINT,
     Checked,
+    Comparison,
     KinkWarning,
-    Verdict,
     adjoint,
     first_look,
     second_look,
@@ -229,7 +229,9 @@ class ModuleModel:
             return Checked(way, max(found.difference, apart), found.kinks), J
         raise AssertionError("the last way of every route makes J")
 
-    def _wider(self, found: Verdict, way: str, route: str, own: Evaluation, chunk: int | None) -> tuple[Verdict, bool]:
+    def _wider(
+        self, found: Comparison, way: str, route: str, own: Evaluation, chunk: int | None
+    ) -> tuple[Comparison, bool]:
         """The verdict on J, and whether J is wrong.  It is not if it is in float32 and the same way makes the right J
         in float64: rounding is to blame (1 - tanh^2 of a saturated unit), which counts in the verdict's difference.
         """
@@ -249,7 +251,7 @@ class ModuleModel:
             raise
         except (RuntimeError, TypeError, ValueError):  # a forward pass that insists on float32
             return found, True
-        return Verdict(found.difference, (), verdict.kinks), False
+        return Comparison(found.difference, (), verdict.kinks), False
 
     def _theta(self, theta: Any) -> Tensor:
         device = next(self.module.parameters()).device
@@ -337,7 +339,7 @@ def write_back(module: nn.Module, theta: Any) -> nn.Module:
 def unwrapped(module: Any) -> nn.Module:
     """The module inside DataParallel, DistributedDataParallel and torch.compile, whose names it lends.
 
-    ProblemError on what is no torch module, and on one whose parameters are spread over processes.
+    ProblemError on what is no torch module.
     """
     while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
         module = module._orig_mod if hasattr(module, "_orig_mod") else module.module
@@ -345,7 +347,4 @@ def unwrapped(module: Any) -> nn.Module:
         raise ProblemError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if isinstance(module, torch.jit.ScriptModule):
         raise ProblemError("module: expected the Python module, got a TorchScript one, whose layers are hidden")
-    for name, parameter in module.named_parameters():
-        if type(parameter).__name__ == "DTensor" or type(parameter.data).__name__ == "DTensor":
-            raise ProblemError(f"module: {name} is spread over processes; use exact_unlearn.scalable.distributed")
     return module

@@ -120,6 +120,7 @@ _REASONS = {
 
 
 _ERRORS = (RuntimeError, TypeError, ValueError, IndexError, KeyError)
+"""What layers raise on inputs that do not fit them: forward passes are other people's code, and differ."""
 
 
 def _first_line(error: BaseException) -> str:
