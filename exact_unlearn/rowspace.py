@@ -203,7 +203,7 @@ def _slices(M: Array, bits: int, count: int, axis: int) -> list[Array]:
     column.
     """
     rest, out = M, []
-    exponent = np.frexp(np.max(np.abs(M), axis=axis, keepdims=True))[1]
+    exponent = np.frexp(np.max(np.abs(M), axis=axis, keepdims=True, initial=0.0))[1]
     for i in range(count):
         # adding and subtracting 1.5 * 2^(52+e) rounds to multiples of 2^e
         grid = np.ldexp(1.5, 52 + exponent - (i + 1) * bits)

@@ -334,3 +334,30 @@ def test_a_terminal_without_our_letters(folder: Path) -> None:
     result = subprocess.run(words, capture_output=True, env=environment, check=False)
     assert result.returncode == 2
     assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+@pytest.mark.parametrize("regularizer", ["squared-l2", "l2", "l1", "linf", "l0"])
+def test_problems_without_parameters_are_solved(folder: Path, regularizer: str, rows: int) -> None:
+    """Nothing can move, which is optimal, and proved."""
+    np.savez("none.npz", theta_star=np.zeros(0), jacobian=np.zeros((rows, 0)))
+    assert cli.main(["solve", "none.npz", "-r", regularizer, "--quiet"]) == 0
+    assert cli.main(["check", "none.problem.npz", "none.certificate.json"]) == 0
+    assert cli.main(["judge", "none.problem.npz", "none.solution.npz", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (None, "cannot be read"),
+        ("", "not valid JSON"),
+        ('{"schema": "exact-unlearn/certificate", "version": 1}', "found 'exact-unlearn/certificate'"),
+    ],
+)
+def test_what_is_no_problem_is_told_before_options_that_problems_do_not_take(
+    folder: Path, capsys: pytest.CaptureFixture[str], content: str | None, word: str
+) -> None:
+    if content is not None:
+        Path("p.json").write_text(content)
+    assert cli.main(["solve", "p.json", "-r", "l1", "--quiet"]) == 2
+    one_sentence(capsys, "p.json", word)

@@ -110,6 +110,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no network": (["--module", "net.py:other", *SOLVE[3:]], "makes a torch.nn.Module, got int"),
     "pickle": ([*SOLVE[1:], "--weights", "model.pt"], "is a pickle"),
     "missing weights": ([*SOLVE[1:], "--weights", "nix.safetensors"], "cannot be read"),
+    "missing pickle": ([*SOLVE[1:], "--weights", "nix.pt"], "cannot be read"),
     "other weights": ([*SOLVE[1:], "--weights", "retain.npz"], "the module has no 'x'"),
     "shapes": ([*SOLVE[1:], "--weights", "shapes.safetensors"], "0.bias has shape (5,)"),
     "some weights": ([*SOLVE[1:], "--weights", "some.safetensors"], "lacks '0.weight'"),

@@ -28,7 +28,7 @@ SHORT = {
 VALUES = ["", "x", "nan", "-1", "1e400", "nowhere/x.json", "folder.npz", "in.npz", "text.npz", "0:6:2x2", "é\n"]
 FILES = [
     "", "missing.npz", "folder.npz", "text.npz", "empty.json", "deep.json", "in.npz", "whole.json", "proof.json",
-    "x.txt", "theta.npz", "fields.json", "numbers.json",
+    "x.txt", "theta.npz", "fields.json", "numbers.json", "none.npz",
 ]  # fmt: skip
 
 
@@ -97,6 +97,7 @@ def test_hundreds_of_wrong_commands(
     xu.certify(problem).save("proof.json")
     np.savez("in.npz", theta_star=np.ones(d), jacobian=np.eye(2, d))
     np.savez("theta.npz", theta=np.ones(d))
+    np.savez("none.npz", theta_star=np.zeros(0), jacobian=np.zeros((0, 0)), theta=np.zeros(0))
     Path("folder.npz").mkdir()
     Path("text.npz").write_text("no archive")
     Path("empty.json").write_text("")

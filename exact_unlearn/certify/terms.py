@@ -167,8 +167,10 @@ def subgradient_at(problem: UnlearningProblem, theta: Rationals) -> dict[str, An
     values, name = theta.fractions(), regularizer.name
     if name == "linf":
         weights = weights_of(regularizer, len(values))
-        j = max(range(len(values)), key=lambda j: weights[j] * abs(values[j]))
-        return {"g": vector({j: weights[j] * (1 if values[j] > 0 else -1)})} if weights[j] * values[j] else {}
+        j = max(range(len(values)), key=lambda j: weights[j] * abs(values[j]), default=None)
+        if j is None or not weights[j] * values[j]:
+            return {}
+        return {"g": vector({j: weights[j] * (1 if values[j] > 0 else -1)})}
     if name == "l2":
         weights = weights_of(regularizer, len(values))
         return {"g": vector({j: w * v for j, (w, v) in enumerate(zip(weights, values, strict=True)) if w * v})}

@@ -96,6 +96,8 @@ def _load_weights(module: Any, path: Path) -> None:
 
     from exact_unlearn import codec
 
+    if not path.exists():
+        raise FileFormatError(f"{path}: cannot be read (No such file or directory)")
     if path.suffix in PICKLES:
         raise FileFormatError(f"{path}: is a pickle, which may run code; save it with safetensors.torch.save_file")
     arrays = codec.load_arrays(path)

@@ -85,10 +85,11 @@ def load_problem(options: argparse.Namespace) -> Loaded:
     arrays = None if path.suffix == ".json" else codec.load_arrays(path)
     if arrays is not None and "spec" not in arrays:
         return build_problem(arrays, options, path)
+    problem = UnlearningProblem.load(path)
     given = [name for name in _RAW_OPTIONS if getattr(options, name) is not None]
     if given:
         raise ProblemError(f"--{given[0]}: {path} is a complete problem, which states everything itself; leave it out")
-    return Loaded(UnlearningProblem.load(path))
+    return Loaded(problem)
 
 
 def build_problem(arrays: Mapping[str, Array], options: argparse.Namespace, path: Path) -> Loaded:
