@@ -203,7 +203,11 @@ class ModuleModel:
     def _examined(self, route: str, point: Tensor, inputs: Inputs, chunk: int | None) -> tuple[Checked, TorchJacobian]:
         """J by the first of the route's ways that suits the module, and what its check found; DerivativeError where
         none is right.
+
+        A way may be wrong about a right module (batching rules of torch itself are, for a PReLU of one weight), so the
+        next one is asked; where none is right the cause is what the first showed.
         """
+        refused: Exception | None = None
         own = self.module.named_parameters()
         frozen = {name: part.detach().clone() for name, part in own if not part.requires_grad}
         for way in WAYS[route]:
@@ -224,10 +228,11 @@ class ModuleModel:
             wrong = bool(found.wrong) or apart > ADJOINT
             if wrong:
                 found, wrong = self._wider(found, way, route, evaluation, chunk)
-            if wrong:
-                raise refusal(function, J, evaluation, found)
-            return Checked(way, max(found.difference, apart), found.kinks), J
-        raise AssertionError("the last way of every route makes J")
+            if not wrong:
+                return Checked(way, max(found.difference, apart), found.kinks), J
+            refused = refused or refusal(function, J, evaluation, found)
+        assert refused is not None, "the last way of every route makes J"
+        raise refused
 
     def _wider(
         self, found: Comparison, way: str, route: str, own: Evaluation, chunk: int | None
@@ -287,8 +292,8 @@ class ModuleModel:
 
 WAYS = {
     "auto": ("layers", "samples", "products"),
-    "layers": ("layers", "samples"),
-    "samples": ("samples",),
+    "layers": ("layers", "samples", "loop"),
+    "samples": ("samples", "loop"),
     "products": ("products",),
     "loop": ("loop",),
 }

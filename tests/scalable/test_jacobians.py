@@ -276,3 +276,17 @@ def test_mlp_twin_by_hand() -> None:
     expected = torch.cat(parts, 2).flatten(0, 1).detach()
     model = ModuleModel(module)
     assert close(model.jacobian(model.theta(), x).dense(), expected)
+
+
+@pytest.mark.parametrize("route", ["auto", "samples"])
+def test_where_a_batching_rule_of_torch_is_wrong_another_way_is_taken(route: str) -> None:
+    """torch.func.vmap of the derivative of PReLU by its one weight is wrong for as many samples as outputs (2.13)."""
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 3), nn.PReLU(), nn.Linear(3, 2)).double()
+    x = torch.randn(2, 4).double()
+    model = ModuleModel(module)
+    J = model.jacobian(model.theta(), x, route=route)
+    rows = [torch.autograd.grad(f, list(module.parameters()), retain_graph=True) for f in module(x).reshape(-1)]
+    right = torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
+    columns = [J.matvec(column) for column in torch.eye(model.n_parameters, dtype=torch.float64)]
+    assert torch.allclose(torch.stack(columns, 1), right, atol=1e-12)
