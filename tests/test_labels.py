@@ -195,3 +195,15 @@ def test_the_command_line_tells_the_same_story(tmp_path: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert main(["solve", given, "-o", out, "--quiet", "--rows", "literal"]) == 1
     assert "no parameters satisfy the constraints" in capsys.readouterr().out
+
+
+def test_a_count_is_not_optimal_where_a_dependent_row_is_missed() -> None:
+    """Rows that agree to 2^-50 and labels that do not: two coordinates are needed, and no float point has both rows."""
+    J = [[1.0, 1.0, 0.0], [1.0, 1.0 + 2.0**-50, 0.0]]
+    problem = UnlearningProblem([0.1, 0.3, 0.7], J, xu.L0(), rhs=[0.125, 1.7])
+    solution = xu.solve(problem)
+    assert solution.primal_residual() > 0.1
+    assert solution.status is Status.INACCURATE
+    assert (solution.lower, solution.upper) == (1.0, None)
+    proved = xu.certify(problem, solution, rows="literal")
+    assert proved.lower == proved.upper == 2

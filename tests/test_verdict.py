@@ -338,3 +338,12 @@ def test_a_region_missed_by_rounding_is_refuted_and_said_to_be(
     assert ("by no more than rounding explains" in certificate.message) == explained
     wider = replace(region, drift_penalty=xu.TrustRegion(0.3 * (1 + 1e-9), norm))
     assert (xu.certify(wider).proof != "infeasible") == explained
+
+
+def test_frozen_entries_count_however_small_they_are() -> None:
+    """Beside 2^30 a free entry of 0.001 would be rounding; a frozen one is a parameter that stays."""
+    problem = UnlearningProblem([1e-3, 0, 0], [[0, 1, 2.0**-40]], xu.L0(), free=[1, 2], rhs=[2.0**30])
+    verdict = xu.judge(problem, [1e-3, 2.0**30, 0.0])
+    assert verdict.outcome == "optimal"
+    assert verdict.least == verdict.most == 2
+    assert xu.judge(problem, [1e-3, 2.0**30, 2.0**-40]).least == 2

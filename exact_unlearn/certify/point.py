@@ -71,14 +71,15 @@ def predictor(problem: checker.Problem, theta: Sequence[Fraction]) -> list[Fract
 def regularizer(
     problem: checker.Problem, theta: Sequence[Fraction], matrices: Matrices, least: Fraction = ZERO
 ) -> Interval:
-    """R(theta).  least: of counts, entries no larger than this are 0."""
+    """R(theta).  least: of counts, entries no larger than this are 0, unless they are frozen: those are no rounding."""
     name = problem.name
     if name in checker.SEPARABLE:
         terms = zip(problem.alpha, problem.beta, theta, strict=True)
         value = sum(starmap(_separable, terms), ZERO)
         return value, value
     if name in checker.COUNTS:
-        count = Fraction(len({problem.pays[j] for j, x in enumerate(theta) if abs(x) > least} - {-1}))
+        used = (j for j, x in enumerate(theta) if abs(x) > (least if j in problem.at else ZERO))
+        count = Fraction(len({problem.pays[j] for j in used} - {-1}))
         return count, count
     if name == "nuclear_norm":
         return matrices([theta[j] for j in problem.indices], *problem.shape)

@@ -122,7 +122,7 @@ def _answer(
             return labels.for_labels(problem, nearest, rank, solved, accuracy if tau is None else None)
     if counts and dependent and not problem.is_rational:
         # counts are decided exactly, so the rows that depend on others up to rounding must not take part
-        return labels.on_independent_rows(problem, rank, solved)
+        return labels.on_independent_rows(problem, rank, solved, accuracy)
     return solved(problem)
 
 
