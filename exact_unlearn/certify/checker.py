@@ -763,20 +763,25 @@ class Proof:
         nu = entries(member(dual, "nu"), self.used, work)
         self.nu = dict(zip(nu, vector(list(nu.values()), work).nums, strict=True))
         self.nu_den = vector(list(nu.values()), work).den
-        upright = all(self.nu.get(i, 0) >= 0 for i in problem.at_least)
-        require(upright, "a multiplier of a row that reads >= is negative")
+        self._upright(self.nu)
         self.kappa = number(_text(dual, "ball"), 0, work) if "ball" in dual else ZERO
         require(not self.kappa or problem.rho is not None, "a multiplier for a trust region that is not there")
         self.dual, self.curve, self.sigma = dual, problem.lam + self.kappa, ONE  # Lambda of the page
         self.bounded = self.curve > 0 or problem.box is not None
-        self.z = self._pulled_back()
+        self.z = self._pulled_back(self.nu, self.nu_den)
 
-    def _pulled_back(self) -> Vector:
+    def _upright(self, nu: dict[int, int]) -> dict[int, int]:
+        """Multipliers of rows that read >= are not negative."""
+        least = all(nu.get(i, 0) >= 0 for i in self.problem.at_least)
+        require(least, "a multiplier of a row that reads >= is negative")
+        return nu
+
+    def _pulled_back(self, nu: Mapping[int, int], den: int) -> Vector:
         """z = J^T nu on M."""
         rows, work = self.problem.rows, self.work
-        scaled = vector([(x, self.nu_den * rows[i].den) for i, x in self.nu.items()], work)
-        work.spend(len(self.nu) * len(self.problem.free), scaled.bits, self.problem.longest, each=100)
-        columns = zip(*(rows[i].nums for i in self.nu), strict=True) if self.nu else [()] * len(self.problem.free)
+        scaled = vector([(x, den * rows[i].den) for i, x in nu.items()], work)
+        work.spend(len(nu) * len(self.problem.free), scaled.bits, self.problem.longest, each=100)
+        columns = zip(*(rows[i].nums for i in nu), strict=True) if nu else [()] * len(self.problem.free)
         return Vector([sum(map(mul, scaled.nums, column)) for column in columns], scaled.den)
 
     def inner_nu(self, values: Sequence[Q]) -> Q:
@@ -1001,7 +1006,7 @@ class Proof:
         drift of those that stay zero.
 
         q = J_M theta*_M + b is out of the range of J_Z and any `exhausted` groups, Z being the coordinates that nobody
-        pays for, or a forced group.
+        pays for, or a forced group; or one of the vectors `apart` pulls at none of them (see `blind`).
         """
         problem, work, kept = self.problem, self.work, self.kept
         start = common((problem.start[j] for j in problem.free), work)
@@ -1021,7 +1026,9 @@ class Proof:
             rows = [problem.rows[i].nums for i in kept]
             columns = ([[row[problem.at[j]] for row in rows] for j in block] for block in (base, *groups))
             free, *others = [spanning(block, work) for block in columns]
-            Exhaustion(q.nums, free, others, work).try_all(size)
+            apart = listing(self.spec["count"].get("apart", []), "apart") if problem.version > 1 else ()
+            blind = [self.blind(spec, blocks) for spec in apart]
+            Exhaustion(q.nums, free, others, work, blind).try_all(size)
         moves = [[abs(problem.start[j]) for j in group] for group in groups]
         moves = [xs for xs in moves if problem.box is None or max(xs) <= problem.box]
         costs = sorted(total(problem.lam / 2 * x * x + problem.mu * x for x in xs) for xs in moves)
@@ -1029,6 +1036,23 @@ class Proof:
         for cost in costs:
             sums.append(sums[-1] + cost)
         return len(forced) + min(i + sums[n - i] for i in range(size + 1, n + 1) if n - i < len(sums))
+
+    def blind(self, spec: Any, blocks: Mapping[int, list[int]]) -> int:
+        """(6b) The groups with J_g^T nu = 0, as bits in the order of `blocks`; J_Z^T nu = 0 and <nu, q> > 0.
+
+        These groups alone are not enough: <nu, b> <= <nu, J D> would be <nu, b> <= - <nu, J_M theta*_M>.
+        """
+        problem, work = self.problem, self.work
+        listed = entries(spec, self.used, work)
+        found = vector(list(listed.values()), work)
+        nu = self._upright(dict(zip(listed, found.nums, strict=True)))
+        z, start = self._pulled_back(nu, found.den), common((problem.start[j] for j in problem.free), work)
+        labels = common((self.labels[i] for i in nu), work)
+        excess = dot(z, start, work) + dot(Vector(list(nu.values()), found.den), labels, work)
+        require(excess > 0, "apart: a vector does not tell q from 0")
+        seen = [any(z.nums[problem.at[j]] for j in block) for block in blocks.values()]
+        require(not seen[0], "apart: a vector pulls at what nobody pays for")
+        return sum(1 << g for g, moves in enumerate(seen[1:]) if not moves)
 
     # ------------------------------------------------------------ what is near
 
@@ -1141,8 +1165,10 @@ class Exhaustion:
     Columns that depend modulo P61 on those before leave that open: rational ranks decide.
     """
 
-    def __init__(self, q: list[int], base: list[Any], groups: list[list[Any]], work: Work) -> None:
-        self.q, self.base, self.groups, self.work = q, base, groups, work
+    def __init__(
+        self, q: list[int], base: list[Any], groups: list[list[Any]], work: Work, blind: Sequence[int] = ()
+    ) -> None:
+        self.q, self.base, self.groups, self.work, self.blind = q, base, groups, work, blind
 
     def try_all(self, size: int) -> None:
         """Rejected, if there is a set of `size` groups that could do."""
@@ -1198,9 +1224,14 @@ class Exhaustion:
             self._descend(size - 1, rest, others, (*chosen, name), sure and independent)
 
     def _require_outside(self, chosen: tuple[int, ...], proved: Any) -> None:
-        if not proved:
+        if not proved and not self._told_apart(sum(1 << g for g in chosen)):
             columns = [*self.base, *(v for g in chosen for v in self.groups[g])]
             require(basis([*columns, self.q], self.work)[-1:] == [len(columns)], "some groups suffice")
+
+    def _told_apart(self, chosen: int) -> bool:
+        """Whether one of the vectors is blind for all of these groups."""
+        self.work.spend(len(self.blind), len(self.groups), each=100)
+        return any(chosen & ~groups == 0 for groups in self.blind)
 
 
 # ---------------------------------------------------------------- judge

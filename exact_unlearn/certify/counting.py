@@ -57,7 +57,8 @@ PRIME = prime_below(1 << 25)
 @dataclass(frozen=True)
 class Count:
     """theta (d,) with `upper` groups (plus its drift penalty), and `exhausted`: no set of that many groups fits
-    (-1: nothing was tried).  lower, upper: bounds on the optimum.  ended: by a time limit.
+    (-1: nothing was tried).  lower, upper: bounds on the optimum.  ended: by a time limit.  apart: vectors that tell
+    sets of groups from those that fit, by rows of the image.
     """
 
     theta: Rationals
@@ -65,14 +66,16 @@ class Count:
     lower: Fraction
     upper: Fraction
     ended: bool = False
+    apart: tuple[dict[int, Fraction], ...] = ()
 
-    @property
-    def tree(self) -> Tree:
-        return {"exhausted": self.exhausted}
+    def tree(self, rows: list[int] | None) -> Tree:
+        """As a certificate writes it.  rows: where the rows of the image are in J (None: where they are)."""
+        listed = [vector({i if rows is None else rows[i]: v for i, v in nu.items()}) for nu in self.apart]
+        return {"exhausted": self.exhausted, **({"apart": listed} if listed else {})}
 
 
 @dataclass(frozen=True)
-class _Groups:
+class Groups:
     """Columns of A by who pays: `costless` for nobody, and one array per group that may be zero.
 
     forced: groups that pay whatever happens.  names: labels of the others.  costs: what zero costs in drift,
@@ -90,7 +93,7 @@ def count(
     problem: UnlearningProblem, image: Image, drift: Drift, suggestion: Array | None, whitened: Whitened
 ) -> Count:
     """The least number of groups, or an interval; `suggestion`: theta of anybody, whose support is tried."""
-    groups = _groups(problem, image, drift)
+    groups = groups_of(problem, image, drift)
     search = _Search(image, groups)
     found = _Found(len(groups.members))
     ended = False
@@ -110,7 +113,7 @@ class _Found:
         self.best, self.exhausted = list(range(n)), -1
 
 
-def _explore(found: _Found, search: _Search, groups: _Groups, orders: Iterator[list[int]], drift: Drift) -> None:
+def _explore(found: _Found, search: _Search, groups: Groups, orders: Iterator[list[int]], drift: Drift) -> None:
     """Smaller sets that fit, then all sets of no group, of one, of two; `found` is right whenever this is ended."""
     if drift.cone:
         for better in _least(search, groups, orders):
@@ -133,7 +136,7 @@ def _summed(
     drift: Drift,
     suggestion: Array | None,
     whitened: Whitened,
-    groups: _Groups,
+    groups: Groups,
     search: _Search,
     found: _Found,
 ) -> Count:
@@ -142,23 +145,24 @@ def _summed(
     if not drift.absent:
         points += [_near_start(image), *_suggested(problem, image, whitened, drift, suggestion)]
     costs = [
-        (Fraction(_used(theta, problem)) + drift.value(moved), k)
+        (Fraction(used(theta, problem)) + drift.value(moved), k)
         for k, theta in enumerate(points)
         if drift.allows(moved := difference(theta, image.theta))
     ]
     if not costs:
         raise FaceError("no point within the trust region was found")
     upper, k = min(costs)
-    return Count(points[k], found.exhausted, _lower(groups, found.exhausted), upper)
+    return Count(points[k], found.exhausted, lower_bound(groups, found.exhausted), upper)
 
 
-def _checking(groups: _Groups, size: int) -> int:
+def _checking(groups: Groups, size: int) -> int:
     """About the nanoseconds that the checker counts for all sets of this size; it refuses more than `BASE`."""
     c = max(map(len, groups.members), default=0)
     return math.comb(len(groups.members), size) * (2_500 + c * c * (500 + 200 * (size * c + 1)))
 
 
-def _groups(problem: UnlearningProblem, image: Image, drift: Drift) -> _Groups:
+def groups_of(problem: UnlearningProblem, image: Image, drift: Drift) -> Groups:
+    """Who pays for which columns of the image."""
     regularizer: Any = problem.regularizer
     charge = regularizer.charge(problem.theta_star)
     still = np.setdiff1d(np.arange(charge.size), image.free)  # a region of radius 0 freezes everything
@@ -174,10 +178,10 @@ def _groups(problem: UnlearningProblem, image: Image, drift: Drift) -> _Groups:
             costs.append(None)
         else:
             costs.append(sum((drift.lam / 2 * t * t + drift.mu * abs(t) for t in parts), Fraction(0)))
-    return _Groups(np.flatnonzero(labels < 0), members, len(stuck), names, costs)
+    return Groups(np.flatnonzero(labels < 0), members, len(stuck), names, costs)
 
 
-def _lower(groups: _Groups, exhausted: int) -> Fraction:
+def lower_bound(groups: Groups, exhausted: int) -> Fraction:
     """forced + min over i > exhausted of i + the n - i smallest costs of staying zero."""
     finite = sorted(c for c in groups.costs if c is not None)
     n = len(groups.members)
@@ -188,7 +192,8 @@ def _lower(groups: _Groups, exhausted: int) -> Fraction:
     return groups.forced + min(options)
 
 
-def _used(theta: Rationals, problem: UnlearningProblem) -> int:
+def used(theta: Rationals, problem: UnlearningProblem) -> int:
+    """How many groups pay at theta."""
     charge = problem.regularizer.charge(problem.theta_star)  # type: ignore[attr-defined]
     return len({int(g) for g, value in zip(charge, theta.nums.tolist(), strict=True) if g >= 0 and value})
 
@@ -196,7 +201,7 @@ def _used(theta: Rationals, problem: UnlearningProblem) -> int:
 # ---------------------------------------------------------------- a feasible point
 
 
-def _orders(image: Image, groups: _Groups, suggestion: Array | None, whitened: Whitened) -> Iterator[list[int]]:
+def _orders(image: Image, groups: Groups, suggestion: Array | None, whitened: Whitened) -> Iterator[list[int]]:
     """Groups by decreasing size in the suggested theta, in theta*, and in some reweighted l1 optima."""
 
     def order(moving: Array) -> list[int]:
@@ -228,7 +233,7 @@ def _weighted_l1(W: Array, goal: Array, weights: Array) -> FloatProgram:
     )
 
 
-def _least(search: _Search, groups: _Groups, orders: Iterator[list[int]]) -> Iterator[list[int]]:
+def _least(search: _Search, groups: Groups, orders: Iterator[list[int]]) -> Iterator[list[int]]:
     """Ever smaller sets: the shortest head of an order that fits, less every group it does not need."""
     smallest = len(groups.members)
     for order in orders:
@@ -248,7 +253,7 @@ def _least(search: _Search, groups: _Groups, orders: Iterator[list[int]]) -> Ite
             yield sorted(kept)
 
 
-def _point(image: Image, groups: _Groups, search: _Search, best: list[int] | None) -> Rationals:
+def _point(image: Image, groups: Groups, search: _Search, best: list[int] | None) -> Rationals:
     """A feasible theta, exactly zero outside the chosen groups; theta* itself (or a point near it) where none
     is chosen.
     """
@@ -287,7 +292,7 @@ def _near_start(image: Image) -> Rationals:
 class _Search:
     """Which sets of groups fit."""
 
-    def __init__(self, image: Image, groups: _Groups) -> None:
+    def __init__(self, image: Image, groups: Groups) -> None:
         self.image, self.groups = image, groups
         self.A = image.basis
         self.q = Rationals.of([image.q[i] for i in image.rows])
@@ -335,7 +340,7 @@ class _Search:
 class _Residues:
     """Columns of all groups and q modulo PRIME, rows compressed to as many as any set needs."""
 
-    def __init__(self, A: IntMatrix, q: Array, groups: _Groups, rows: int) -> None:
+    def __init__(self, A: IntMatrix, q: Array, groups: Groups, rows: int) -> None:
         residues, target = A.mod(PRIME), IntMatrix(q[:, None]).mod(PRIME)
         if rows < A.shape[0]:  # random combinations of rows can only lower ranks: what fails still fails
             mixer = np.random.default_rng(rows).integers(0, PRIME, (rows, A.shape[0])).astype(np.float64)

@@ -69,11 +69,11 @@ class _Plain:
     def run(self) -> Enclosure:
         found = _newton(self.program, self.whitened)
         image = self.image
-        theta, fits = image.theta_free, image.start_fits
+        start, fits = image.theta_free, image.start_fits
         try:
-            x = into_region(_placed(image, self.whitened, self.program, found), theta, self.drift, fits)
+            x = into_region(_placed(image, self.whitened, self.program, found), start, self.drift, fits)
         except FaceError:  # where the sphere is touched at a kink, next to nothing is too much
-            x = into_region(_placed(image, self.whitened, self.program, found, snap=True), theta, self.drift, fits)
+            x = into_region(_placed(image, self.whitened, self.program, found, snap=True), start, self.drift, fits)
         theta = everywhere(image.theta, image.free, x)
         dual = self._multipliers(found)
         g = self._subgradient(found)

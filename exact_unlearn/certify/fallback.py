@@ -90,7 +90,8 @@ def _of_matrix(
     problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, kept: list[int] | None
 ) -> Iterator[Candidate]:
     """theta* itself, and interior-point solutions if there are any."""
-    finders: list[Start] = [partial(at_rest, problem), *starts(problem, image, whitened, drift, kept)]
+    own = [] if image.at_least else starts(problem, image, whitened, drift, kept)  # these take equations
+    finders: list[Start] = [partial(at_rest, problem), *own]
     for find in finders:
         with suppress(FaceError):
             start = find()

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from exact_unlearn.certify.active import by_tight_rows
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
+from exact_unlearn.certify.counting_rows import count_rows
 from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
@@ -27,7 +29,7 @@ from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
 from exact_unlearn.certify.nuclear import enclose_nuclear
-from exact_unlearn.certify.nuclear_start import Start, starts
+from exact_unlearn.certify.nuclear_start import Start, starts, whole
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import ROUNDING, check_rows
@@ -35,7 +37,8 @@ from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.problem import UnlearningProblem, require_equations
+from exact_unlearn.jacobian import to_float
+from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
 from exact_unlearn.watch import TimeUpError, finishing, limited, require_limit, tick, watched
 
@@ -80,8 +83,6 @@ def certify(
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
     if solution is not None and not isinstance(solution, Solution):
         raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
-    if problem.at_least.any() and problem.regularizer.name in (*COUNTED, "nuclear_norm"):
-        require_equations(problem, f"certify with {problem.regularizer.name}")
     shape = problem.n_parameters, problem.n_constraints
     if solution is not None and (solution.theta.size, solution.nu.size) != shape:
         raise ProblemError(
@@ -182,6 +183,8 @@ class _Attempt:
         name = self.problem.regularizer.name
         if name in COUNTED:
             return [self._count]
+        if name == "nuclear_norm" and self.image.at_least:
+            return [self._by_tight_rows, self._repaired]
         if name == "nuclear_norm":
             found = starts(self.problem, self.image, self.whitened, self.drift, self.kept, self.solution)
             tries = [partial(self._nuclear, start) for start in found]
@@ -282,6 +285,19 @@ class _Attempt:
             message = f"{message}; {away}" if message else away
         return replace(certificate, rows=report, message=message)
 
+    def _by_tight_rows(self) -> Certificate:
+        tick("rows that read >= as equations, where they are tight")
+
+        def proved(posed: UnlearningProblem, claim: Solution | None) -> Certificate:
+            return _Attempt(posed, claim, "literal", None).run()
+
+        nu = None if self.solution is None else to_float(self.solution.nu)
+        with suppress(FaceError):
+            nu = whole(self.problem, self.image, self.drift).nu if nu is None else nu
+        found = by_tight_rows(self.problem, self.image, self.kept, nu, self.solution, proved)
+        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
+        return self._near(self._judged(tree, found.theta))
+
     def _nuclear(self, start: Start) -> Certificate:
         tick("Newton's method to hundreds of digits")
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start())
@@ -315,7 +331,10 @@ class _Attempt:
         suggestion = None if self.solution is None else self.solution.theta
         with finishing():  # without it there is nothing but theta*, and the search has limits of its own
             whitened = self.whitened
-        found = count(self.problem, self.image, self.drift, suggestion, whitened)
+        if self.image.at_least:
+            found = count_rows(self.problem, self.image, self.drift, suggestion)
+        else:
+            found = count(self.problem, self.image, self.drift, suggestion, whitened)
         gap = (found.upper - found.lower) / found.upper if found.upper else Fraction(0)
         level = "exact" if found.upper == found.lower else "repaired"
         if level != "exact":
@@ -327,7 +346,7 @@ class _Attempt:
         }
         tree: Tree = {"kind": "bounds", "primal": primal(self.image, found), "claims": claims}
         if found.exhausted >= 0:
-            tree["count"] = found.tree
+            tree["count"] = found.tree(self.kept)
         return self._certificate(
             tree, proof=level, theta=nearest_floats(found.theta), **_numbers(found.lower, found.upper, gap)
         )

@@ -68,7 +68,7 @@ def starts(
     if not image.free.size:
         return [partial(at_rest, problem)]
     found: list[Start] = [partial(_offered, solution)] if solution is not None else []
-    found.append(partial(_whole, problem, image, drift))
+    found.append(partial(whole, problem, image, drift))
     reach = _reach(problem, drift)
     if reach < NEAR * float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0)):
         found.insert(0, partial(_within_reach, problem, image, whitened, drift, kept, reach))
@@ -82,7 +82,7 @@ def _offered(solution: Any) -> FloatSolution:
     return FloatSolution(solution.theta, solution.nu, solution.subgradient)
 
 
-def _whole(problem: UnlearningProblem, image: Image, drift: Drift) -> FloatSolution:
+def whole(problem: UnlearningProblem, image: Image, drift: Drift) -> FloatSolution:
     """An interior-point solution in units in which typical parameters are near 1."""
     scaled, size = _normalised(problem, image, drift)
     found = _of_program(scaled)
@@ -218,7 +218,7 @@ def _normalised(problem: UnlearningProblem, image: Image, drift: Drift) -> tuple
     penalty = sum(terms[1:], start=terms[0]) if terms else None
     jacobian = to_float(np.asarray(problem.jacobian.matrix))  # type: ignore[attr-defined]
     scaled = UnlearningProblem(
-        theta / size, as_jacobian(jacobian), problem.regularizer, penalty, problem.free, rhs / size
+        theta / size, as_jacobian(jacobian), problem.regularizer, penalty, problem.free, rhs / size, problem.at_least
     )
     return scaled, size
 

@@ -92,8 +92,10 @@ class _Support:
 
     def __init__(self, problem: UnlearningProblem, assembly: Assembly) -> None:
         free = np.flatnonzero(problem.free)
-        self.problem, self.free, self.Q = problem, free, assembly.rows.Q
-        self.c = assembly.program.b[: assembly.program.cones.zero]
+        program, zero = assembly.program, assembly.program.cones.zero
+        stated = program.A[: program.nu_map.shape[1]].toarray()[:, : free.size]
+        self.problem, self.free, self.Q, self.c = problem, free, assembly.rows.Q, program.b[:zero]
+        self.above, self.least = -stated[zero:], -program.b[zero : len(stated)]  # above theta >= least
         self.offset = assembly.program.theta_offset
         charge = problem.regularizer.charge(problem.theta_star)  # type: ignore[attr-defined]
         stuck = charge[~problem.free & (to_float(problem.theta_star) != 0) & (charge >= 0)]
@@ -118,7 +120,8 @@ class _Support:
         None if the constraints cannot be met there.
         """
         kept = (self.labels < 0) | np.isin(self.labels, list(groups))
-        theta = self._least_drift(kept) if self.problem.drifts else self._least_norm(kept)
+        plain = not self.problem.drifts and not self.least.size
+        theta = self._least_norm(kept) if plain else self._least_drift(kept)
         return theta if theta is not None and self._fits(theta) else None
 
     def pruned(self, groups: list[int]) -> Array | None:
@@ -148,19 +151,21 @@ class _Support:
         return theta
 
     def _least_drift(self, kept: Array) -> Array | None:
-        """The least drift penalty on the support: a convex program, with further equations theta_j = 0 off it."""
+        """The least drift penalty on the support, or the least norm if there is none: a convex program, with further
+        equations theta_j = 0 off the support.
+        """
         from exact_unlearn.reference.solver import claimed  # the convex case of the function that called us
 
         problem, d = self.problem, self.problem.n_parameters
-        off = self.free[~kept]
-        matrix, start = np.zeros((self.Q.shape[0] + off.size, d)), to_float(problem.theta_star)
-        matrix[: self.Q.shape[0], self.free] = self.Q
-        matrix[np.arange(self.Q.shape[0], len(matrix)), off] = 1.0
-        rhs = np.concatenate([self.c - self.Q @ start[self.free], -start[off]])
-        nothing = SquaredL2(np.zeros(d))
-        solution = claimed(
-            UnlearningProblem(start, DenseJacobian(matrix), nothing, problem.drift_penalty, problem.free, rhs)
-        )
+        off, stated = self.free[~kept], np.vstack([self.Q, self.above])
+        matrix, start = np.zeros((len(stated) + off.size, d)), to_float(problem.theta_star)
+        matrix[: len(stated), self.free] = stated
+        matrix[np.arange(len(stated), len(matrix)), off] = 1.0
+        rhs = np.concatenate([self.c, self.least, np.zeros(off.size)]) - matrix[:, self.free] @ start[self.free]
+        at_least = np.isin(np.arange(len(matrix)), len(self.Q) + np.arange(self.least.size))
+        costs = SquaredL2(None if not problem.drifts else np.zeros(d))
+        posed = (start, DenseJacobian(matrix), costs, problem.drift_penalty, problem.free, rhs, at_least)
+        solution = claimed(UnlearningProblem(*posed))
         if solution.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
             return None
         theta = solution.theta.copy()
@@ -183,15 +188,16 @@ def _relaxation(program: ExplicitProgram, support: _Support) -> ExplicitProgram:
     paying = np.flatnonzero(support.labels >= 0)
     pick = sp.csr_array((np.ones(paying.size), (np.arange(paying.size), paying)), shape=(paying.size, n))
     above = sp.csr_array(-sp.eye_array(paying.size))
-    equations = sp.hstack([sp.csr_array(support.Q), sp.csr_array((support.Q.shape[0], paying.size))])
-    A = sp.vstack([equations, sp.hstack([pick, above]), sp.hstack([-pick, above])], format="csc")
+    rows = np.vstack([support.Q, -support.above])
+    stated = sp.hstack([sp.csr_array(rows), sp.csr_array((len(rows), paying.size))])
+    A = sp.vstack([stated, sp.hstack([pick, above]), sp.hstack([-pick, above])], format="csc")
     d, size = program.theta_offset.size, n + paying.size
     return ExplicitProgram(
         P=sp.csc_array((size, size)),
         q=np.concatenate([np.zeros(n), np.ones(paying.size)]),
         A=sp.csc_array(A),
-        b=np.concatenate([support.c, np.zeros(2 * paying.size)]),
-        cones=Cones(support.Q.shape[0], 2 * paying.size),
+        b=np.concatenate([support.c, -support.least, np.zeros(2 * paying.size)]),
+        cones=Cones(support.Q.shape[0], support.least.size + 2 * paying.size),
         integer=np.zeros(0, dtype=np.int64),
         constant=0.0,
         theta_map=sp.csc_array((np.ones(n), (support.free, np.arange(n))), shape=(d, size)),

@@ -19,7 +19,7 @@ from exact_unlearn.certify.terms import seen
 from exact_unlearn.drift import DriftSum, SquaredDrift, TrustRegion
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
-from exact_unlearn.problem import UnlearningProblem, require_equations, require_problem
+from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.program import Assembly, assemble
 from exact_unlearn.reference import backends, labels
 from exact_unlearn.reference.backends import BackendAnswer
@@ -74,15 +74,13 @@ def solve(
         time_limit = _positive("time_limit", time_limit)
     if tau is not None and not is_tolerance(tau):
         raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
-    if require_problem(problem).regularizer.integer:
-        require_equations(problem, f"solve with {problem.regularizer.name}")
+    require_problem(problem)
     if solver is not None and not isinstance(solver, str):
         raise ProblemError(f"solver: expected the name of a CVXPY solver, or None, got {solver!r:.60}")
     try:
         with watched(time_limit):
             found = _answer(problem, solver, accuracy, time_limit, tau)
-            provable = problem.regularizer.name != "nuclear_norm" or not problem.at_least.any()
-            if provable and _doubtful(found, accuracy):  # a back end's word for it
+            if _doubtful(found, accuracy):  # a back end's word for it
                 certificate = certify(problem, rows="literal")
                 if certificate.proof == "infeasible":
                     return infeasible(found, certificate)

@@ -215,7 +215,10 @@ class Proof {
       const q = this.kept.map((i) => dot(P.free.map((j) => P.rows[i][j]), P.free.map((j) => P.start[j])).plus(this.labels[i]));
       const rows = this.kept.map((i, at) => scaled([...P.free.map((j) => P.rows[i][j]), q[at]])); // over Z, row by row
       const column = new Map(P.free.map((j, at) => [j, rows.map((row) => row[at])])), goal = rows.map((row) => row[n]);
+      const apart = P.version > 1 && has(this.spec.count, "apart") ? listing(this.spec.count.apart) : [];
+      const blind = apart.map((parts) => this.blind(parts, idle, groups, members));
       for (const A of subsets(groups, exhausted)) {
+        if (blind.some((own) => A.every((g) => own.has(g)))) continue;
         const columns = [...idle, ...A.flatMap((g) => members.get(g))].map((j) => column.get(j));
         const sure = rankModulo([...columns, goal]) === columns.length + 1; // rank_p <= rank
         need(sure || rank([...columns, goal]) > rank(columns), `the groups ${A} fit the constraints`);
@@ -227,6 +230,17 @@ class Proof {
     for (const x of cheap) totals.push(totals[totals.length - 1].plus(x));
     const all = range(groups.length + 1).filter((i) => i > exhausted && groups.length - i < totals.length);
     return least(all.map((i) => int(i + forced.size).plus(totals[groups.length - i])));
+  }
+
+  // The groups at which a vector with <nu, q> > 0 does not pull.
+  blind(parts, idle, groups, members) {
+    const { P } = this, every = range(P.rhs.length), kept = new Set(this.kept);
+    const listed = vec(parts, every.filter((i) => kept.has(i) || P.atLeast[i])), nu = every.map((i) => listed.get(i) ?? ZERO);
+    need(nu.every((x, i) => !P.atLeast[i] || x.sign() >= 0), "a multiplier of a row that reads >= is negative");
+    const z = P.pullback(nu), excess = dot(P.free.map((j) => z[j]), P.free.map((j) => P.start[j])).plus(dot(nu, this.labels));
+    need(excess.sign() > 0, "a vector does not tell q from 0");
+    need(idle.every((j) => z[j].n === 0n), "a vector pulls at what nobody pays for");
+    return new Set(groups.filter((g) => members.get(g).every((j) => z[j].n === 0n)));
   }
 
   // ---------------------------------------------------------------- section 8
