@@ -191,6 +191,35 @@ def contradictory(norm: str | None = None, seed: int | str = 0) -> Case:
     return Case(f"contradictory {norm} {seed}", case.problem, certificate)
 
 
+def told_apart(seed: int | str = 0) -> Case:
+    """Two groups are needed: x_0 + x_1 >= 1 and x_2 + x_3 >= 1 in terms of theta, and every set of one group misses one
+    of them, which its vector says.  Some multiples of the rows, and a row with a gap.
+    """
+    rng = random.Random(f"told apart {seed}")
+    d, value = 8, Q(2)
+    start = [Q(rng.randint(-3, 3)) for _ in range(d)]
+    theta = [Q(1), Q(0), Q(0), Q(2), *([Q(0)] * 4)]
+    sides = [[0, 1], [2, 3]]
+    lines = [[Q(rng.randint(1, 3)) if j in side else Q(0) for j in range(d)] for side in sides]
+    rows = [Row(a, min(x for x in a if x) - inner(a, start)) for a in lines]
+    rows += [
+        rows[rng.randrange(2)].times(rng.randint(2, 4)),
+        loose(rng, [x - y for x, y in zip(theta, start, strict=True)], Q(1)),
+    ]
+    k = len(rows)
+    case = plant("l1", "none", False)
+    case.problem |= {"theta_star": array(start, d), "free": array([Q(1)] * d, d), "version": 2}
+    case.problem["jacobian"]["matrix"] = array([x for row in rows for x in row.a], k, d)
+    case.problem |= {"rhs": array([row.b for row in rows], k), "at_least": array([Q(1)] * k, k)}
+    case.problem["regularizer"] = {"name": "l0", "labels": array([Q(j // 2) for j in range(d)], d)}
+    count = {"exhausted": 1, "apart": [vec({0: Q(1)}), vec({1: Q(rng.randint(1, 3), 2)})]}
+    claims = {"proof": "exact", "lower": text(value), "upper": text(value), "gap": "0"}
+    primal = {"base": "zero", "parts": vec({j: x for j, x in enumerate(theta) if x})}
+    certificate = {**case.certificate, "version": 2, "primal": primal, "count": count, "claims": claims}
+    del certificate["dual"]
+    return Case(f"told apart {seed}", case.problem, certificate, value, None, theta)
+
+
 def planted(names: tuple[str, ...], drifts: tuple[str, ...] = tuple(DRIFTS)) -> Iterator[Case]:
     """Every kind of rows on every pair of a regularizer and a sum of drift penalties, frozen or not in turn."""
     turn = 0
@@ -201,4 +230,4 @@ def planted(names: tuple[str, ...], drifts: tuple[str, ...] = tuple(DRIFTS)) -> 
                 yield with_rows(plant(name, drift_name, turn % 2 == 0), kind)
 
 
-__all__ = ["KINDS", "contradictory", "planted", "resting", "text", "with_rows"]
+__all__ = ["KINDS", "contradictory", "planted", "resting", "told_apart", "with_rows"]

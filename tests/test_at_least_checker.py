@@ -22,7 +22,7 @@ from tests.certificate_cases import (
     vec,
     with_distance,
 )
-from tests.row_cases import contradictory, planted, resting, with_rows
+from tests.row_cases import contradictory, planted, resting, told_apart, with_rows
 from tests.test_second_checker import asked
 
 PLANTED = [
@@ -31,6 +31,7 @@ PLANTED = [
     *(with_rows(counting(size, name), "inactive") for size in (0, 1) for name in ("l0", "active_neurons")),
     *(with_rows(with_distance("none", frozen), kind) for frozen in (False, True) for kind in ("mixed", "inactive")),
     *(resting(name) for name in REGULARIZERS),
+    *(told_apart(seed) for seed in range(4)),
 ]
 
 

@@ -32,7 +32,7 @@ from exact_unlearn.certify.encode import entries
 from exact_unlearn.codec import write_atomically
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_rational
-from exact_unlearn.problem import UnlearningProblem, require_equations
+from exact_unlearn.problem import UnlearningProblem
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -122,7 +122,6 @@ class _Program:
 
     @classmethod
     def of(cls, problem: UnlearningProblem) -> _Program:
-        require_equations(problem, "write_vipr")
         boxes = [Fraction(term.radius) for term in problem.drifts if term.name == "trust_region"]
         radius = min(boxes) if boxes else None
         free = () if radius == 0 else tuple(int(j) for j in np.flatnonzero(problem.free))
@@ -147,7 +146,8 @@ class _Program:
         for i, coefficients in enumerate(self.matrix):
             row = {f"theta{j}": a for j, a in zip(self.free, coefficients, strict=True) if a}
             start = sum((a * self.theta_star[j] for j, a in zip(self.free, coefficients, strict=True)), start=ZERO)
-            draft.row(f"r{i}", "E", start + Fraction(self.problem.rhs[i]), row)
+            sense = "G" if self.problem.at_least[i] else "E"
+            draft.row(f"r{i}", sense, start + Fraction(self.problem.rhs[i]), row)
         if self.problem.regularizer.name == "l1":
             for j in self.free:
                 draft.absolute(f"t{j}", self.weights[j], f"theta{j}", ZERO)

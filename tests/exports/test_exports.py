@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,31 @@ def test_proofs_of_linear_programs_satisfy_another_checker(seed: int, tmp_path: 
         assert said == "infeasible"
     else:
         assert lower == upper == certificate.upper
+
+
+@pytest.mark.parametrize("seed", range(0, 32, 2))
+def test_proofs_with_rows_that_read_at_least_satisfy_another_checker(seed: int, tmp_path: Path) -> None:
+    plain = linear_problem(seed)
+    rhs = np.random.default_rng(seed).integers(-2, 3, size=3) / 4
+    problem = replace(plain, rhs=rhs, at_least=np.array([True, seed % 4 == 0, True]))
+    certificate = xu.certify(problem, rows="literal")
+    write_vipr(certificate, tmp_path / "proof.vipr")
+    said, lower, upper = verify((tmp_path / "proof.vipr").read_text())
+    assert said == "infeasible" if certificate.proof == "infeasible" else lower == upper == certificate.upper
+
+
+def test_programs_with_rows_that_read_at_least_are_inequalities() -> None:
+    """As SciPy, qpsolvers and CVXPY see them."""
+    plain = linear_problem(1)
+    problem = replace(plain, rhs=[0.5, -0.25, 0.0], at_least=[True, False, True])
+    program, optimum = xu.explicit_program(problem), float(xu.certify(problem).upper)
+    answer = milp(**scipy_arguments(program))
+    assert answer.fun + program.constant == pytest.approx(optimum)
+    posed, z = cvxpy_problem(program)
+    assert posed.solve(solver="CLARABEL") == pytest.approx(optimum, rel=1e-6)
+    gaps = problem.jacobian.matvec(program.theta(z.value) - problem.theta_star) - problem.rhs
+    assert gaps.min() >= -1e-6
+    assert abs(gaps[1]) <= 1e-6
 
 
 def test_the_other_checker_refuses_what_is_changed(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from exact_unlearn.certify import checker
 from tests import certificate_cases as cases
+from tests import row_cases
 
 ROOT = Path(__file__).parent.parent.parent
 JAVASCRIPT = ROOT / "tests" / "js" / "command.mjs"
@@ -57,13 +58,15 @@ class Answer:
 
 KINDS = (
     "squared_l2", "elastic_net", "l1", "linf", "l2", "l2_irrational", "group_l2", "nuclear_norm", "predictor_norm",
-    "l0", "active_neurons", "infeasible", "moved labels",
+    "l0", "active_neurons", "infeasible", "moved labels", "rows",
 )  # fmt: skip
 
 
 def draw(kind: str, rng: random.Random) -> cases.Case:
     """A case of this kind."""
     frozen, drift, seed = rng.random() < 0.5, rng.choice(DRIFTS), rng.randrange(10**6)
+    if kind == "rows":  # some of which read >=
+        return _with_rows(rng, seed)
     if kind == "predictor_norm":
         return cases.predictor(rng.choice((1, 2)), rng.choice(("none", "slack ball", "box")), seed)
     if kind in ("l0", "active_neurons"):
@@ -77,6 +80,20 @@ def draw(kind: str, rng: random.Random) -> cases.Case:
     if kind == "moved labels":
         return cases.moved_labels(rng.choice(("l1", "squared_l2", "linf", "l2", "group_l2")), drift, frozen, seed)
     return cases.plant(kind, drift, frozen, seed)
+
+
+def _with_rows(rng: random.Random, seed: int) -> cases.Case:
+    """A case some rows of which read >=, in files of version 2."""
+    chosen = rng.randrange(10)
+    if chosen == 0:
+        return row_cases.contradictory(rng.choice((None, "2", "inf")), seed)
+    if chosen == 1:
+        return row_cases.resting(rng.choice(tuple(cases.REGULARIZERS)), seed)
+    if chosen == 2:
+        return row_cases.told_apart(seed)
+    kind = rng.choice([kind for kind in KINDS if kind not in ("infeasible", "rows")])
+    plain, added = draw(kind, rng), kind in ("l0", "active_neurons", "moved labels")
+    return row_cases.with_rows(plain, "inactive" if added else rng.choice(tuple(row_cases.KINDS)), seed)
 
 
 # ---------------------------------------------------------------- changes of the trees
@@ -140,7 +157,7 @@ def node(value: Any, rng: random.Random) -> Any:
         elif kind == 3:
             value[key] = rng.choice(THINGS)
         elif kind == 4:
-            known = ("ball", "g", "B", "count", "distance", "rows", "factors", "rhs")
+            known = ("ball", "g", "B", "count", "distance", "rows", "factors", "rhs", "at_least", "apart")
             value[rng.choice(known)] = copy.deepcopy(value[key])
         elif kind == 5:
             value[MARK + json.dumps(key)] = copy.deepcopy(value[key])  # the same key again
