@@ -29,6 +29,7 @@ __all__ = [
     "ExplicitProgram",
     "FileFormatError",
     "GroupL2",
+    "Huber",
     "InterpolationWarning",
     "L1Drift",
     "LInf",
@@ -36,6 +37,7 @@ __all__ = [
     "LinearNetwork",
     "MissingExtraError",
     "NuclearNorm",
+    "OverlappingGroups",
     "Perceptron",
     "PredictorNorm",
     "ProblemError",
@@ -45,6 +47,7 @@ __all__ = [
     "SquaredDrift",
     "SquaredL2",
     "Status",
+    "TotalVariation",
     "TrustRegion",
     "UnlearningProblem",
     "Verdict",
@@ -69,7 +72,8 @@ _PUBLIC = {
     "problem": "UnlearningProblem exact_problem surrogate_problem",
     "program": "ExplicitProgram explicit_program",
     "reference": "solve",
-    "regularizers": "L0 L1 L2 ActiveNeurons ElasticNet GroupL2 LInf NuclearNorm PredictorNorm SquaredL2",
+    "regularizers": "L0 L1 L2 ActiveNeurons ElasticNet GroupL2 Huber LInf NuclearNorm OverlappingGroups PredictorNorm "
+    "SquaredL2 TotalVariation",
     "solution": "Solution Status",
     "verdict": "Verdict judge",
 }
@@ -103,10 +107,13 @@ if TYPE_CHECKING:
         ActiveNeurons,
         ElasticNet,
         GroupL2,
+        Huber,
         LInf,
         NuclearNorm,
+        OverlappingGroups,
         PredictorNorm,
         SquaredL2,
+        TotalVariation,
     )
     from exact_unlearn.solution import Solution, Status
     from exact_unlearn.verdict import Verdict, judge

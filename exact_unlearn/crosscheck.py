@@ -258,7 +258,7 @@ def _torch(problem: UnlearningProblem, dtype: str | None = None, gap: float = 1e
 def _has_closed_form(problem: UnlearningProblem) -> bool:
     """l2 with weights 1: Theorem 2 and Appendix E, when nothing is frozen and b = 0."""
     R = problem.regularizer
-    plain = R.name in ("squared_l2", "l2") and R.weights is None and bool(problem.free.all())  # type: ignore[attr-defined]
+    plain = R.name in ("squared_l2", "l2") and R.weights is None and bool(problem.free.all())
     drifts = [term.name for term in problem.drifts]
     allowed = drifts == [] or (drifts == ["squared_drift"] and R.name == "squared_l2")
     return plain and allowed and not to_float(problem.rhs).any()

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.forms import Ball, Box, Form, Kink, Part, Space, Square
 from exact_unlearn.jacobian import Array, dimensions
 from exact_unlearn.vectors import (
     Value,
@@ -95,6 +96,10 @@ class SquaredDrift:
     def strictly_convex(self) -> bool:
         return self.lam > 0
 
+    def form(self, space: Space) -> Form:
+        """As a function of theta."""
+        return Form((Part(Square(), centre=space.theta_star, factor=self.lam),))
+
     def value(self, drift: Any) -> Value:
         x = as_real(drift)
         return sum_squares(x, self.lam / 2)
@@ -138,6 +143,10 @@ class L1Drift:
         return _add(self, other)
 
     __radd__ = __add__
+
+    def form(self, space: Space) -> Form:
+        """As a function of theta."""
+        return Form((Part(Kink(), centre=space.theta_star, factor=self.lam),))
 
     def value(self, drift: Any) -> Value:
         x = as_real(drift)
@@ -197,6 +206,11 @@ class TrustRegion:
         return _add(self, other)
 
     __radd__ = __add__
+
+    def form(self, space: Space) -> Form:
+        """As a function of theta."""
+        region = Box(self.radius) if self.norm == math.inf else Ball(self.radius)
+        return Form((Part(region, centre=space.theta_star),))
 
     def value(self, drift: Any, tol: float = 0.0) -> Value:
         """0 inside, inf outside; inside means |drift| <= radius (1 + tol)."""

@@ -195,6 +195,18 @@ def word(*known: str) -> Leaf:
 _NAME = {"name": TEXT}
 _WEIGHTED = Record({**_NAME, "weights": OrNull(VECTOR)}, frozenset({"weights"}))
 
+_ROWS = Record({"rows": COUNT, "columns": COUNT, "row": WHOLE, "column": WHOLE, "value": VECTOR})
+_PLACED: dict[str, Kind] = {"term": TEXT, "map": _ROWS, "centre": VECTOR, "factor": NUMBER, "weights": OrNull(VECTOR)}
+_OPTIONAL = frozenset({"map", "centre", "factor", "weights", "labels", "inner"})
+TERM = OneOf(
+    "term",
+    {
+        **{name: Record(_PLACED, _OPTIONAL) for name in ("square", "kink", "max")},
+        "huber": Record({**_PLACED, "delta": NUMBER}, _OPTIONAL),
+        "norms": Record({**_PLACED, "labels": WHOLE, "inner": OrNull(VECTOR)}, _OPTIONAL),
+        "spectral": Record({**_PLACED, "indices": WHOLE, "shape": RANGE}, _OPTIONAL),
+    },
+)
 REGULARIZER = OneOf(
     "name",
     {
@@ -208,6 +220,7 @@ REGULARIZER = OneOf(
         "nuclear_norm": Record({**_NAME, "indices": WHOLE, "shape": RANGE}),
         "l0": Record({**_NAME, "labels": OrNull(WHOLE)}, frozenset({"labels"})),
         "active_neurons": Record({**_NAME, "n_inputs": COUNT, "width": COUNT, "n_outputs": COUNT}),
+        "form": Record({**_NAME, "terms": ListOf(TERM)}),
     },
 )
 DRIFT = OneOf(
@@ -244,6 +257,7 @@ SOLUTION = Record(
         "nu": VECTOR,
         "subgradient": OrNull(CLAIMED),
         "drift_subgradients": OrNull(ListOf(CLAIMED)),
+        "shares": OrNull(ListOf(CLAIMED)),
         "status": word("optimal", "inaccurate", "interval", "time_limit", "infeasible", "backend_failed"),
         "solver": TEXT,
         "unique": OrNull(FLAG),
@@ -252,7 +266,8 @@ SOLUTION = Record(
         "upper": OrNull(NUMBER),
         "compile_seconds": OrNull(NUMBER),
         "solve_seconds": OrNull(NUMBER),
-    }
+    },
+    frozenset({"shares"}),
 )
 _COLUMNS = Record({"shape": RANGE, "data": VECTOR, "indices": WHOLE, "indptr": WHOLE})
 PROGRAM = Record(

@@ -15,12 +15,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from exact_unlearn import codec, drift, formats, modules, regularizers, summary
 from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
+from exact_unlearn.forms import Form, Space
 from exact_unlearn.jacobian import (
     DENSE_LIMIT,
     Array,
@@ -36,7 +38,6 @@ from exact_unlearn.jacobian import (
 from exact_unlearn.masks import free_mask, output_mask, row_mask
 from exact_unlearn.models.layout import named_mask
 from exact_unlearn.regularizers import PredictorNorm, Regularizer
-from exact_unlearn.regularizers.partition import NamedGroups
 
 SCHEMA = "exact-unlearn/problem"
 
@@ -53,7 +54,7 @@ class UnlearningProblem(summary.Summarised):
 
     theta_star:    (d,) trained parameters; float64, or Fractions for an exact rational problem.
     jacobian:      (k, d) matrix, or any linear map that follows `Jacobian`.
-    regularizer:   R, from exact_unlearn.regularizers.
+    regularizer:   R, from exact_unlearn.regularizers, a sum of them, or anything with form(space).
     drift_penalty: Rhat, from exact_unlearn.drift, or None for 0.
     free:          the coordinates that may move: a boolean mask (d,), integer indices, or None for all (for the
                    regularizers that the theorems state with a restriction: A_1 for PredictorNorm, c for
@@ -68,7 +69,7 @@ class UnlearningProblem(summary.Summarised):
 
     theta_star: Array
     jacobian: Jacobian
-    regularizer: Regularizer
+    regularizer: Any
     drift_penalty: Any = None
     free: Any = None
     rhs: Any = None
@@ -85,11 +86,12 @@ class UnlearningProblem(summary.Summarised):
         if rhs.size != k:
             raise ProblemError(f"rhs: expected {k} entries, one per row of the jacobian, got {rhs.size}")
         theta_star, jacobian, rhs = _common_numbers(theta_star, jacobian, rhs)
-        regularizers.require_regularizer(self.regularizer)
-        self.regularizer.validate(d)
-        free = free_mask(self.free, d, self.regularizer)
-        _check_product(jacobian, self.regularizer, free)
+        regularizer = regularizers.as_regularizer(self.regularizer, theta_star)
+        regularizer.validate(d)
+        free = free_mask(self.free, d, regularizer)
+        _check_product(jacobian, regularizer, free)
         set_field = object.__setattr__
+        set_field(self, "regularizer", regularizer)
         set_field(self, "theta_star", theta_star)
         set_field(self, "jacobian", jacobian)
         set_field(self, "rhs", rhs)
@@ -101,7 +103,8 @@ class UnlearningProblem(summary.Summarised):
         """Objective and size, in one line."""
         free, d = int(self.free.sum()), self.n_parameters
         moving = f"{d} parameters" if free == d else f"{d} parameters, {free} of them free"
-        parts = [self.regularizer.name, *(_drift(term) for term in self.drifts)]
+        name = self.regularizer.name
+        parts = [str(self.form) if name == "form" else name, *(_drift(term) for term in self.drifts)]
         numbers = ", exact fractions" if self.is_rational else ""
         least = f" ({int(self.at_least.sum())} of them >=)" if self.at_least.any() else ""
         rows = "1 constraint" if self.n_constraints == 1 else f"{self.n_constraints} constraints"
@@ -118,6 +121,18 @@ class UnlearningProblem(summary.Summarised):
         """k, the rows of J: retain samples times outputs."""
         return self.jacobian.shape[0]
 
+    @cached_property
+    def form(self) -> Form:
+        """R as a sum of terms (exact_unlearn.forms), on these parameters."""
+        form: Form = self.regularizer.form(Space(self.n_parameters, self.theta_star))
+        return form
+
+    @cached_property
+    def drift_forms(self) -> tuple[Form, ...]:
+        """Each drift penalty as a form in theta: its terms about theta*."""
+        space = Space(self.n_parameters, self.theta_star)
+        return tuple(term.form(space) for term in self.drifts)
+
     @property
     def is_rational(self) -> bool:
         """Whether the data are Fractions rather than floats."""
@@ -125,8 +140,8 @@ class UnlearningProblem(summary.Summarised):
 
     @property
     def version(self) -> int:
-        """The version of its files: 2 where version 1 has no words for it (rows that read >=), else 1."""
-        return 2 if self.at_least.any() else 1
+        """The version of its files: 2 where version 1 has no words for it (rows that read >=, forms), else 1."""
+        return 2 if self.at_least.any() or self.regularizer.name == "form" else 1
 
     @property
     def theta_star_fits(self) -> bool:
@@ -165,7 +180,7 @@ class UnlearningProblem(summary.Summarised):
             "jacobian": _jacobian_tree(self.jacobian),
             "rhs": self.rhs,
             "free": self.free.astype(np.uint8),
-            "regularizer": self.regularizer.to_spec(),
+            "regularizer": regularizers.spec_of(self.regularizer, self.n_parameters),
             "drift_penalty": [term.to_spec() for term in self.drifts],
         }
         return tree | ({"at_least": self.at_least.astype(np.uint8)} if self.at_least.any() else {})
@@ -270,8 +285,7 @@ def exact_problem(
     at_least: boolean mask (n_r,) or (n_r, l) of the outputs that must be at least y, f(theta, x) >= y, instead of y.
     """
     model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
-    if not hasattr(regularizer, "movable"):
-        raise ProblemError(f"regularizer: expected an instance such as L1(), got {regularizer!r:.80}")
+    regularizer = regularizers.as_regularizer(regularizer, theta_star)
     mask = free_mask(free, theta_star.size, regularizer)
     if not model.is_affine_in(mask):
         raise ProblemError(
@@ -327,10 +341,7 @@ def _model_data(model: Any, theta_star: Any, x: Any, regularizer: Any, free: Any
             theta, inputs = to_rational(theta), to_rational(inputs)
     if theta.size != model.n_parameters:
         raise ProblemError(f"theta_star: expected {model.n_parameters} parameters for this model, got {theta.size}")
-    if isinstance(regularizer, NamedGroups):
-        regularizer = regularizer.of(model)
-    if hasattr(regularizer, "resolve"):
-        regularizer = regularizer.resolve(model.blocks)
+    regularizer = regularizers.for_model(regularizer, model)
     names = [free] if isinstance(free, str) else free
     if isinstance(names, list | tuple | set | frozenset) and names and all(isinstance(name, str) for name in names):
         free = named_mask(model.blocks, names, getattr(model, "aliases", None))
@@ -442,12 +453,16 @@ def _jacobian_from_tree(tree: Mapping[str, Any]) -> Jacobian:
 def _numbers(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A stored SPEC with its numbers parsed and its index arrays integral again."""
     out = dict(spec)
-    for key in ("alpha", "beta", "lam", "radius"):
+    for key in ("alpha", "beta", "lam", "radius", "factor", "delta"):
         if key in out:
             out[key] = codec.number(out[key])
-    for key in ("labels", "indices"):
+    for key in ("labels", "indices", "row", "column"):
         if out.get(key) is not None:
             out[key] = np.asarray(out[key]).astype(np.int64)
+    if "terms" in out:
+        out["terms"] = [_numbers(term) for term in out["terms"]]
+    if "map" in out:
+        out["map"] = _numbers(out["map"])
     return out
 
 

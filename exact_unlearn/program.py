@@ -4,9 +4,8 @@
 
 K is a product of cones in this order: zero (equations), nonneg, second-order cones, positive semidefinite cones
 (upper triangle by columns, off-diagonal entries times sqrt 2) - the form of Clarabel, and up to that triangle
-of SCS.  z starts with theta on the free coordinates, followed by epigraph variables.  One function per row of
-the table "explicit programs" in docs/theory.md says which epigraph a regularizer or drift penalty has; the rest
-is assembly.
+of SCS.  z starts with theta on the free coordinates, followed by epigraph variables.  Every term of the form
+(`exact_unlearn.forms`) knows its epigraph, as in the table "explicit programs" of docs/theory.md; here is the assembly.
 
 The first rows of A are the equations Q theta = c, an orthonormal basis of the row space of J
 (`exact_unlearn.rowspace`), so a program is as well conditioned as the problem allows.  Rows that read >= are the first
@@ -17,14 +16,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from exact_unlearn import codec, formats
 from exact_unlearn.errors import FileFormatError, ProblemError, needed_by
+from exact_unlearn.forms import Part
+from exact_unlearn.forms.epigraph import Epigraph
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.rowspace import RowSpace, half_spaces, row_space
@@ -149,49 +149,46 @@ class ExplicitProgram:
 
 
 @dataclass(frozen=True, eq=False)
-class Epigraph:
-    """One summand of the objective: cost.T t + 1/2 theta.T diag(curvature) theta + slope.T theta, with rows b -
-    E theta - F t in a cone.
+class Placed:
+    """A part of the objective and its epigraph in x = M theta - c; rows: those of A that it owns, with its E."""
 
-    blocks: (cone name, E (r, d), F (r, n_aux), b (r,)); cost: (n_aux,); curvature, slope: (d,) or None; binary:
-    whether t is.
-    """
+    part: Part
+    epigraph: Epigraph
+    rows: tuple[tuple[slice, sp.csr_array], ...] = ()
 
-    blocks: list[tuple[str, sp.csr_array, sp.csr_array, Array]] = field(default_factory=list)
-    cost: Array = field(default_factory=lambda: np.zeros(0))
-    curvature: Array | None = None
-    slope: Array | None = None
-    constant: float = 0.0
-    binary: bool = False
-    limit: float = math.inf
+    def subgradient(self, theta: Array, y: Array) -> Array:
+        """(m,) of factor f at x, from multipliers y of the rows of A."""
+        g = np.zeros(self.part.image(theta).size)
+        if self.epigraph.curvature is not None:
+            g += self.epigraph.curvature * self.part.at(theta)
+        for where, E in self.rows:
+            g += E.T @ y[where]
+        return g
 
 
 @dataclass(frozen=True, eq=False)
 class Assembly:
     """An explicit program with what is needed to read subgradients off its multipliers.
 
-    summands: per epigraph, the rows of A it owns with their coefficients on all d coordinates.  rows: of the equations;
-    start: D = start - theta* satisfies these.
+    summands: per summand of R, then per drift penalty, its parts.  rows: of the equations; start:
+    D = start - theta* satisfies these.
     """
 
     program: ExplicitProgram
     rows: RowSpace
     start: Array
-    summands: list[tuple[Epigraph, list[tuple[slice, sp.csr_array]]]]
+    summands: list[list[Placed]]
 
     def subgradients(self, theta: Array, y: Array) -> list[Array]:
-        """One (d,) subgradient per summand (R first, then each drift term), from multipliers y of the rows of A."""
-        out = []
-        for epigraph, owned in self.summands:
-            g = np.zeros(theta.size)
-            if epigraph.curvature is not None:
-                g += epigraph.curvature * theta
-            if epigraph.slope is not None:
-                g += epigraph.slope
-            for where, coefficients in owned:
-                g += coefficients.T @ y[where]
-            out.append(g)
-        return out
+        """One subgradient per summand of R, in the space of its map, then one (d,) per drift penalty, from multipliers
+        y of the rows of A.
+        """
+        return [
+            sum((each.subgradient(theta, y) for each in placed[1:]), start=placed[0].subgradient(theta, y))
+            if placed
+            else np.zeros(theta.size)
+            for placed in self.summands
+        ]
 
 
 def explicit_program(problem: UnlearningProblem) -> ExplicitProgram:
@@ -215,11 +212,22 @@ def assemble(problem: UnlearningProblem) -> Assembly:
     theta_star = to_float(problem.theta_star)
     start = theta_star[free] + rows.particular(rhs[problem.equations])
     half = half_spaces(matrix[problem.at_least], rhs[problem.at_least], theta_star[free])
-    epigraphs = [
-        _regularizer_epigraph(problem, theta_star),
-        *(_drift_epigraph(t, theta_star, problem.free) for t in problem.drifts),
-    ]
-    return _assemble(problem, free, theta_star, (rows, start, half), epigraphs)
+    groups = [list(summand.parts) for summand in problem.form.summands]
+    groups += [list(form.parts) for form in problem.drift_forms]
+    placed = [[_placed(part, theta_star, problem.free) for part in parts] for parts in groups]
+    return _assemble(problem, free, theta_star, (rows, start, half), placed)
+
+
+def _placed(part: Part, theta_star: Array, free: Array) -> Placed:
+    """The epigraph of a part where it stands, times its factor."""
+    moves = free if part.map is None else part.map.moves(free)
+    epigraph = part.term.epigraph(part.at(theta_star), moves)
+    if part.factor == 1:
+        return Placed(part, epigraph)
+    factor = float(part.factor)
+    bend, curvature = (None if v is None else factor * v for v in (epigraph.bend, epigraph.curvature))
+    cost, constant = factor * epigraph.cost, factor * epigraph.constant
+    return Placed(part, replace(epigraph, cost=cost, bend=bend, curvature=curvature, constant=constant))
 
 
 def _assemble(
@@ -227,8 +235,10 @@ def _assemble(
     free: Array,
     theta_star: Array,
     stated: tuple[RowSpace, Array, tuple[Array, Array, Array]],
-    epigraphs: list[Epigraph],
+    summands: list[list[Placed]],
 ) -> Assembly:
+    placed = [each for group in summands for each in group]
+    epigraphs = [each.epigraph for each in placed]
     (rows, start, (unit, least, exponents)), d, n_free = stated, theta_star.size, free.size
     aux = np.cumsum([n_free, *(e.cost.size for e in epigraphs)])
     n = int(aux[-1])
@@ -249,12 +259,13 @@ def _assemble(
                 if name != cone or not b.size:
                     continue
                 pad = sp.csr_array((b.size, int(aux[index]) - n_free)), sp.csr_array((b.size, n - int(aux[index + 1])))
-                A_blocks.append(sp.hstack([E[:, free], pad[0], F, pad[1]], format="csr"))
-                b_blocks.append(b - E @ fixed)
+                on_theta, right = _on_theta(placed[index].part, E, b)
+                A_blocks.append(sp.hstack([on_theta[:, free], pad[0], F, pad[1]], format="csr"))
+                b_blocks.append(right - on_theta @ fixed)
                 owners[index].append((slice(at, at + b.size), E))
                 sizes[cone].append(b.size)
                 at += b.size
-    P, q, constant = _objective(epigraphs, free, fixed, aux)
+    P, q, constant = _objective(placed, free, fixed, aux)
     cones = Cones(
         rows.Q.shape[0], sum(sizes["nonneg"]), tuple(sizes["soc"]), tuple(_order(size) for size in sizes["psd"])
     )
@@ -273,22 +284,49 @@ def _assemble(
         nu_map=_nu_map(rows, problem.at_least, exponents),
         exact_up_to=min(e.limit for e in epigraphs),
     )
-    return Assembly(program, rows, start, list(zip(epigraphs, owners, strict=True)))
+    owned = iter(owners)
+    owning = [[replace(each, rows=tuple(next(owned))) for each in group] for group in summands]
+    return Assembly(program, rows, start, owning)
 
 
-def _objective(epigraphs: list[Epigraph], free: Array, fixed: Array, aux: Array) -> tuple[sp.csc_array, Array, float]:
+def _on_theta(part: Part, E: sp.csr_array, b: Array) -> tuple[sp.csr_array, Array]:
+    """Rows b - E x in x = M theta - c as rows in theta."""
+    if part.centre is not None:
+        b = b + E @ to_float(part.centre)
+    return (E if part.map is None else sp.csr_array(E @ part.map.sparse())), b
+
+
+def _objective(placed: list[Placed], free: Array, fixed: Array, aux: Array) -> tuple[sp.csc_array, Array, float]:
     n = int(aux[-1])
     diagonal, q, constant = np.zeros(n), np.zeros(n), 0.0
-    for index, e in enumerate(epigraphs):
+    bent: list[sp.csr_array] = []  # 1/2 theta.T H theta of curvatures behind maps
+    for index, each in enumerate(placed):
+        e, part = each.epigraph, each.part
         q[aux[index] : aux[index + 1]] = e.cost
         constant += e.constant
-        if e.curvature is not None:
+        if e.bend is not None:
+            diagonal[aux[index] : aux[index + 1]] = e.bend
+        if e.curvature is None:
+            continue
+        c = None if part.centre is None else to_float(part.centre)
+        if part.map is None:
+            slope = np.zeros(fixed.size) if c is None else -e.curvature * c
             diagonal[: free.size] += e.curvature[free]
             constant += 0.5 * float(fixed @ (e.curvature * fixed))
-        if e.slope is not None:
-            q[: free.size] += e.slope[free]
-            constant += float(e.slope @ fixed)
+        else:
+            M = part.map.sparse()
+            slope = -M.T @ (e.curvature * (0.0 if c is None else c))
+            bent.append(sp.csr_array(M.T @ sp.diags_array(e.curvature) @ M))
+            slope_fixed = bent[-1] @ fixed
+            q[: free.size] += slope_fixed[free]
+            constant += 0.5 * float(fixed @ slope_fixed)
+        if c is not None:
+            q[: free.size] += slope[free]
+            constant += float(slope @ fixed) + 0.5 * float((e.curvature * c) @ c)
     P = sp.csc_array(sp.diags_array(diagonal, format="csc"))
+    if bent:
+        whole = sum(bent[1:], start=bent[0])[free][:, free]
+        P = sp.csc_array(P + sp.block_diag([whole, sp.csr_array((n - free.size,) * 2)], format="csc"))
     P.eliminate_zeros()
     return P, q, constant
 
@@ -302,199 +340,5 @@ def _nu_map(rows: RowSpace, at_least: Array, exponents: Array) -> Array:
     return found
 
 
-# ---------------------------------------------------------------- one epigraph per row of the table
-
-
-def _regularizer_epigraph(problem: UnlearningProblem, theta_star: Array) -> Epigraph:
-    R = problem.regularizer
-    return _EPIGRAPHS[R.name](R, theta_star, problem.free)
-
-
-def _weights(R: Any, d: int) -> Array:
-    return np.ones(d) if R.weights is None else to_float(np.asarray(R.weights))
-
-
-def _pick(columns: Array, values: Array, d: int) -> sp.csr_array:
-    """The matrix with rows values[r] * e_{columns[r]}."""
-    return sp.csr_array((values, (np.arange(columns.size), columns)), shape=(columns.size, d))
-
-
-def _absolute_values(d: int, where: Array, weights: Array, center: Array) -> Epigraph:
-    """sum weights_i |theta_i - center_i| over i in `where`: t >= +-(theta - center)."""
-    E, F = _pick(where, np.ones(where.size), d), sp.csr_array(-sp.eye_array(where.size))
-    shift = center[where]
-    return Epigraph([("nonneg", E, F, shift), ("nonneg", sp.csr_array(-E), F, -shift)], weights[where])
-
-
-def _l1(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    w = _weights(R, theta_star.size)
-    return _absolute_values(theta_star.size, np.flatnonzero(w > 0), w, np.zeros(theta_star.size))
-
-
-def _squared_l2(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    return Epigraph(curvature=_weights(R, theta_star.size))
-
-
-def _elastic_net(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    d = theta_star.size
-    where = np.arange(d) if R.alpha else np.arange(0)
-    absolute = _absolute_values(d, where, np.full(d, float(R.alpha)), np.zeros(d))
-    return Epigraph(absolute.blocks, absolute.cost, np.full(d, float(R.beta)))
-
-
-def _linf(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    """unit t >= w_i |theta_i|; of the frozen coordinates only the largest can matter.
-
-    unit: 1, or the largest weight where that is far from 1: t then has the size of theta, as solvers like it.
-    """
-    d, w = theta_star.size, _weights(R, theta_star.size)
-    peak = float(np.max(w, initial=0.0)) or 1.0
-    unit = 1.0 if 2.0**-10 < peak < 2.0**10 else peak
-    w, where = w / unit, np.flatnonzero(free & (w > 0))
-    frozen = np.where(free, 0.0, w * np.abs(theta_star))
-    if frozen.any():
-        where = np.append(where, int(np.argmax(frozen)))
-    E, F = _pick(where, w[where], d), sp.csr_array(-np.ones((where.size, 1)))
-    zero = np.zeros(where.size)
-    floor = ("nonneg", sp.csr_array((1, d)), sp.csr_array([[-1.0]]), np.zeros(1))  # t >= 0 when nothing else bounds it
-    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), floor], np.full(1, unit))
-
-
-def _cone(rows: sp.csr_array, aux: int, n_aux: int) -> tuple[str, sp.csr_array, sp.csr_array, Array]:
-    """(t_aux, rows @ theta) in a second-order cone."""
-    m = rows.shape[0] + 1
-    E = sp.vstack([sp.csr_array((1, rows.shape[1])), -rows], format="csr")
-    return "soc", sp.csr_array(E), sp.csr_array(([-1.0], ([0], [aux])), shape=(m, n_aux)), np.zeros(m)
-
-
-def _compressed(where: Array, scale: Array, theta_star: Array, free: Array) -> sp.csr_array:
-    """Rows whose norm at theta is |scale * theta| over `where`: one per free coordinate, one for all frozen
-    ones together.
-    """
-    d = theta_star.size
-    moving, still = where[free[where]], where[~free[where]]
-    rows = _pick(moving, scale[moving], d)
-    constant = scale[still] * theta_star[still]
-    peak = np.max(np.abs(constant), initial=0.0)
-    if not peak:
-        return rows
-    unit = (constant / peak) / np.linalg.norm(constant / peak)
-    frozen = sp.csr_array((unit * scale[still], (np.zeros(still.size, dtype=int), still)), shape=(1, d))
-    return sp.csr_array(sp.vstack([rows, frozen], format="csr"))
-
-
-def _l2(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    w = _weights(R, theta_star.size)
-    rows = _compressed(np.flatnonzero(w > 0), np.sqrt(w), theta_star, free)
-    return Epigraph([_cone(rows, 0, 1)], np.ones(1))
-
-
-def _group_l2(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    labels = R.labels
-    weights = _weights(R, int(labels.max(initial=-1)) + 1)
-    order = np.argsort(labels, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if labels.size else []
-    counted = [g for g in range(weights.size) if weights[g] > 0]
-    ones = np.ones(theta_star.size)
-    blocks = [_cone(_compressed(members[g], ones, theta_star, free), i, len(counted)) for i, g in enumerate(counted)]
-    return Epigraph(blocks, weights[counted])
-
-
-def _predictor_norm(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    """|A_1.T V|_F: row (j, o) is sum_p V[p, o] A_1[p, j]."""
-    m = R.shape[1]
-    block = sp.kron(sp.csr_array(to_float(np.asarray(R.V)).T), sp.eye_array(m), format="csr")
-    rows = sp.csr_array(_embed(block, np.arange(R.block.start, R.block.stop), theta_star.size))
-    return Epigraph([_cone(rows, 0, 1)], np.ones(1))
-
-
-def _embed(matrix: sp.csr_array, columns: Array, d: int) -> sp.csr_array:
-    coo = matrix.tocoo()
-    return sp.csr_array((coo.data, (coo.row, columns[coo.col])), shape=(matrix.shape[0], d))
-
-
-def _nuclear_norm(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    """min 1/2 (tr W_1 + tr W_2) subject to [[W_1, X], [X.T, W_2]] positive semidefinite."""
-    p, q = R.shape
-    n, d = p + q, theta_star.size
-    row, column = _triangle(n)
-    indices = np.asarray(R.indices).reshape(p, q)
-    scale = np.where(row == column, 1.0, math.sqrt(2.0))
-    cross = (row < p) & (column >= p)
-    at = np.arange(row.size)
-    E = sp.csr_array((-scale[cross], (at[cross], indices[row[cross], column[cross] - p])), shape=(row.size, d))
-    inner = np.flatnonzero(~cross)
-    F = sp.csr_array((-scale[inner], (inner, np.arange(inner.size))), shape=(row.size, inner.size))
-    cost = np.where(row == column, 0.5, 0.0)[inner]
-    return Epigraph([("psd", E, F, np.zeros(row.size))], cost)
-
-
-def _triangle(n: int) -> tuple[Array, Array]:
-    """Row and column of each entry of the upper triangle, column by column."""
-    column = np.repeat(np.arange(n), np.arange(1, n + 1))
-    row = np.concatenate([np.arange(j + 1) for j in range(n)]) if n else np.zeros(0, dtype=int)
-    return row, column
-
-
 def _order(size: int) -> int:
     return (math.isqrt(8 * size + 1) - 1) // 2
-
-
-def _counting(R: Any, theta_star: Array, free: Array) -> Epigraph:
-    """Number of groups in use: |theta_i| <= M b_g with binary b_g.
-
-    M is ten times the largest entry of theta*; `exact_up_to` reports it, and nobody may trust the optimum of
-    such a program without a proof (docs/certificates.md): solve() refits, and certify() proves without M.
-    """
-    labels = R.charge(theta_star)  # group of each coordinate, -1 for coordinates that cost nothing
-    d = theta_star.size
-    where = np.flatnonzero(free & (labels >= 0))
-    groups, column = np.unique(labels[where], return_inverse=True)
-    frozen = {int(g) for g in labels[~free & (theta_star != 0) & (labels >= 0)]}
-    paid = np.array([int(g) in frozen for g in groups], dtype=bool)
-    M = 10.0 * float(np.max(np.abs(theta_star), initial=0.0)) or 1.0
-    E = _pick(where, np.ones(where.size), d)
-    F = sp.csr_array((np.full(where.size, -M), (np.arange(where.size), column)), shape=(where.size, groups.size))
-    zero = np.zeros(where.size)
-    unit = sp.csr_array(sp.eye_array(groups.size))
-    nothing = sp.csr_array((groups.size, d))
-    box = [
-        ("nonneg", nothing, unit, np.ones(groups.size)),
-        ("nonneg", nothing, sp.csr_array(-unit), np.where(paid, -1.0, 0.0)),
-    ]
-    constant = float(len(frozen - {int(g) for g in groups}))
-    blocks = [("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), *box]
-    return Epigraph(blocks, np.ones(groups.size), constant=constant, binary=True, limit=M)
-
-
-_EPIGRAPHS: dict[str, Callable[[Any, Array, Array], Epigraph]] = {
-    "squared_l2": _squared_l2,
-    "elastic_net": _elastic_net,
-    "l1": _l1,
-    "l2": _l2,
-    "linf": _linf,
-    "group_l2": _group_l2,
-    "predictor_norm": _predictor_norm,
-    "nuclear_norm": _nuclear_norm,
-    "l0": _counting,
-    "active_neurons": _counting,
-}
-
-
-def _drift_epigraph(term: Any, theta_star: Array, free: Array) -> Epigraph:
-    d = theta_star.size
-    if term.name == "squared_drift":
-        lam = np.full(d, float(term.lam))
-        return Epigraph(
-            curvature=lam, slope=-lam * theta_star, constant=0.5 * float(term.lam) * float(theta_star @ theta_star)
-        )
-    where = np.flatnonzero(free)
-    if term.name == "l1_drift":
-        return _absolute_values(d, where if term.lam else where[:0], np.full(d, float(term.lam)), theta_star)
-    radius = float(term.radius)
-    E, none = _pick(where, np.ones(where.size), d), sp.csr_array((where.size, 0))
-    if term.norm == math.inf:
-        upper, lower = theta_star[where] + radius, radius - theta_star[where]
-        return Epigraph([("nonneg", E, none, upper), ("nonneg", sp.csr_array(-E), none, lower)])
-    rows = sp.csr_array(sp.vstack([sp.csr_array((1, d)), -E], format="csr"))
-    return Epigraph([("soc", rows, sp.csr_array((where.size + 1, 0)), np.concatenate([[radius], -theta_star[where]]))])

@@ -84,8 +84,10 @@ class Solution(summary.Summarised):
     """A claimed optimum: parameters, multipliers, and how they were obtained.
 
     theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k
-    (d,), one per summand of the drift penalty.  lower, upper: bounds on the optimum of an integer program.
-    rank: the RankReport of the solve.  unique: True or False where known, else None.  Seconds are wall-clock.
+    (d,), one per summand of the drift penalty.  shares: where R* is no formula (a sum, a map), one subgradient per
+    summand of the form, in the space of its map, that add up to g; else None.  lower, upper: bounds on the optimum of
+    an integer program.  rank: the RankReport of the solve.  unique: True or False where known, else None.  Seconds are
+    wall-clock.
     """
 
     problem: UnlearningProblem
@@ -95,6 +97,7 @@ class Solution(summary.Summarised):
     solver: str = "caller"
     subgradient: Array | None = None
     drift_subgradients: tuple[Array, ...] | None = None
+    shares: tuple[Array, ...] | None = None
     lower: float | None = None
     upper: float | None = None
     unique: bool | None = None
@@ -112,6 +115,11 @@ class Solution(summary.Summarised):
             if array.size != size:
                 raise ProblemError(f"{name}: expected {size} entries for this problem, got {array.size}")
             object.__setattr__(self, name, array)
+        summands, shares = self.problem.form.summands, self.shares
+        if shares is not None:
+            sizes = [summand.size(self.problem.n_parameters) for summand in summands]
+            if [np.shape(share) for share in shares] != [(size,) for size in sizes]:
+                raise ProblemError(f"shares: expected vectors of {sizes} numbers, one per summand of the regularizer")
         parts = () if self.subgradient is None else (self.subgradient,)
         forces = self.drift_subgradients
         if forces is not None and len(forces) != len(self.problem.drifts):
@@ -221,9 +229,15 @@ class Solution(summary.Summarised):
         mismatch = np.abs(pullback - sum(parts[1:], start=parts[0]))[self.problem.free]
         scale = max(self.dual_scale(), float(np.max(np.abs(pullback), initial=0.0)))
         worst = max(_ratio(float(np.max(mismatch, initial=0.0)), scale), self.negative_pull(scale))
-        for term, part in zip((self.problem.regularizer, *self.problem.drifts), parts, strict=True):
+        for term, part in zip(self.problem.drifts, parts[1:], strict=True):
             worst = max(worst, _domain_excess(term, part))
-        return worst
+        if self.shares is None:
+            return max(worst, _domain_excess(self.problem.regularizer, parts[0]))
+        summands = self.problem.form.summands
+        shares = [to_float(share) for share in self.shares]
+        apart = parts[0] - sum(summand.pull(share) for summand, share in zip(summands, shares, strict=True))
+        worst = max(worst, _ratio(float(np.max(np.abs(apart))), scale))
+        return max(worst, *(summand.excess(share) for summand, share in zip(summands, shares, strict=True)))
 
     def negative_pull(self, scale: float) -> float:
         """By how much multipliers of rows that read >= are negative: their pulls, relative to `scale`; of rows without
@@ -259,13 +273,20 @@ class Solution(summary.Summarised):
         problem = self.problem
         pairs = (self.subgradient, problem.theta_star), (self.nu, problem.rhs)
         terms = sum(_dot(np.abs(to_float(a)), np.abs(to_float(b))) for a, b in pairs)
-        conjugates = problem.regularizer.conjugate(to_float(self.subgradient), tol=DOMAIN_SLACK)
+        conjugates = self._conjugate()
         for term, part in zip(problem.drifts, self.drift_subgradients, strict=True):
             conjugates += term.conjugate(np.where(problem.free, to_float(part), 0.0), tol=DOMAIN_SLACK)
         total = sum(_dot(a, b) for a, b in pairs) - conjugates
         if abs(total) <= CANCELLED * terms and math.isfinite(conjugates):
             total = self._pairing() - conjugates
         return float(total)
+
+    def _conjugate(self) -> float:
+        """R*(g), or for shares the sum of their conjugates, which is no less."""
+        if self.shares is None:
+            return float(self.problem.regularizer.conjugate(to_float(np.asarray(self.subgradient)), tol=DOMAIN_SLACK))
+        pairs = zip(self.problem.form.summands, self.shares, strict=True)
+        return sum(float(summand.conjugate(to_float(share), tol=DOMAIN_SLACK)) for summand, share in pairs)
 
     def _pairing(self) -> float:
         """<g, theta*> + <nu, b> where the two cancel: <nu, q> + <g, theta*>_F - sum <h_k, theta*>_M, with
@@ -339,6 +360,7 @@ class Solution(summary.Summarised):
         tree["problem"] = self.problem.to_tree()
         tree |= {"theta": self.theta, "nu": self.nu, "status": self.status.value, "solver": self.solver}
         tree |= {"subgradient": self.subgradient, "unique": self.unique, "message": self.message}
+        tree |= {} if self.shares is None else {"shares": list(self.shares)}
         tree["drift_subgradients"] = None if self.drift_subgradients is None else list(self.drift_subgradients)
         tree |= {name: _finite(getattr(self, name)) for name in _SCALARS}
         codec.save_object(path, tree)
@@ -359,6 +381,7 @@ class Solution(summary.Summarised):
                 solver=str(tree["solver"]),
                 subgradient=tree["subgradient"],
                 drift_subgradients=None if drifts is None else tuple(drifts),
+                shares=None if tree.get("shares") is None else tuple(tree["shares"]),
                 unique=tree["unique"],
                 message=str(tree["message"]),
                 lower=scalars["lower"],

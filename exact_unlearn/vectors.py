@@ -170,6 +170,13 @@ def total(x: Array) -> Value:
         return float(np.sum(x))
 
 
+def exact_product(a: Value, b: Value) -> Value:
+    """a b without rounding: a float where that holds it, else a Fraction."""
+    exact = Fraction(a) * Fraction(b)
+    near = float(exact)
+    return near if Fraction(near) == exact else exact
+
+
 def largest(x: Array) -> Value:
     """The largest |entry|; 0 for an empty vector."""
     if is_exact(x):

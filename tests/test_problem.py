@@ -363,7 +363,7 @@ class Own:
     ("change", "sentence"),
     [
         ({"regularizer": Pulled()}, "regularizer: Pulled changes value of L1, .* use it as it is"),
-        ({"regularizer": Own()}, r"regularizer: expected an instance such as L1\(\), got <.*Own"),
+        ({"regularizer": Own()}, r"regularizer: expected an instance such as L1\(\), or .* form\(space\), got <.*Own"),
         ({"drift_penalty": Heavy(1.0)}, "drift_penalty: Heavy changes value of SquaredDrift"),
     ],
 )

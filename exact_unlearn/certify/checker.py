@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 SEPARABLE, COUNTS = {"squared_l2", "elastic_net", "l1"}, {"l0", "active_neurons"}
 NORMS = {"l2", "linf", "group_l2", "predictor_norm", "nuclear_norm"}
+TERMS = {"square", "kink", "huber", "max", "norms", "spectral"}
 LEVELS = ["repaired", "enclosure", "exact"]
 ZERO, ONE = Q(0), Q(1)
 ROOT = 400  # bits of roots
@@ -531,6 +532,178 @@ def entries(node: Any, allowed: Sequence[int], work: Work) -> dict[int, tuple[in
 # ---------------------------------------------------------------- read: the problem
 
 
+class Bend(NamedTuple):
+    """w |x - c| (kink), w/2 (x - c)^2 (square, where c is not 0), or w h_delta(x - c) (huber), of one coordinate."""
+
+    kind: str
+    w: Q
+    c: Q
+    delta: Q | None
+
+    def value(self, x: Q) -> Q:
+        size = abs(x - self.c)
+        if self.kind == "kink":
+            return self.w * size
+        near = size if self.delta is None or size <= self.delta else self.delta
+        return self.w * near * (size - near / 2)
+
+
+class Part:
+    """(2) A TERM: factor f(M theta - c).
+
+    kind: of f.  rows: M as (place, value) pairs per row, or None for the identity.  centre: c.  weight: w, or w_g^2 of
+    the group of each entry, with the factor; groups: entries under one root.  delta: of huber.  indices, shape: of
+    spectral, whose factor is apart.
+    """
+
+    def __init__(self, term: Any, d: int, work: Work) -> None:
+        kind = member(term, "term")
+        require(isinstance(kind, str) and kind in TERMS, "unknown term", kind)
+        self.kind, self.work, self.d = kind, work, d
+        self.rows: list[list[tuple[int, Q]]] | None = None
+        if "map" in term:
+            self._map(term["map"])
+        self.m = m = d if self.rows is None else len(self.rows)
+        self.centre = [number(x) for x in array(term["centre"], work, m)] if "centre" in term else [ZERO] * m
+        self.factor = number(term["factor"], 0, work) if "factor" in term else ONE
+        require(self.factor > 0, "a factor is not positive")
+        self.delta = number(member(term, "delta"), 0, work) if kind == "huber" else None
+        require(self.delta is None or self.delta > 0, "delta is not positive")
+        self.groups = [list(range(m))]
+        if kind == "norms":
+            self.weight = self._roots(term)
+        elif kind == "spectral":
+            self.shape = sizes(member(term, "shape"), 2, "shape")
+            self.indices = indices(whole(member(term, "indices"), work, math.prod(self.shape), m), range(m), "indices")
+            inside = set(self.indices)
+            self.weight = [ONE if j in inside else ZERO for j in range(m)]
+        else:
+            self.weight = [self.factor * w for w in self._weights(term, "weights", m)]
+
+    def _weights(self, term: Any, key: str, n: int) -> list[Q]:
+        given = term.get(key)
+        return [ONE] * n if given is None else [number(x, 0) for x in array(given, self.work, n)]
+
+    def _roots(self, term: Any) -> list[Q]:
+        if term.get("labels") is None:
+            require(term.get("weights") is None, "norms without labels have no weights")
+            return [self.factor**2 * q for q in self._weights(term, "inner", self.m)]
+        require(term.get("inner") is None, "norms with labels have no inner weights")
+        labels = whole(term["labels"], self.work, self.m, self.m)
+        self.groups = [[] for _ in range(max(labels, default=-1) + 1)]
+        for j, g in enumerate(labels):
+            self.groups[g].append(j)
+        w = self._weights(term, "weights", len(self.groups))
+        return [(self.factor * w[g]) ** 2 for g in labels]
+
+    def _map(self, spec: Any) -> None:
+        work = self.work
+        integer(member(spec, "columns"), self.d, self.d, "columns")
+        m = integer(member(spec, "rows"), 0, 1 << 24, "rows")
+        values = [number(x) for x in array(member(spec, "value"), work, None)]
+        at = whole(member(spec, "row"), work, len(values), m)
+        places = whole(member(spec, "column"), work, len(values), self.d)
+        require(len(set(zip(at, places, strict=True))) == len(values), "an entry of a map occurs twice")
+        work.spend(m + len(values), each=2000)
+        self.rows = [[] for _ in range(m)]
+        for i, j, x in zip(at, places, values, strict=True):
+            self.rows[i].append((j, x))
+
+    def sees(self) -> list[bool]:
+        """The entries on which f depends."""
+        return [w > 0 for w in self.weight]
+
+    @cached_property
+    def _integers(self) -> tuple[list[list[tuple[int, int]]], int]:
+        """The rows of M as integers over one denominator."""
+        assert self.rows is not None
+        flat = common((x for row in self.rows for _, x in row), self.work)
+        nums = iter(flat.nums)
+        return [[(j, next(nums)) for j, _ in row] for row in self.rows], flat.den
+
+    def at(self, theta: Vector) -> Vector:
+        """x = M theta - c."""
+        work, c = self.work, common(self.centre, self.work)
+        if self.rows is None:
+            return combine(ONE, theta, -ONE, c, work)
+        rows, den = self._integers
+        work.spend(sum(map(len, rows)), theta.bits, den.bit_length() + 64, each=200)
+        image = Vector([sum(x * theta.nums[j] for j, x in row) for row in rows], den * theta.den)
+        return combine(ONE, image, -ONE, c, work)
+
+    def pull(self, g: Vector) -> Vector:
+        """M^T g."""
+        if self.rows is None:
+            return g
+        rows, den = self._integers
+        self.work.spend(sum(map(len, rows)), g.bits, den.bit_length() + 64, each=200)
+        nums = [0] * self.d
+        for n, row in zip(g.nums, rows, strict=True):
+            for j, x in row:
+                nums[j] += x * n
+        return Vector(nums, den * g.den)
+
+    @cached_property
+    def _scales(self) -> tuple[Vector, Vector]:
+        self.work.spend(self.m, each=3000)
+        return scales(self.weight, self.work)
+
+    def value(self, x: Vector, factors: Any) -> tuple[Q, Q]:
+        """factor f(x), from above and from below."""
+        work = self.work
+        if self.kind == "spectral":
+            bound = self.factor * matrix_above(x.of(self.indices), self.shape, factors, work)
+            return bound, ZERO
+        if self.kind in ("square", "huber"):
+            work.spend(len(x.nums), 2 * x.bits, 64, each=6000, hard=20)
+            exact = total(Bend(self.kind, w, ZERO, self.delta).value(x.at(i)) for i, w in enumerate(self.weight))
+            return exact, exact
+        return size(self.kind, x, self._scales[0], self.groups, False, work)[:2]
+
+    def polar(self, g: Vector) -> Q:
+        """The least t with g/t in the domain of the conjugate of factor f, from above; 0 where there is no limit."""
+        work = self.work
+        if self.kind == "spectral":
+            return matrix_polar(g.of(self.indices), self.shape, self.factor, work)
+        if self.kind == "square":
+            return ZERO
+        if self.kind == "huber":
+            return size("kink", g, self._scales[1], self.groups, True, work)[0] / self.delta  # type: ignore[operator]
+        return size(self.kind, g, self._scales[1], self.groups, True, work)[0]
+
+    def conjugate(self, g: Vector) -> Q:
+        """Of g in that domain: sum g^2/2w for squares and huber, 0 for norms."""
+        if self.kind not in ("square", "huber"):
+            return ZERO
+        v = self._scales[1]
+        self.work.spend(len(g.nums), 2 * g.bits, v.bits)
+        return Q(sum(n * n * w for n, w in zip(g.nums, v.nums, strict=True)), 2 * g.den**2 * v.den)
+
+
+def matrix_above(x: Vector, shape: Sequence[int], factors: Any, work: Work) -> Q:
+    """(5.4) |X|_* <= sum |u||v| + sum_c |E[:, c]| with E = X - sum u v^T, for any u and v, which are listed."""
+    (p, q), bound = shape, ZERO
+    for factor in listing(factors, "factors"):
+        u, v = entries(member(factor, "u"), range(p), work), entries(member(factor, "v"), range(q), work)
+        U = vector([u.get(i, (0, 1)) for i in range(p)], work)
+        V = vector([v.get(c, (0, 1)) for c in range(q)], work)
+        work.spend(p * q, U.bits, V.bits)
+        bound += length(U, work) * length(V, work)
+        x = combine(ONE, x, -ONE, Vector([a * b for a in U.nums for b in V.nums], U.den * V.den), work)
+    return bound + total(length(Vector(x.nums[c::q], x.den), work) for c in range(q))
+
+
+def matrix_polar(g: Vector, shape: Sequence[int], factor: Q, work: Work) -> Q:
+    """(5.4) The spectral norm of G/factor: 1 if factor^2 I - G^T G is positive semidefinite, which LDL^T decides; if
+    not, |G|_F / factor."""
+    (p, q), M, short = shape, g.nums, min(shape)
+    A = [M[i * q : (i + 1) * q] for i in range(p)] if p < q else [M[c::q] for c in range(q)]
+    work.spend(short * len(M), g.bits, g.bits)
+    n, m = (factor.numerator * g.den) ** 2, factor.denominator**2
+    gram = [[n * (a == b) - m * sum(map(mul, A[a], A[b])) for b in range(short)] for a in range(short)]
+    return ONE if is_psd(gram, work) else length(g, work) / factor
+
+
 class Problem:
     """minimise R(theta* + D) + Rhat(D) subject to J D = b, D_F = 0, in the normal form of section 2.
 
@@ -595,7 +768,13 @@ class Problem:
         `groups` the coordinates under one root; of the predictor norm in terms of B and A^T V, not of theta.
         """
         name, d, work = member(spec, "name"), self.d, self.work
-        require(isinstance(name, str) and name in SEPARABLE | NORMS | COUNTS, "unknown regularizer", name)
+        known = SEPARABLE | NORMS | COUNTS | ({"form"} if self.version > 1 else set())
+        require(isinstance(name, str) and name in known, "unknown regularizer", name)
+        self.parts: list[Part] = []
+        self.bends: list[list[Bend]] = []
+        if name == "form":
+            self._form(spec)
+            return
         grouped, labels = name == "group_l2", list(range(d))
         if grouped or (name == "l0" and spec.get("labels") is not None):
             labels = whole(member(spec, "labels"), work, d, d)
@@ -630,6 +809,38 @@ class Problem:
             live = [any(self.start[h * l + i * m : h * l + (i + 1) * m]) for i in range(h)]
             self.pays = [i if live[i] else -1 for i in range(h)] * l + [-1] * (h * m)
 
+    def _form(self, spec: Any) -> None:
+        """R = sum of TERMs: separable ones without a map as bends of each coordinate, the others as parts."""
+        d, work = self.d, self.work
+        self.name, self.seen = "form", [False] * d
+        self.alpha, self.beta, self.bends = [ZERO] * d, [ZERO] * d, [[] for _ in range(d)]
+        for term in listing(member(spec, "terms"), "terms"):
+            part = Part(term, d, work)
+            if part.rows is None:
+                self.seen = [seen or own for seen, own in zip(self.seen, part.sees(), strict=True)]
+            if part.rows is not None or part.kind not in ("square", "kink", "huber"):
+                self.parts.append(part)
+                continue
+            for j, (w, c) in enumerate(zip(part.weight, part.centre, strict=True)):
+                work.spend(1, each=2000)
+                if part.kind == "square":
+                    self.beta[j] += w
+                elif part.kind == "kink" and not c:
+                    self.alpha[j] += w
+                if w and (c or part.kind == "huber"):
+                    self.bends[j].append(Bend(part.kind, w, c, part.delta))
+
+    def bent_value(self, theta: Vector) -> Q:
+        """sum phi_j(theta_j) of a form."""
+        work, found = self.work, ZERO
+        for j, bends in enumerate(self.bends):
+            work.spend(1 + len(bends), 2 * theta.bits, 64, each=9000, hard=40)
+            x = theta.at(j)
+            centred = total(bend.w for bend in bends if bend.kind == "square")
+            found += self.alpha[j] * abs(x) + (self.beta[j] - centred) / 2 * x * x
+            found += total(bend.value(x) for bend in bends)
+        return found
+
     @cached_property
     def longest(self) -> int:
         """Bits of the longest entry of J."""
@@ -637,26 +848,37 @@ class Problem:
 
     @cached_property
     def _scales(self) -> tuple[Vector, Vector]:
-        """The weights and their inverses, of coordinates that R sees; 0 elsewhere."""
-        inverse = [1 / x if x else ZERO for x in self.weight]
-        return common(self.weight, self.work), common(inverse, self.work)
+        return scales(self.weight, self.work)
 
     def norm(self, v: Vector, dual: bool) -> tuple[Q, Q, Q | None]:
-        """(5.3) R(v), or R°(v), from above and from below; and its square where that is rational.
+        """(5.3) R(v), or R°(v), from above and from below; and its square where that is rational."""
+        kind = "max" if self.name == "linf" else "norms"
+        return size(kind, v, self._scales[dual], self.groups, dual, self.work)
 
-        Dual to (sum w v^2)^(1/2) is (sum v^2/w)^(1/2); to max w |v|, sum |v|/w; to sum_g w_g |v_g|, max |v_g|/w_g.
-        """
-        work, w = self.work, self._scales[dual]
-        work.spend(len(v.nums), 2 * v.bits, w.bits)
-        if self.name == "linf":
-            sizes = list(map(mul, map(abs, v.nums), w.nums))
-            bound = Q(sum(sizes) if dual else max(sizes, default=0), v.den * w.den)
-            return bound, bound, bound**2
-        den = v.den**2 * w.den
-        squares = [Q(sum(v.nums[j] ** 2 * w.nums[j] for j in group), den) for group in self.groups] or [ZERO]
-        squares = [max(squares)] if dual else squares
-        below, above = (total(each) for each in zip(*(enclosed(x, work) for x in squares), strict=True))
-        return above, below, squares[0] if len(squares) == 1 else None
+
+def scales(weight: Sequence[Q], work: Work) -> tuple[Vector, Vector]:
+    """Weights and their inverses, of what a norm sees; 0 elsewhere."""
+    return common(weight, work), common([1 / x if x else ZERO for x in weight], work)
+
+
+def size(
+    kind: str, v: Vector, w: Vector, groups: Sequence[Sequence[int]], dual: bool, work: Work
+) -> tuple[Q, Q, Q | None]:
+    """(5.3) A norm of v or its dual, from above and from below; and its square where that is rational.
+
+    Dual to (sum w v^2)^(1/2) is (sum v^2/w)^(1/2); to sum_g w_g |v_g|, max |v_g|/w_g, w_g^2 being the weights here; to
+    max w |v| ("max"), sum |v|/w; to sum w |v| ("kink"), max |v|/w.
+    """
+    work.spend(len(v.nums), 2 * v.bits, w.bits)
+    if kind != "norms":
+        sizes = list(map(mul, map(abs, v.nums), w.nums))
+        bound = Q(sum(sizes) if dual == (kind == "max") else max(sizes, default=0), v.den * w.den)
+        return bound, bound, bound**2
+    den = v.den**2 * w.den
+    squares = [Q(sum(v.nums[j] ** 2 * w.nums[j] for j in group), den) for group in groups] or [ZERO]
+    squares = [max(squares)] if dual else squares
+    below, above = (total(each) for each in zip(*(enclosed(x, work) for x in squares), strict=True))
+    return above, below, squares[0] if len(squares) == 1 else None
 
 
 def _expect(tree: Any, schema: str, what: str) -> int:
@@ -674,7 +896,8 @@ def _expect(tree: Any, schema: str, what: str) -> int:
 class Coordinates(NamedTuple):
     """f_j(x) = alpha_j |x| + beta_j/2 x^2 + curve/2 (x - t_j)^2 + mu |x - t_j| where |x - t_j| <= box, t = theta*.
 
-    All integers: x, D = x - t, z and box over `den`; alpha, beta, curve and mu over `unit`.
+    All integers: x, D = x - t, z and box over `den`; alpha, beta, curve and mu over `unit`.  Of forms, beta_j/2 (x^2 -
+    2 shift_j x) in the place of the square, and more kinks (place, weight) and hubers (place, weight, delta).
     """
 
     alpha: Sequence[int]
@@ -684,33 +907,50 @@ class Coordinates(NamedTuple):
     box: int | None
     unit: int
     den: int
+    shift: Sequence[int] = ()
+    kinks: Sequence[Sequence[tuple[int, int]]] = ()
+    hubers: Sequence[Sequence[tuple[int, int, int]]] = ()
 
     def slack(self, j: int, x: int, D: int, z: int) -> tuple[int, bool]:
         """(5.2) f_j(x) - z x above its minimum, as a multiple of 2^-FINE rounded up; and whether it is 0 at x only.
 
         The derivative is known on both sides of x.  If 0 lies between them x is the minimiser.  If not, go downhill
-        from kink to kink; what the derivative encloses with the axis on the way is what f_j loses.
+        from break to break; what the derivative encloses with the axis on the way is what f_j loses.
         """
         alpha, q, mu, box = self.den * self.alpha[j], self.beta[j] + self.curve, self.den * self.mu, self.box
         slope = self.beta[j] * x + self.curve * D - self.unit * z  # of the smooth part, times unit * den
-        left = -1 if box is not None and -box == D else slope + alpha * sign(x, -1) + mu * sign(D, -1)
-        right = 1 if box is not None and box == D else slope + alpha * sign(x, 1) + mu * sign(D, 1)
-        if left <= 0 <= right:
-            return 0, q > 0 or left < 0 < right
-        if left > 0:  # downhill is to the left: look at it in a mirror
-            x, D, right = -x, -D, -left
-        kinks: list[tuple[int, int | None]] = [(0, 2 * alpha), (x - D, 2 * mu)]
+        left, right = slope + alpha * sign(x, -1) + mu * sign(D, -1), slope + alpha * sign(x, 1) + mu * sign(D, 1)
+        before = after = q  # curvatures on both sides of x
+        breaks: list[tuple[int, int | None, int]] = [(0, 2 * alpha, 0), (x - D, 2 * mu, 0)]  # place, jump, change of q
+        if self.shift:
+            left, right = left - self.shift[j], right - self.shift[j]
+            for place, w in self.kinks[j]:
+                left, right = left + self.den * w * sign(x - place, -1), right + self.den * w * sign(x - place, 1)
+                breaks.append((place, 2 * self.den * w, 0))
+            for place, w, delta in self.hubers[j]:
+                pull = w * max(-delta, min(delta, x - place))
+                left, right = left + pull, right + pull
+                before += w * (-delta < x - place <= delta)
+                after += w * (-delta <= x - place < delta)
+                breaks += [(place - delta, 0, w), (place + delta, 0, -w)]
         if box is not None:
-            kinks.append((x - D + box, None))
-        slope, at, twice = right, x, 0
-        for place, jump in sorted((kink for kink in kinks if kink[0] > x), key=lambda kink: kink[0]):
+            left, right = -1 if -box == D else left, 1 if box == D else right
+        if left <= 0 <= right:
+            return 0, (left < 0 or before > 0) and (right > 0 or after > 0)
+        if left > 0:  # downhill is to the left: look at it in a mirror
+            x, D, right, after = -x, -D, -left, before
+            breaks = [(-place, jump, -bend) for place, jump, bend in breaks]
+        if box is not None:
+            breaks.append((x - D + box, None, 0))
+        slope, at, q, twice = right, x, after, 0
+        for place, jump, bend in sorted((each for each in breaks if each[0] > x), key=lambda each: each[0]):
             end = slope + q * (place - at)
             if end >= 0:
-                break  # the derivative is 0 before the kink
+                break  # the derivative is 0 before the break
             twice -= (place - at) * (slope + end)
             if jump is None or end + jump >= 0:
                 return -((-twice << FINE) // (2 * self.unit * self.den**2)), False
-            slope, at = end + jump, place
+            slope, at, q = end + jump, place, q + bend
         require(q, "J^T nu is larger than what could absorb it")
         return -((-(twice * q + slope**2) << FINE) // (2 * q * self.unit * self.den**2)), False
 
@@ -721,12 +961,21 @@ def slacks(
     """The sum of the slacks of x, D and z on M, and which of these coordinates are pinned."""
     work, m = problem.work, len(problem.free)
     box = ZERO if problem.box is None else problem.box
-    unit = common([*alpha, *beta, curve, problem.mu], work)
+    bends = [problem.bends[j] for j in problem.free] if problem.bends else []
+    own = [bend for each in bends for bend in each]
+    unit = common([*alpha, *beta, curve, problem.mu, *(bend.w for bend in own)], work)
     pairs = [(n, v.den) for v in vectors for n in v.nums]
-    nums, den = vector([*pairs, box.as_integer_ratio()], work)
-    work.spend(m, den.bit_length() + max(v.bits - v.den.bit_length() for v in vectors), unit.bits, each=2500, hard=9)
-    edge = None if problem.box is None else nums[-1]
-    f = Coordinates(unit.nums[:m], unit.nums[m : 2 * m], unit.nums[-2], unit.nums[-1], edge, unit.den, den)
+    edges = [box, *(bend.c for bend in own), *(bend.delta or ZERO for bend in own)]
+    nums, den = vector([*pairs, *(edge.as_integer_ratio() for edge in edges)], work)
+    longest = den.bit_length() + max(v.bits - v.den.bit_length() for v in vectors)
+    work.spend(m, longest, unit.bits, each=2500, hard=9)
+    work.spend(len(own), longest, unit.bits, each=5000, hard=18)
+    edge = None if problem.box is None else nums[3 * m]
+    f = Coordinates(unit.nums[:m], unit.nums[m : 2 * m], unit.nums[2 * m], unit.nums[2 * m + 1], edge, unit.den, den)
+    if bends:
+        count, start = len(own), 3 * m + 1
+        each = zip(own, unit.nums[2 * m + 2 :], nums[start : start + count], nums[start + count :], strict=True)
+        f = bent(f, bends, each)
     found, pins, params = 0, [], unit.bits
     for j, (x, D, z) in enumerate(zip(nums[:m], nums[m : 2 * m], nums[2 * m : 3 * m], strict=True)):
         above, pin = f.slack(j, x, D, z)
@@ -736,6 +985,17 @@ def slacks(
         found += above
         pins.append(pin)
     return Q(found, 1 << FINE), pins
+
+
+def bent(f: Coordinates, bends: list[list[Bend]], integers: Iterator[tuple[Bend, int, int, int]]) -> Coordinates:
+    """f with the bends of each coordinate, given also as integers: weight, place and delta."""
+    shift, kinks, hubers = [], [], []
+    for each in bends:
+        mine = [(bend.kind, w, c, delta) for bend, w, c, delta in (next(integers) for _ in each)]
+        shift.append(sum(w * c for kind, w, c, _ in mine if kind == "square"))
+        kinks.append([(c, w) for kind, w, c, _ in mine if kind == "kink"])
+        hubers.append([(c, w, delta) for kind, w, c, delta in mine if kind == "huber"])
+    return f._replace(shift=shift, kinks=kinks, hubers=hubers)
 
 
 # ---------------------------------------------------------------- the proof
@@ -885,9 +1145,10 @@ class Proof:
             self.value = self.least = Q(len(paying - {-1}))
             self.slack = self.value + self.drift - self.count()
         else:
-            self.separable() if problem.name in SEPARABLE else self.normed()
+            bounds = {True: self.separable, False: self.normed} if problem.name != "form" else {False: self.summed}
+            bounds[problem.name in SEPARABLE]()
             self.slack += self.kappa / 2 * ((problem.rho or 0) ** 2 - self.square)
-        if not problem.free and problem.name != "nuclear_norm":
+        if not problem.free and problem.name != "nuclear_norm" and all(p.kind != "spectral" for p in problem.parts):
             self.slack = ZERO  # theta* is the only point
         self.upper, low = self.value + self.drift, self.value if self.slack else self.least
         self.below = low + self.drift - self.slack
@@ -956,9 +1217,13 @@ class Proof:
         problem, work = self.problem, self.work
         self.g, b, u = self.subgradient()
         scale_free, own = not problem.mu and not self.curve, self.g.of(problem.free)
-        spectral = problem.name == "nuclear_norm"
-        self.value, self.least, self.root = self.nuclear(u) if spectral else problem.norm(u, False)
-        polar, _, top = self.spectral(b) if spectral else problem.norm(b, True)
+        if problem.name == "nuclear_norm":
+            places, shape, factors = problem.indices, problem.shape, self.spec["primal"].get("factors", [])
+            self.value = self.least = matrix_above(u.of(places), shape, factors, work)
+            polar, top, self.root = matrix_polar(b.of(places), shape, ONE, work), None, None
+        else:
+            self.value, self.least, self.root = problem.norm(u, False)
+            polar, _, top = problem.norm(b, True)
         rest, pairing = combine(ONE, self.z, -ONE, own, work), dot(self.g, self.theta, work)
         limits = [1 / polar if polar > 1 or (scale_free and polar) else ONE]
         if problem.mu and not self.bounded and any(rest.nums):
@@ -975,29 +1240,97 @@ class Proof:
         aligned = scale_free and not others and pairing > 0 and top and self.root and pairing**2 == self.root * top
         self.slack = others if aligned else others + self.value - self.s * pairing
 
-    def nuclear(self, theta: Vector) -> tuple[Q, Q, Q | None]:
-        """(5.4) |X|_* <= sum |u||v| + sum_c |E[:, c]| with E = X - sum u v^T, for any u and v, which are listed."""
-        (p, q), work, X = self.problem.shape, self.work, theta.of(self.problem.indices)
-        bound = ZERO
-        for factor in listing(self.spec["primal"].get("factors", []), "factors"):
-            u, v = entries(member(factor, "u"), range(p), work), entries(member(factor, "v"), range(q), work)
-            U = vector([u.get(i, (0, 1)) for i in range(p)], work)
-            V = vector([v.get(c, (0, 1)) for c in range(q)], work)
-            work.spend(p * q, U.bits, V.bits)
-            bound += length(U, work) * length(V, work)
-            X = combine(ONE, X, -ONE, Vector([a * b for a in U.nums for b in V.nums], U.den * V.den), work)
-        bound += total(length(Vector(X.nums[c::q], X.den), work) for c in range(q))
-        return bound, bound, None
+    def summed(self) -> None:
+        """(5.5) R = sum phi_j(theta_j) + sum f_k(M_k theta - c_k).  With any g_k, and sigma and s_k from 0 to 1, every
+        feasible theta satisfies R + Rhat >= upper - slacks, which are those of
 
-    def spectral(self, g: Vector) -> tuple[Q, Q, Q | None]:
-        """(5.4) R°(g): 1 if I - G^T G is positive semidefinite, which LDL^T decides; if not, |G|_F."""
-        (p, q), work, G = self.problem.shape, self.work, g.of(self.problem.indices)
-        M, short = G.nums, min(p, q)
-        A = [M[i * q : (i + 1) * q] for i in range(p)] if p < q else [M[c::q] for c in range(q)]
-        work.spend(short * len(M), G.bits, G.bits)
-        gram = [[G.den**2 * (a == b) - sum(map(mul, A[a], A[b])) for b in range(short)] for a in range(short)]
-        bound = ONE if is_psd(gram, work) else length(G, work)
-        return bound, bound, None
+            f_k(x) + f_k*(s_k g_k) - s_k <g_k, x>  at x = M_k theta - c_k,   and of phi_j + psi - h_j x with
+            h = sigma z - sum s_k M_k^T g_k  on M,
+
+        of the ball and of idle rows.  s_k g_k is in the domain of f_k*; where neither curvature nor a box absorbs h,
+        |h_j| is at most the sum of the weights of the kinks: if there is such a place, one sigma = s_k cures it all.
+        """
+        problem, work, free = self.problem, self.work, self.problem.free
+        points = [part.at(self.theta) for part in problem.parts]
+        gs, pulls = self._shares(points)
+        curved = [problem.beta[j] + self.curve > 0 or problem.box is not None for j in free]
+        polars = [part.polar(g) for part, g in zip(problem.parts, gs, strict=True)]
+        limits = [1 / polar if polar > 1 else ONE for polar in polars]
+        if not all(curved):
+            limits = [self._joint(limits, pulls, curved)] * len(limits)
+            self.sigma = limits[0] if limits else self._joint([], pulls, curved)
+        h = Vector([n * self.sigma.numerator for n in self.z.nums], self.z.den * self.sigma.denominator)
+        for s, pull in zip(limits, pulls, strict=True):
+            h = combine(ONE, h, -s, pull.of(free), work)
+        alpha, beta = ([f[j] for j in free] for f in (problem.alpha, problem.beta))
+        self.slack, self.pins = slacks(problem, alpha, beta, self.curve, (self.x, self.D, h))
+        self.slack += self.sigma * self.idle
+        self.value = self.least = problem.bent_value(self.theta)
+        matrices = iter(listing(self.spec["primal"].get("factors", []), "factors"))
+        for part, x, g, s in zip(problem.parts, points, gs, limits, strict=True):
+            above, below = part.value(x, next(matrices, []) if part.kind == "spectral" else [])
+            scaled = Vector([n * s.numerator for n in g.nums], g.den * s.denominator)
+            self.slack += above + part.conjugate(scaled) - dot(scaled, x, work)
+            self.value, self.least = self.value + above, self.least + below
+
+    def _joint(self, limits: list[Q], pulls: list[Vector], curved: list[bool]) -> Q:
+        """The largest sigma <= 1 that puts every g into its domain, and what no curvature absorbs below the kinks."""
+        problem, work, rest = self.problem, self.work, self.z
+        for pull in pulls:
+            rest = combine(ONE, rest, -ONE, pull.of(problem.free), work)
+        for j, n, bends in zip(problem.free, rest.nums, curved, strict=True):
+            if n and not bends:
+                reach = problem.alpha[j] + problem.mu
+                reach += total(bend.w * (bend.delta or ONE) for bend in problem.bends[j] if bend.kind != "square")
+                work.spend(1, rest.bits, reach.denominator.bit_length(), each=4000, hard=40)
+                if reach * rest.den < abs(n):
+                    limits = [*limits, reach * rest.den / abs(n)]
+        return min(limits, default=ONE)
+
+    def _shares(self, points: list[Vector]) -> tuple[list[Vector], list[Vector]]:
+        """g_k of every part, and M_k^T g_k.  What is not listed is 0, but of the first part without a map: there it is,
+        on M, what z leaves after the other parts and the slopes of phi_j + psi at theta_j (0 at a kink)."""
+        problem, work, d = self.problem, self.work, self.problem.d
+        listed = listing(self.dual.get("shares", []), "shares")
+        require(len(listed) in (0, len(problem.parts)), "expected one share for every part of the regularizer")
+        given = [entries(listed[k] if listed else [], range(part.m), work) for k, part in enumerate(problem.parts)]
+        gs, pulls, first = [], [], None
+        for k, (part, own) in enumerate(zip(problem.parts, given, strict=True)):
+            first = k if first is None and part.rows is None else first
+            seen = part.sees()
+            g = vector([own.get(i, (0, 1)) if seen[i] else (0, 1) for i in range(part.m)], work)
+            gs.append(g)
+            pulls.append(part.pull(g))
+        if first is not None:
+            rest = combine(ONE, self.z, -ONE, self._slopes(), work)
+            for k, pull in enumerate(pulls):
+                if k != first:
+                    rest = combine(ONE, rest, -ONE, pull.of(problem.free), work)
+            seen, own = problem.parts[first].sees(), given[first]
+            pairs = {j: (n, gs[first].den) for j, n in enumerate(gs[first].nums)}
+            pairs |= {j: (rest.nums[at], rest.den) for j, at in problem.at.items() if seen[j] and j not in own}
+            gs[first] = pulls[first] = vector([pairs[j] for j in range(d)], work)
+        return gs, pulls
+
+    def _slopes(self) -> Vector:
+        """Of phi_j + psi at theta_j on M, 0 for what is at a kink."""
+        problem, work = self.problem, self.work
+        found = []
+        for at, j in enumerate(problem.free):
+            work.spend(1 + len(problem.bends[j]), self.x.bits + self.D.bits, 64, each=9000, hard=40)
+            x, D = self.x.at(at), self.D.at(at)
+            slope = problem.alpha[j] * sign(x.numerator) + problem.beta[j] * x + self.curve * D
+            slope += problem.mu * sign(D.numerator)
+            for bend in problem.bends[j]:
+                u = x - bend.c
+                if bend.kind == "square":
+                    slope -= bend.w * bend.c
+                elif bend.kind == "kink":
+                    slope += bend.w * sign(u.numerator)
+                else:
+                    slope += bend.w * max(-bend.delta, min(bend.delta, u))  # type: ignore[operator, type-var]
+            found.append(slope)
+        return common(found, work)
 
     # ------------------------------------------------------------ counts
 
@@ -1066,7 +1399,8 @@ class Proof:
         if not problem.free or (not self.upper and (every or positive)):
             return [(ZERO, True)]
         found: list[tuple[Q, bool]] = []
-        modulus = problem.lam + (min(problem.beta[j] for j in problem.free) if name in SEPARABLE else 0)
+        separable = name in SEPARABLE or name == "form"
+        modulus = problem.lam + (min(problem.beta[j] for j in problem.free) if separable else 0)
         if modulus:  # modulus/2 |theta - minimiser|^2 <= gap
             found.append((enclosed(2 * self.slack / modulus, work)[1], True))
         elif self.kappa:  # with kappa/2 |D|^2 in place of the ball; both points are that near to its minimiser

@@ -194,7 +194,7 @@ def lower_bound(groups: Groups, exhausted: int) -> Fraction:
 
 def used(theta: Rationals, problem: UnlearningProblem) -> int:
     """How many groups pay at theta."""
-    charge = problem.regularizer.charge(problem.theta_star)  # type: ignore[attr-defined]
+    charge = problem.regularizer.charge(problem.theta_star)
     return len({int(g) for g, value in zip(charge, theta.nums.tolist(), strict=True) if g >= 0 and value})
 
 

@@ -67,18 +67,18 @@ class _Plain:
         self.program = program_of(image, terms, self.norms, drift)
 
     def run(self) -> Enclosure:
-        found = _newton(self.program, self.whitened)
+        found = newton(self.program, self.whitened)
         image = self.image
         start, fits = image.theta_free, image.start_fits
         try:
-            x = into_region(_placed(image, self.whitened, self.program, found), start, self.drift, fits)
+            x = into_region(placed(image, self.whitened, self.program, found), start, self.drift, fits)
         except FaceError:  # where the sphere is touched at a kink, next to nothing is too much
-            x = into_region(_placed(image, self.whitened, self.program, found, snap=True), start, self.drift, fits)
+            x = into_region(placed(image, self.whitened, self.program, found, snap=True), start, self.drift, fits)
         theta = everywhere(image.theta, image.free, x)
         dual = self._multipliers(found)
         g = self._subgradient(found)
         if g:
-            dual["g"] = vector({j: _cut(v) for j, v in g.items() if v} | {j: v for j, v in g.items() if not v})
+            dual["g"] = vector({j: cut(v) for j, v in g.items() if v} | {j: v for j, v in g.items() if not v})
         return Enclosure(theta, primal_tree(theta, image.theta, image.free), dual, self._distance(found))
 
     def _multipliers(self, found: Approximation) -> Tree:
@@ -89,7 +89,7 @@ class _Plain:
         nu = {row: y[k] * program.y_units[k] for k, row in enumerate(self.image.rows)}
         dual: Tree = {"nu": vector(nu)}
         if self.drift.ball is not None and found.kappa > 0:
-            dual["ball"] = rational_text(_cut(found.kappa * program.y_unit / program.x_unit))
+            dual["ball"] = rational_text(cut(found.kappa * program.y_unit / program.x_unit))
         return dual
 
     def _subgradient(self, found: Approximation) -> dict[int, Fraction]:
@@ -164,7 +164,7 @@ class _Plain:
     def _carried(self, i: int, found: Approximation) -> Fraction:
         """z less what kinks and boxes at 0 carry."""
         program = self.program.pieces
-        rest = _pull(program.A.ints[:, i], found.y)
+        rest = pull(program.A.ints[:, i], found.y)
         low, high = interval_at_zero(program, i)
         # the interval belongs to the separable part alone, where the norm contributes nothing
         if high is not None and rest > high:
@@ -188,9 +188,9 @@ class _Plain:
             slope = program.slopes[i][face.slot[i]]
             assert slope is not None
             bend = program.curvature[i] * found.x[i] + found.kappa * (found.x[i] - program.theta[i])
-            share = _cut((_pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit * LESS)
+            share = cut((pull(program.A.ints[:, i], found.y) - slope - bend) * program.y_unit * LESS)
             g[int(image.free[i])] = share
-            spent += _cut(abs(share) / weights[image.free[i]])
+            spent += cut(abs(share) / weights[image.free[i]])
         fixed = np.flatnonzero(~self.problem.free).tolist()
         if face.held_t is None or not fixed:
             return g
@@ -226,7 +226,7 @@ class _Plain:
         for a, row in enumerate(inverse):
             ints, unit = whitened.multipliers(row)
             for i, value in zip(rows, ints, strict=True):
-                entries[a * k + i] = _cut(value * unit / self.image.scales[i], 150)
+                entries[a * k + i] = cut(value * unit / self.image.scales[i], 150)
         return {"active": active, "L": [part(sorted(entries), [entries[i] for i in sorted(entries)])]}
 
     def _tight(self, found: Approximation) -> tuple[list[int], Whitened]:
@@ -257,10 +257,10 @@ class _Predictor:
         self.whitened = whiten(image.basis)
 
     def run(self) -> Enclosure:
-        found = _newton(self.program, self.whitened)
+        found = newton(self.program, self.whitened)
         lifted, program, star = self.lifted, self.program.pieces, to_rational(self.problem.theta_star)
         n, width = lifted.n, lifted.image.free.size - lifted.n
-        x = _placed(lifted.image, self.whitened, self.program, found)
+        x = placed(lifted.image, self.whitened, self.program, found)
         own = Rationals(x.nums[:n], x.den)
         own = into_region(own, list(star[lifted.coordinates]), self.drift, lifted.image.start_fits)
         theta = everywhere(star, lifted.coordinates, own)
@@ -268,7 +268,7 @@ class _Predictor:
         nu = {row - width: y[k] * program.y_units[k] for k, row in enumerate(lifted.image.rows) if row >= width}
         dual: Tree = {"nu": vector(nu), "B": vector(self._subgradient(found))}
         if self.drift.ball is not None and found.kappa > 0:
-            dual["ball"] = rational_text(_cut(found.kappa * program.y_unit / program.x_unit))
+            dual["ball"] = rational_text(cut(found.kappa * program.y_unit / program.x_unit))
         return Enclosure(theta, primal_tree(theta, star, lifted.coordinates), dual)
 
     def _subgradient(self, found: Approximation) -> dict[int, Fraction]:
@@ -277,18 +277,18 @@ class _Predictor:
         index = range(n, self.lifted.image.free.size)
         if found.face.where[n] == ZERO:
             program = self.program.pieces
-            values = [_pull(program.A.ints[:, i], found.y) * program.y_unit for i in index]
+            values = [pull(program.A.ints[:, i], found.y) * program.y_unit for i in index]
         else:
             square = sum((found.x[i] ** 2 for i in index), Fraction(0))
             length = roots(square)[1]
             values = [found.x[i] / length for i in index]
-        return {k: _cut(v) for k, v in enumerate(values) if v}
+        return {k: cut(v) for k, v in enumerate(values) if v}
 
 
 # ---------------------------------------------------------------- shared
 
 
-def _newton(program: Smooth, whitened: Whitened) -> Approximation:
+def newton(program: Smooth, whitened: Whitened) -> Approximation:
     """From the first float solution that Newton's method takes anywhere."""
     why: Exception = FaceError("no float solution")
     for scale, guess in float_guesses(program, whitened):
@@ -300,19 +300,19 @@ def _newton(program: Smooth, whitened: Whitened) -> Approximation:
     raise FaceError(str(why))
 
 
-def _placed(image: Image, whitened: Whitened, program: Smooth, found: Approximation, snap: bool = False) -> Rationals:
+def placed(image: Image, whitened: Whitened, program: Smooth, found: Approximation, snap: bool = False) -> Rationals:
     """The approximate minimiser, moved by next to nothing so that all rows hold exactly.
 
     snap: coordinates that are as near to a kink or an edge are put there first, and stay.
     """
-    n, pieces, freedom = image.free.size, program.pieces, _freedom(program, found)[: image.free.size]
+    n, pieces, room = image.free.size, program.pieces, freedom(program, found)[: image.free.size]
     x = image.own(found.x)
     if snap:
         reach = Fraction(max((abs(v) for v in x.nums.tolist()), default=0), x.den) * Fraction(TIGHT)
         near = [next((b for b in pieces.breaks[i] if abs(x[i] - b) <= reach), None) for i in range(n)]
         x = Rationals.of([x[i] if b is None else Fraction(b) for i, b in enumerate(near)])
-        freedom = np.where([b is None for b in near], freedom, 0.0)
-    return within_rows(image, whitened, scaled(x, pieces.x_unit), freedom, TIGHT, found.face.where[n:] == HELD)
+        room = np.where([b is None for b in near], room, 0.0)
+    return within_rows(image, whitened, scaled(x, pieces.x_unit), room, TIGHT, found.face.where[n:] == HELD)
 
 
 def signed(image: Image, y: list[Fraction]) -> list[Fraction]:
@@ -320,7 +320,7 @@ def signed(image: Image, y: list[Fraction]) -> list[Fraction]:
     return [max(v, Fraction(0)) if row in image.at_least else v for v, row in zip(y, image.rows, strict=True)]
 
 
-def _freedom(program: Smooth, found: Approximation) -> Array:
+def freedom(program: Smooth, found: Approximation) -> Array:
     """Sizes of the coordinates that are free, less where a kink is near; 0 where one is held."""
     x = np.abs(_scaled_floats(found.x))
     free = found.face.where == FREE
@@ -334,11 +334,11 @@ def _scaled_floats(x: Rationals) -> Array:
     return np.array([v / peak for v in x.nums.tolist()])
 
 
-def _pull(column: Array, y: Rationals) -> Fraction:
+def pull(column: Array, y: Rationals) -> Fraction:
     return Fraction(int((column * y.nums).sum()) if column.size else 0, y.den)
 
 
-def _cut(value: Fraction, bits: int = CUT) -> Fraction:
+def cut(value: Fraction, bits: int = CUT) -> Fraction:
     """The nearest dyadic number of so many significant bits."""
     if value == 0:
         return value

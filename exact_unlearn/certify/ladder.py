@@ -28,11 +28,14 @@ from exact_unlearn.certify.feasible import farkas, nothing_fits, why_nothing
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
 from exact_unlearn.certify.image import image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
+from exact_unlearn.certify.lifted import Found, Lift, exact
 from exact_unlearn.certify.nuclear import enclose_nuclear
 from exact_unlearn.certify.nuclear_start import Start, starts, whole
 from exact_unlearn.certify.pivot import InfeasibleError
 from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import ROUNDING, check_rows
+from exact_unlearn.certify.summed import candidates as summed_candidates
+from exact_unlearn.certify.summed import enclosed
 from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
@@ -162,7 +165,7 @@ class _Attempt:
         else:
             if nothing is not None:
                 return self._outside(*nothing)
-        if limited() and self.solution is not None and name not in COUNTED:
+        if limited() and self.solution is not None and name not in (*COUNTED, "form"):
             with suppress(TimeUpError), watched(share=SHARE):
                 self._offered()
         rungs = self._rungs()
@@ -183,6 +186,11 @@ class _Attempt:
         name = self.problem.regularizer.name
         if name in COUNTED:
             return [self._count]
+        if name == "form":
+            proofs: list[Callable[[], Certificate]] = [
+                partial(self._summed, exact), partial(self._summed, enclosed), self._of_sum
+            ]  # fmt: skip
+            return proofs if self.image.free.size else [self._frozen]
         if name == "nuclear_norm" and self.image.at_least:
             return [self._by_tight_rows, self._repaired]
         if name == "nuclear_norm":
@@ -195,6 +203,36 @@ class _Attempt:
         return [*first, self._enclosed, self._repaired]
 
     # ------------------------------------------------------------ rungs
+
+    @cached_property
+    def lift(self) -> Lift:
+        return Lift(self.problem, self.image, self.drift)
+
+    def _summed(self, prove: Callable[[Lift], Found]) -> Certificate:
+        tick("the exact optimum" if prove is exact else "Newton's method to hundreds of digits")
+        return self._near(self._of_found(self.lift, prove(self.lift)))
+
+    def _of_found(self, lift: Lift, found: Found) -> Certificate:
+        theta, primal_tree, dual = lift.trees(found)
+        return self._judged({"kind": "bounds", "primal": primal_tree, "dual": self._dual(dual)}, theta)
+
+    def _of_sum(self) -> Certificate:
+        """The best of the float points at hand, and of what came before."""
+        tick("the fallback: float points, made feasible")
+        source = summed_candidates(self.lift, self.image, self.whitened, self.solution, self.kept)
+        while True:
+            try:
+                found = next(source, None)
+                if found is None:
+                    break
+                self._keep(self._of_found(self.lift, found))
+            except STEPS_DOWN as error:
+                self.reasons.append(str(error) or type(error).__name__)
+        if self.better is None and self.image.start_fits:
+            self._keep(self._resting())
+        if self.better is None:
+            raise FaceError("no float point could be made feasible")
+        return self.better
 
     def _exact(self) -> Certificate:
         tick("the exact optimum")
@@ -264,6 +302,8 @@ class _Attempt:
         primal: Tree = {"base": "theta_star", "parts": []}
         if self.problem.regularizer.name == "nuclear_norm":
             primal["factors"] = factors(self.problem, theta)
+        elif self.problem.regularizer.name == "form":
+            primal = self.lift.trees(Found(Rationals.of(self.image.theta_free), {}))[1]
         return self._judged({"kind": "bounds", "primal": primal, "dual": {"nu": []}}, theta)
 
     def _frozen(self) -> Certificate:

@@ -31,7 +31,8 @@ from exact_unlearn.certify.whiten import Whitened
 class Separable:
     """The objective as rationals, one entry per column of A:
 
-    quadratic x^2/2 + kink |x| + lam/2 (x - theta)^2 + mu |x - theta|,  |x - theta| <= box (None: no box).
+    quadratic x^2/2 + kink |x| + lam/2 (x - theta)^2 + mu |x - theta|,  |x - theta| <= box (None: no box),
+    and of forms also tilt x + sum weight |x - place| over `kinks`, pairs (place, weight).
 
     ceiling: the weights of linf, or None; floor: what t must reach anyway (max w |theta*| over frozen coordinates).
     """
@@ -44,6 +45,8 @@ class Separable:
     box: list[Fraction | None]
     ceiling: list[Fraction] | None = None
     floor: Fraction = Fraction(0)
+    tilt: list[Fraction] | None = None
+    kinks: list[list[tuple[Fraction, Fraction]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,16 @@ def pieces(image: Image, terms: Separable) -> Pieces:
     boxes = [b for b in terms.box if b is not None]
     weights = terms.ceiling or []
     w_den = math.lcm(1, *(w.denominator for w in weights))
-    x_den = math.lcm(1, *(v.denominator for v in (*terms.theta, *q, *boxes, terms.floor * w_den)))
+    more = terms.kinks or [[]] * len(terms.theta)
+    places = [place for own in more for place, _ in own]
+    x_den = math.lcm(1, *(v.denominator for v in (*terms.theta, *q, *boxes, *places, terms.floor * w_den)))
     x_unit = Fraction(1, x_den)
     curvature = [k + lam for k, lam in zip(terms.quadratic, terms.lam, strict=True)]
     tilt = [-lam * v for lam, v in zip(terms.lam, terms.theta, strict=True)]
+    tilt = tilt if terms.tilt is None else [a + b for a, b in zip(tilt, terms.tilt, strict=True)]
     numbers = [k * x_unit for k in curvature] + tilt + terms.kink + terms.mu + [Fraction(1, w_den)]
-    y_den = math.lcm(1, *(v.denominator for v in numbers))
-    rows = [_coordinate(*row) for row in zip(terms.theta, tilt, terms.kink, terms.mu, terms.box, strict=True)]
+    y_den = math.lcm(1, *(v.denominator for v in numbers), *(w.denominator for own in more for _, w in own))
+    rows = [_coordinate(*row) for row in zip(terms.theta, tilt, terms.kink, terms.mu, terms.box, more, strict=True)]
     ceiling = None
     if terms.ceiling is not None:
         # t_true = t / (x_den w_den); the stationarity of t is multiplied by y_den like every slope
@@ -127,17 +133,24 @@ def _whole(value: Fraction) -> int:
 
 
 def _coordinate(
-    theta: Fraction, tilt: Fraction, kink: Fraction, mu: Fraction, box: Fraction | None
+    theta: Fraction,
+    tilt: Fraction,
+    kink: Fraction,
+    mu: Fraction,
+    box: Fraction | None,
+    more: list[tuple[Fraction, Fraction]],
 ) -> tuple[list[Fraction], list[Fraction | None]]:
-    """Breakpoints and slopes of tilt x + kink |x| + mu |x - theta| within |x - theta| <= box."""
+    """Breakpoints and slopes of tilt x + kink |x| + mu |x - theta| + sum of `more` within |x - theta| <= box."""
     jumps: dict[Fraction, Fraction] = {}
-    for place, jump in ((Fraction(0), kink), (theta, mu)):
+    kinks = [(Fraction(0), kink), (theta, mu), *more]
+    for place, jump in kinks:
         if jump and (box is None or abs(place - theta) < box):
             jumps[place] = jumps.get(place, Fraction(0)) + 2 * jump
-    left = theta - 1 if box is None else theta - box
-    first = tilt + sum((j if left >= place else -j for place, j in ((Fraction(0), kink), (theta, mu))), Fraction(0))
     if box is None:
-        first = tilt - kink - mu
+        first = tilt - sum((jump for _, jump in kinks), Fraction(0))
+    else:
+        left = theta - box
+        first = tilt + sum((j if left >= place else -j for place, j in kinks), Fraction(0))
     places = sorted(jumps)
     slopes: list[Fraction | None] = [first]
     for place in places:

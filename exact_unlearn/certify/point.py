@@ -77,6 +77,8 @@ def regularizer(
         terms = zip(problem.alpha, problem.beta, theta, strict=True)
         value = sum(starmap(_separable, terms), ZERO)
         return value, value
+    if name == "form":
+        return _form(problem, theta, matrices)
     if name in checker.COUNTS:
         used = (j for j, x in enumerate(theta) if abs(x) > (least if j in problem.at else ZERO))
         count = Fraction(len({problem.pays[j] for j in used} - {-1}))
@@ -87,6 +89,20 @@ def regularizer(
         checker.common(predictor(problem, theta) if name == "predictor_norm" else theta, problem.work), False
     )
     return Fraction(below), Fraction(above)
+
+
+def _form(problem: checker.Problem, theta: Sequence[Fraction], matrices: Matrices) -> Interval:
+    """The sum of the values of its parts."""
+    x = checker.common(theta, problem.work)
+    low = high = Fraction(problem.bent_value(x))
+    for part in problem.parts:
+        at = part.at(x)
+        if part.kind == "spectral":
+            below, above = (part.factor * v for v in matrices([at.at(j) for j in part.indices], *part.shape))
+        else:
+            above, below = part.value(at, [])
+        low, high = low + below, high + above
+    return low, high
 
 
 def _separable(alpha: Fraction, beta: Fraction, x: Fraction) -> Fraction:

@@ -21,8 +21,9 @@ from exact_unlearn.certify.forms import separable
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
 from exact_unlearn.certify.pieces import FAR, Pieces, Scale, Separable, float_program, pieces, scales
-from exact_unlearn.certify.terms import Drift, weights_of
+from exact_unlearn.certify.terms import Drift
 from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.forms import Norms
 from exact_unlearn.jacobian import Array
 from exact_unlearn.problem import UnlearningProblem
 
@@ -52,14 +53,16 @@ def smooth_terms(problem: UnlearningProblem, image: Image, drift: Drift) -> tupl
     regularizer: Any = problem.regularizer
     if regularizer.name not in ("l2", "group_l2"):
         return terms, []
-    zero = [Fraction(0)] * image.free.size
-    if regularizer.name == "l2":
-        inner = weights_of(regularizer, problem.n_parameters)
-        labels, outer = np.zeros(problem.n_parameters, dtype=np.int64), [Fraction(1)]
-    else:
-        inner = [Fraction(1)] * problem.n_parameters
-        labels, outer = regularizer.labels, [Fraction(w) for w in regularizer.weights.tolist()]
-    column = np.full(problem.n_parameters, -1)
+    term: Any = problem.form.parts[0].term
+    return replace(terms, quadratic=[Fraction(0)] * image.free.size), norms_of(term, Fraction(1), image)
+
+
+def norms_of(term: Norms, factor: Fraction, image: Image) -> list[Norm]:
+    """The groups of norms of theta itself, on the columns of the image."""
+    d = image.theta.size
+    inner = [Fraction(1)] * d if term.inner is None else [Fraction(w) for w in term.inner.tolist()]
+    labels, outer = term.labels(d), [factor * Fraction(w) for w in term.outer().tolist()]
+    column = np.full(d, -1)
     column[image.free] = np.arange(image.free.size)
     norms = []
     for g, weight in enumerate(outer):
@@ -68,7 +71,7 @@ def smooth_terms(problem: UnlearningProblem, image: Image, drift: Drift) -> tupl
         if weight and own:
             fixed = sum((inner[j] * image.theta[j] ** 2 for j in members if column[j] < 0), Fraction(0))
             norms.append(Norm(column[own], [inner[j] for j in own], weight, fixed))
-    return replace(terms, quadratic=zero), norms
+    return norms
 
 
 def program_of(image: Image, terms: Separable, norms: list[Norm], drift: Drift, drifting: int | None = None) -> Smooth:

@@ -23,14 +23,20 @@ REGULARIZERS = (
     "linf",
     "group-l2",
     "elastic-net",
+    "huber",
+    "total-variation",
     "nuclear-norm",
     "l0",
     "active-neurons",
 )
-WEIGHTED = ("squared-l2", "l2", "l1", "linf", "group-l2")
+WEIGHTED = ("squared-l2", "l2", "l1", "linf", "group-l2", "huber")
+SUMS = "NAME + NAME, each of them NAME or NUMBER*NAME, such as l1+2*group-l2"
 DRIFTS = "squared:LAMBDA, l1:LAMBDA, trust:RADIUS or trust-inf:RADIUS"
 
-_RAW_OPTIONS = ("regularizer", "alpha", "beta", "groups", "weights", "block", "perceptron", "drift", "free", "frozen")
+_RAW_OPTIONS = (
+    "regularizer", "centre", "alpha", "beta", "delta", "grid", "groups", "weights", "block", "perceptron", "drift",
+    "free", "frozen",
+)  # fmt: skip
 
 
 def add_problem_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
@@ -51,7 +57,10 @@ def add_problem_arguments(parser: argparse.ArgumentParser, optional: bool = Fals
         "indices). KEY names such an array when it is called otherwise. "
         "A complete problem takes none of these options.",
     )
-    raw.add_argument("-r", "--regularizer", metavar="NAME", help=", ".join(REGULARIZERS))
+    raw.add_argument(
+        "-r", "--regularizer", metavar="NAME", help=f"{', '.join(REGULARIZERS)}; a sum is written {SUMS}"
+    )
+    raw.add_argument("--centre", metavar="KEY", help="what to be near (d): R(theta - centre) instead of R(theta)")
     raw.add_argument("--drift", metavar="KIND:NUMBER", action="append", help=f"{DRIFTS}; repeat it for a sum")
     raw.add_argument(
         "--weights", metavar="KEY", help=f"weights of {', '.join(WEIGHTED)} (default: weights, if present)"
@@ -61,6 +70,8 @@ def add_problem_arguments(parser: argparse.ArgumentParser, optional: bool = Fals
     raw.add_argument("--free", metavar="KEY", help="what may move (default: free, if present)")
     raw.add_argument("--alpha", metavar="NUMBER", type=float, help="of elastic-net: alpha |theta|_1 + ...")
     raw.add_argument("--beta", metavar="NUMBER", type=float, help="of elastic-net: ... + beta/2 |theta|^2")
+    raw.add_argument("--delta", metavar="NUMBER", type=float, help="of huber: where squares become absolute values")
+    raw.add_argument("--grid", metavar="AxB", help="of total-variation: the sides of the grid, such as 28x28")
     raw.add_argument("--block", metavar="START:STOP:PxQ", help="of nuclear-norm: theta[START:STOP] as a P x Q matrix")
     raw.add_argument("--perceptron", metavar="INPUTSxWIDTHxOUTPUTS", help="of active-neurons: the network's shape")
 
@@ -137,24 +148,57 @@ def regularizer_of(options: argparse.Namespace, arrays: Mapping[str, Array], pat
 
 
 def _regularizer(options: argparse.Namespace, raw: _Raw) -> Any:
-    from exact_unlearn import regularizers as R
 
-    name = options.regularizer.lower().replace("_", "-")
+    summands = [_factored(text) for text in options.regularizer.split("+")]
+    names = [name for _, name in summands]
+    for name in names:
+        _require_known(name, options.regularizer)
+    _refuse_foreign_options(options, names)
+    found = [_single(options, raw, name, len(names) > 1) for name in names]
+    total = sum(R if factor == 1 else factor * R for (factor, _), R in zip(summands, found, strict=True))
+    centre = None if options.centre is None else raw.required(options.centre, "--centre: ")
+    return total if centre is None else total.centred_at(centre)
+
+
+def _factored(text: str) -> tuple[float, str]:
+    """2.0 and "l1" of "2*l1"."""
+    number, star, name = text.strip().rpartition("*")
+    try:
+        factor = float(number) if star else 1.0
+    except ValueError:
+        raise ProblemError(f"-r: expected {SUMS}, got {text!r}") from None
+    return factor, name.strip().lower().replace("_", "-")
+
+
+def _require_known(name: str, text: str) -> None:
     if name == "predictor-norm":
         raise ProblemError(
             "-r: predictor-norm needs the jacobian as the product it is, which a raw file cannot hold; "
             "use surrogate_problem and UnlearningProblem.save"
         )
     if name not in REGULARIZERS:
-        raise ProblemError(f"-r: expected one of {', '.join(REGULARIZERS)}, got {options.regularizer!r}")
-    _refuse_foreign_options(options, name)
+        raise ProblemError(f"-r: expected one of {', '.join(REGULARIZERS)}, got {text!r}")
+
+
+def _single(options: argparse.Namespace, raw: _Raw, name: str, summed: bool) -> Any:
+    """One regularizer; in a sum weights are those that --weights names, and only one summand may take them."""
+    from exact_unlearn import regularizers as R
+
     if name in WEIGHTED:
-        weights = raw.optional("weights", options.weights, "--weights")
+        named = options.weights is not None or not summed
+        weights = raw.optional("weights", options.weights, "--weights") if named else None
+        if name == "huber":
+            return R.Huber(_needed(options, name, "delta"), weights)
         if name == "group-l2":
             return R.GroupL2(raw.required(options.groups or "groups", "--groups: "), weights)
         return {"squared-l2": R.SquaredL2, "l2": R.L2, "l1": R.L1, "linf": R.LInf}[name](weights)
     if name == "elastic-net":
         return R.ElasticNet(_needed(options, name, "alpha"), _needed(options, name, "beta"))
+    if name == "total-variation":
+        text = _needed(options, name, "grid")
+        if re.fullmatch(r"\d+(x\d+)*", text) is None:
+            raise ProblemError(f"--grid: expected AxB, such as 28x28, or one length, got {text!r}")
+        return R.TotalVariation([int(side) for side in text.split("x")])
     if name == "nuclear-norm":
         start, stop, rows, columns = _numbers(options, name, "block", r"(\d+):(\d+):(\d+)x(\d+)")
         return R.NuclearNorm(slice(start, stop), (rows, columns))
@@ -166,6 +210,8 @@ def _regularizer(options: argparse.Namespace, raw: _Raw) -> Any:
 _OWN_OPTIONS = {
     "alpha": ("elastic-net",),
     "beta": ("elastic-net",),
+    "delta": ("huber",),
+    "grid": ("total-variation",),
     "block": ("nuclear-norm",),
     "perceptron": ("active-neurons",),
     "weights": WEIGHTED,
@@ -173,10 +219,13 @@ _OWN_OPTIONS = {
 }
 
 
-def _refuse_foreign_options(options: argparse.Namespace, name: str) -> None:
+def _refuse_foreign_options(options: argparse.Namespace, names: list[str]) -> None:
     for option, owners in _OWN_OPTIONS.items():
-        if getattr(options, option) is not None and name not in owners:
-            raise ProblemError(f"--{option}: belongs to {', '.join(owners)}, not to {name}")
+        if getattr(options, option) is not None and not set(names) & set(owners):
+            raise ProblemError(f"--{option}: belongs to {', '.join(owners)}, not to {' + '.join(names)}")
+    takers = [name for name in names if name in WEIGHTED]
+    if options.weights is not None and len(takers) > 1:
+        raise ProblemError(f"--weights: {' and '.join(takers)} both take weights; a sum with weights is made in Python")
 
 
 def _needed(options: argparse.Namespace, name: str, option: str) -> Any:

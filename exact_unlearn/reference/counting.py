@@ -97,7 +97,7 @@ class _Support:
         self.problem, self.free, self.Q, self.c = problem, free, assembly.rows.Q, program.b[:zero]
         self.above, self.least = -stated[zero:], -program.b[zero : len(stated)]  # above theta >= least
         self.offset = assembly.program.theta_offset
-        charge = problem.regularizer.charge(problem.theta_star)  # type: ignore[attr-defined]
+        charge = problem.regularizer.charge(problem.theta_star)
         stuck = charge[~problem.free & (to_float(problem.theta_star) != 0) & (charge >= 0)]
         # groups with a frozen non-zero coordinate pay whatever happens, so their other coordinates are free of charge
         self.labels = np.where(np.isin(charge, stuck), -1, charge)[free]

@@ -15,7 +15,6 @@ from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.image import image
 from exact_unlearn.certify.ladder import certify
 from exact_unlearn.certify.rows import allowed, conflict, is_tolerance
-from exact_unlearn.certify.terms import seen
 from exact_unlearn.drift import DriftSum, SquaredDrift, TrustRegion
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
@@ -203,7 +202,9 @@ def _for_nothing(problem: UnlearningProblem) -> Solution | None:
 
     Only regions are left of the drift penalty, and D on what R sees takes up its part of them.
     """
-    start, visible = to_float(problem.theta_star), problem.free & seen(problem)
+    if any(part.map is not None or part.centre is not None for part in problem.form.parts):
+        return None
+    start, visible = to_float(problem.theta_star), problem.free & problem.form.seen(problem.n_parameters)
     blind = problem.free & ~visible
     if not blind.any():
         return None
@@ -233,6 +234,7 @@ def _for_nothing(problem: UnlearningProblem) -> Solution | None:
         solver=found.solver,
         subgradient=zero,
         drift_subgradients=tuple(zero for _ in problem.drifts),
+        shares=_no_shares(problem),
         rank=found.rank,
         compile_seconds=found.compile_seconds,
         solve_seconds=found.solve_seconds,
@@ -301,6 +303,13 @@ def _at_rest(problem: UnlearningProblem, assembly: Assembly, seconds: float) -> 
         rank=assembly.rows.report,
         compile_seconds=seconds,
     )
+
+
+def _no_shares(problem: UnlearningProblem) -> tuple[Array, ...] | None:
+    """A subgradient 0 for every summand that has one of its own."""
+    if problem.regularizer.has_conjugate:
+        return None
+    return tuple(np.zeros(summand.size(problem.n_parameters)) for summand in problem.form.summands)
 
 
 def _positive(name: str, value: Any) -> float:
@@ -386,15 +395,20 @@ def _build(
     """The claim in the caller's terms: theta, nu for the caller's rows, subgradients per summand."""
     program = assembly.program
     theta = _on_constraints(problem, assembly, program.theta(z))
-    subgradient, drift_subgradients, nu = None, None, np.zeros(problem.n_constraints)
+    subgradient, drift_subgradients, shares, nu = None, None, None, np.zeros(problem.n_constraints)
     if y is not None:
-        parts = assembly.subgradients(theta, y)
-        terms = (problem.regularizer, *problem.drifts)
-        parts = [_into_domain(term, part) for term, part in zip(terms, parts, strict=True)]
+        found, summands = assembly.subgradients(theta, y), problem.form.summands
+        own = tuple(s.into_domain(part) for s, part in zip(summands, found, strict=False))
+        forces = zip(problem.drifts, found[len(own) :], strict=True)
+        parts = [
+            sum((s.pull(part) for s, part in zip(summands, own, strict=True)), start=np.zeros(theta.size)),
+            *(_into_domain(term, part) for term, part in forces),
+        ]
         rows = program.nu_map.shape[1]
         y = _complementary(program, z, y, problem)
         parts = _absorbed(problem, parts, program.A[:rows].T @ -y[:rows])
         subgradient, drift_subgradients, nu = parts[0], tuple(parts[1:]), program.nu(y)
+        shares = None if problem.regularizer.has_conjugate else own
     return Solution(
         problem=problem,
         theta=theta,
@@ -403,6 +417,7 @@ def _build(
         solver=answer.solver,
         subgradient=subgradient,
         drift_subgradients=drift_subgradients,
+        shares=shares,
         unique=_unique(problem, assembly),
         rank=assembly.rows.report,
         compile_seconds=seconds + answer.compile_seconds,

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.drift import DriftSum, L1Drift, SquaredDrift, Term, TrustRegion
+from exact_unlearn.forms import Form
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
-from exact_unlearn.regularizers import ElasticNet
+from exact_unlearn.regularizers import Written
 from exact_unlearn.rowspace import in_row_units
 from exact_unlearn.solution import Solution
 from exact_unlearn.vectors import largest
@@ -47,7 +48,7 @@ class Rescaled:
         def pulled(vector: Array) -> Array:
             return _scaled(vector, slope)
 
-        g, forces = solution.subgradient, solution.drift_subgradients
+        g, forces, shares = solution.subgradient, solution.drift_subgradients, solution.shares
         return replace(
             solution,
             problem=self.original,
@@ -55,6 +56,7 @@ class Rescaled:
             nu=pulled(solution.nu),
             subgradient=None if g is None else pulled(g),
             drift_subgradients=None if forces is None else tuple(map(pulled, forces)),
+            shares=None if shares is None else tuple(map(pulled, shares)),
         )
 
 
@@ -64,10 +66,10 @@ def rescaled(problem: UnlearningProblem) -> Rescaled | None:
     exponent = math.frexp(max(size, _least_drift(problem)))[1]
     if abs(exponent) <= ORDINARY:
         return None
-    R: Any = problem.regularizer
-    degree = 0 if R.integer else 2 if R.name in ("squared_l2", "elastic_net") else 1
-    if isinstance(R, ElasticNet):
-        R = ElasticNet(_factor(R.alpha, -exponent), R.beta)
+    R, parts = problem.regularizer, problem.form.parts
+    form, degree = problem.form.in_unit(exponent)
+    if len(parts) > 1 or any(part.term.degree is None or part.centre is not None for part in parts):
+        R = Written(Form(tuple(replace(part, factor=_factor(part.factor, 0)) for part in form.parts)))
     terms = tuple(_term(term, exponent, degree) for term in problem.drifts)
     scaled = UnlearningProblem(
         _scaled(problem.theta_star, -exponent),

@@ -1,30 +1,32 @@
-"""Complexity measures R(theta): the rows of the table "explicit programs" (theory, section 3).
+"""Complexity measures R(theta): recipes that return their form, a sum of terms of `exact_unlearn.forms`.
 
-Each is a frozen value with one small face, the protocol `Regularizer`.  A regularizer knows formulas only;
-which program it leads to is decided in `exact_unlearn.program`, and what is proved with its conjugate in
-`exact_unlearn.certify`.
-
-    smooth.py      SquaredL2, ElasticNet
-    norms.py       L2, L1, LInf                         (weighted)
-    structured.py  GroupL2, PredictorNorm, NuclearNorm
-    counting.py    L0, ActiveNeurons                    (integer programs)
-    partition.py   groups of coordinates
+smooth.py      SquaredL2, ElasticNet, Huber
+norms.py       L2, L1, LInf                         (weighted)
+structured.py  GroupL2, PredictorNorm, NuclearNorm
+mapped.py      TotalVariation, OverlappingGroups    (norms of linear maps)
+counting.py    L0, ActiveNeurons                    (integer programs)
+recipe.py      the face that is derived from a form; sums, factors, centres and maps of regularizers
+named.py       groups that a model will name
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.forms import Form, Space
+from exact_unlearn.jacobian import Array
 from exact_unlearn.regularizers.counting import L0, ActiveNeurons
+from exact_unlearn.regularizers.mapped import OverlappingGroups, TotalVariation
+from exact_unlearn.regularizers.named import NamedGroups
 from exact_unlearn.regularizers.norms import L1, L2, LInf
-from exact_unlearn.regularizers.partition import NamedGroups
-from exact_unlearn.regularizers.smooth import ElasticNet, SquaredL2
+from exact_unlearn.regularizers.recipe import DERIVED, Recipe, Sum, Written, for_model, form_from_spec, own_form
+from exact_unlearn.regularizers.smooth import ElasticNet, Huber, SquaredL2
 from exact_unlearn.regularizers.structured import GroupL2, NuclearNorm, PredictorNorm
-from exact_unlearn.vectors import Value, require_member
+from exact_unlearn.vectors import require_member
 
 __all__ = [
     "L0",
@@ -33,89 +35,70 @@ __all__ = [
     "ActiveNeurons",
     "ElasticNet",
     "GroupL2",
+    "Huber",
     "LInf",
     "NuclearNorm",
+    "OverlappingGroups",
     "PredictorNorm",
+    "Recipe",
     "Regularizer",
     "SquaredL2",
+    "Sum",
+    "TotalVariation",
+    "Written",
+    "as_regularizer",
+    "for_model",
     "from_spec",
-    "require_regularizer",
+    "spec_of",
 ]
 
 
 @runtime_checkable
 class Regularizer(Protocol):
-    """A convex (or, when `integer`, counting) function R of the flat parameters theta, shape (d,).
+    """A function R of the flat parameters theta, shape (d,), that is known by its form.
 
-    Where they exist there are also `dual_norm(g)` (every class with `is_norm`) and `prox(v, step)`, that is
-    argmin_x step * R(x) + 1/2 |x - v|^2 in floats, for step in [0, inf].  prox(v, inf) is the minimiser of R nearest v,
-    so for a convex R here g - prox(g, inf) is g without the null directions of R, where R* would be inf.
+    A class with this one method works on every route: programs, proofs and files are derived from the form.  `Recipe`
+    is a base class that also derives `value`, `conjugate`, sums and so on.
     """
 
-    name: ClassVar[str]
-    """The name in files and on the command line."""
-
-    @property
-    def is_norm(self) -> bool:
-        """A norm or seminorm: R(s theta) = |s| R(theta), and R* is the indicator of {g : dual_norm(g) <= 1}."""
-        ...
-
-    @property
-    def strictly_convex(self) -> bool:
-        """R is strictly convex, so the minimiser is unique whatever drift penalty is added."""
-        ...
-
-    @property
-    def unique_minimiser(self) -> bool:
-        """R has at most one minimiser over every convex set: unique when the drift penalty is an indicator or
-        absent.
-
-        True for every strictly convex R and for the weighted l2 norm, whose square is strictly convex.
-        """
-        ...
-
-    @property
-    def integer(self) -> bool:
-        """R counts; its program has integer variables and `expression` raises."""
-        ...
-
-    @property
-    def movable(self) -> slice | None:
-        """The only coordinates that may move (a block), or None for all."""
-        ...
-
-    def validate(self, n_parameters: int) -> None:
-        """ProblemError unless R fits theta of length `n_parameters`."""
-        ...
-
-    def value(self, theta: Any) -> Value:
-        """R(theta): a float, or an exact Fraction for object vectors of Fractions where R is rational."""
-        ...
-
-    def expression(self, theta: Any) -> Any:
-        """R as a CVXPY expression of the affine CVXPY expression `theta`, shape (d,)."""
-        ...
-
-    def conjugate(self, g: Any, tol: float = 0.0) -> Value:
-        """R*(g) = sup <g, theta> - R(theta), inf outside its domain.
-
-        tol: relative slack of membership: dual_norm(g) <= 1 + tol, and |g_i| <= tol max |g| where g must
-        vanish. With tol = 0 nothing is forgiven, and vectors of
-        Fractions are decided in the rationals (not by the predictor and nuclear norms: they need singular values).
-        """
-        ...
-
-    def to_spec(self) -> dict[str, Any]:
-        """{"name": ..., parameters}: numbers, and arrays as arrays; `from_spec` inverts it."""
+    def form(self, space: Space) -> Form:
+        """R as a sum of parts; space.size is d and space.theta_star (d,), or None where they are not known."""
         ...
 
 
-def require_regularizer(regularizer: Any) -> None:
-    """ProblemError, one sentence, unless it is one of the measures above, with its formulas as they are."""
-    require_member("regularizer", regularizer, (*_MEMBERS, NamedGroups), "an instance such as L1()")
+def as_regularizer(regularizer: Any, theta_star: Array) -> Recipe:
+    """What a problem holds: one of the measures above, or the form of a user's class.
+
+    ProblemError, one sentence, on a class without a form, and on one that changes a formula which is derived from it.
+    """
+    if isinstance(regularizer, type) or not callable(getattr(regularizer, "form", None)):
+        raise ProblemError(
+            f"regularizer: expected an instance such as L1(), or of a class with form(space), got {regularizer!r:.80}"
+        )
+    kind = type(regularizer)
+    member = next((base for base in kind.__mro__ if base in _MEMBERS), None)
+    between = kind.__mro__[: kind.__mro__.index(member or (Recipe if issubclass(kind, Recipe) else object))]
+    own = {name for base in between for name in vars(base)}
+    if member is not None and "form" not in own:
+        require_member("regularizer", regularizer, _MEMBERS, "an instance such as L1()")
+        return regularizer  # type: ignore[no-any-return]
+    changed = sorted(own & set(DERIVED)) if isinstance(regularizer, Recipe) else []
+    if changed:
+        raise ProblemError(
+            f"regularizer: {kind.__name__} has a form and changes {', '.join(changed)}, which is derived from it; "
+            "leave it out"
+        )
+    return own_form(regularizer, theta_star.size, theta_star)
 
 
-def from_spec(spec: Mapping[str, Any]) -> Regularizer:
+def spec_of(regularizer: Recipe, n_parameters: int) -> dict[str, Any]:
+    """{"name": ..., parameters}, of a function of so many parameters; `from_spec` inverts it."""
+    if regularizer.name != "form":
+        return regularizer.to_spec()
+    return {"name": "form", "terms": regularizer.form(Space(n_parameters)).to_spec()}
+
+
+def from_spec(spec: Mapping[str, Any]) -> Recipe:
     """The regularizer that `to_spec` described. ProblemError on unknown names, missing or superfluous fields."""
     fields = dict(spec)
     name = fields.pop("name", None)
@@ -123,13 +106,16 @@ def from_spec(spec: Mapping[str, Any]) -> Regularizer:
     if build is None:
         raise ProblemError(f"regularizer: expected one of {', '.join(sorted(_BUILDERS))}, got {name!r}")
     try:
-        regularizer: Regularizer = build(**fields)
+        regularizer: Recipe = build(**fields)
     except TypeError:
         raise ProblemError(f"regularizer {name!r}: does not take exactly the fields {sorted(fields)}") from None
     return regularizer
 
 
-_MEMBERS = (L0, L1, L2, ActiveNeurons, ElasticNet, GroupL2, LInf, NuclearNorm, PredictorNorm, SquaredL2)
+_MEMBERS = (
+    L0, L1, L2, ActiveNeurons, ElasticNet, GroupL2, Huber, LInf, NamedGroups, NuclearNorm, OverlappingGroups,
+    PredictorNorm, SquaredL2, Sum, TotalVariation, Written,
+)  # fmt: skip
 
 _BUILDERS: dict[str, Any] = {
     "squared_l2": SquaredL2,
@@ -142,6 +128,7 @@ _BUILDERS: dict[str, Any] = {
     "nuclear_norm": lambda indices, shape: NuclearNorm(_as_integers(indices), shape),
     "l0": lambda labels=None: L0(_as_integers(labels)),
     "active_neurons": lambda n_inputs, width, n_outputs: ActiveNeurons.from_shape(n_inputs, width, n_outputs),
+    "form": form_from_spec,
 }
 
 

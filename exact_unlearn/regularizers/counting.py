@@ -7,35 +7,21 @@ lower bound 0 only. Lower bounds worth having come from ranks (see `exact_unlear
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.forms import Count, Form, Space
+from exact_unlearn.forms.partition import Partition, as_partition
 from exact_unlearn.jacobian import Array
-from exact_unlearn.regularizers.partition import Partition, as_partition, named_groups
-from exact_unlearn.vectors import (
-    Value,
-    as_float,
-    as_real,
-    as_step,
-    indicator,
-    is_exact,
-    require_length,
-)
-
-
-def _count(number: int, like: Array) -> Value:
-    return Fraction(number) if is_exact(like) else float(number)
-
-
-def _vanishes(g: Any) -> float:
-    return indicator(not np.any(as_real(g) != 0))
+from exact_unlearn.regularizers.named import named_groups
+from exact_unlearn.regularizers.recipe import Recipe
+from exact_unlearn.vectors import as_float, as_real, as_step, require_length
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class L0:
+class L0(Recipe):
     """R(theta) = number of non-zero coordinates, or of groups with a non-zero coordinate; a mixed-integer
     program.
 
@@ -45,11 +31,6 @@ class L0:
     partition: Partition | None
 
     name: ClassVar[str] = "l0"
-    is_norm: ClassVar[bool] = False
-    integer: ClassVar[bool] = True
-    movable: ClassVar[slice | None] = None
-    strictly_convex: ClassVar[bool] = False
-    unique_minimiser: ClassVar[bool] = False
 
     def __new__(cls, groups: Any = None) -> Any:
         return named_groups(cls, groups) or super().__new__(cls)
@@ -70,16 +51,12 @@ class L0:
         """(d,) int64: the group that pays when a coordinate is not zero."""
         return np.arange(np.size(theta_star)) if self.labels is None else self.labels
 
-    def value(self, theta: Any) -> Value:
-        x = as_real(theta)
-        return _count(int(np.count_nonzero(x)) if self.partition is None else self.partition.nonzero(x), x)
+    def form(self, space: Space) -> Form:
+        size = space.size if self.partition is None else self.partition.n_parameters
+        return Form((Count(np.arange(size or 0) if self.labels is None else self.labels),))
 
     def expression(self, theta: Any) -> NoReturn:
         raise ProblemError("l0 counts coordinates: it is an integer program and has no convex expression")
-
-    def conjugate(self, g: Any, tol: float = 0.0) -> float:
-        """0 for g = 0, else inf; nothing to be tolerant about."""
-        return _vanishes(g)
 
     def prox(self, v: Any, step: float) -> Array:
         """Hard threshold: a group with |v_g|_2 <= sqrt(2 step) becomes 0 (on equality both 0 and v_g are
@@ -96,7 +73,7 @@ class L0:
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class ActiveNeurons:
+class ActiveNeurons(Recipe):
     """R(theta) = #{i : column i of C != 0 and row a_i of A != 0} of a two-layer perceptron (Theorem 5, Lemma
     2).
 
@@ -112,10 +89,6 @@ class ActiveNeurons:
     n_outputs: int
 
     name: ClassVar[str] = "active_neurons"
-    is_norm: ClassVar[bool] = False
-    integer: ClassVar[bool] = True
-    strictly_convex: ClassVar[bool] = False
-    unique_minimiser: ClassVar[bool] = False
 
     def __init__(self, perceptron: Any) -> None:
         sizes = [getattr(perceptron, key, None) for key in ("n_inputs", "width", "n_outputs")]
@@ -163,15 +136,16 @@ class ActiveNeurons:
         paying = np.where(incoming, np.arange(self.width), -1)
         return np.concatenate([np.tile(paying, self.n_outputs), np.full(x.size - cut, -1)])
 
-    def value(self, theta: Any) -> Value:
-        return _count(int(np.count_nonzero(self.active(theta))), as_real(theta))
+    def form(self, space: Space) -> Form:
+        """Where theta* is known: A stays, so a neuron with a_i = 0 costs nothing."""
+        if space.theta_star is None:
+            size = self.width * (self.n_outputs + self.n_inputs)
+            return Form((Count(np.full(size, -1)),))
+        self.validate(space.theta_star.size)
+        return Form((Count(self.charge(space.theta_star)),))
 
     def expression(self, theta: Any) -> NoReturn:
         raise ProblemError("active_neurons counts neurons: it is an integer program and has no convex expression")
-
-    def conjugate(self, g: Any, tol: float = 0.0) -> float:
-        """0 for g = 0, else inf; nothing to be tolerant about."""
-        return _vanishes(g)
 
     def to_spec(self) -> dict[str, Any]:
         return {"name": self.name, "n_inputs": self.n_inputs, "width": self.width, "n_outputs": self.n_outputs}

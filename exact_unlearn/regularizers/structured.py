@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.forms import Form, Norms, Part, Rows, Space, Spectral
+from exact_unlearn.forms.partition import Partition, as_partition
 from exact_unlearn.jacobian import Array, dimensions, real_array
-from exact_unlearn.regularizers.partition import Partition, as_partition, named_groups
+from exact_unlearn.regularizers.named import named_groups
+from exact_unlearn.regularizers.recipe import Recipe
 from exact_unlearn.vectors import (
     as_float,
     as_real,
@@ -22,18 +24,15 @@ from exact_unlearn.vectors import (
     is_exact,
     l2_prox,
     load_cvxpy,
-    matching,
     power_of_two,
     require_length,
     root_sum_squares,
-    threshold,
-    total,
     without_noise,
 )
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class GroupL2:
+class GroupL2(Recipe):
     """R(theta) = sum_g w_g |theta_g|_2, a second-order cone program.  Dual norm max_g |z_g|_2 / w_g.
 
     groups: index sequences or a 1-D integer label array (label g = group g); they must partition range(d). Where
@@ -46,11 +45,6 @@ class GroupL2:
     """(G,)"""
 
     name: ClassVar[str] = "group_l2"
-    is_norm: ClassVar[bool] = True
-    integer: ClassVar[bool] = False
-    movable: ClassVar[slice | None] = None
-    strictly_convex: ClassVar[bool] = False
-    unique_minimiser: ClassVar[bool] = False  # usually unique, never by form alone
 
     def __new__(cls, groups: Any = None, weights: Any = None) -> Any:
         return named_groups(cls, groups, weights) or super().__new__(cls)
@@ -74,62 +68,16 @@ class GroupL2:
     def validate(self, n_parameters: int) -> None:
         require_length("groups of group_l2", self.partition.n_parameters, n_parameters)
 
-    def value(self, theta: Any) -> float:
-        norms = self.partition.norms(as_real(theta))
-        with np.errstate(over="ignore"):
-            return float(total(matching(self.weights, norms) * norms))
-
-    def expression(self, theta: Any) -> Any:
-        """One vectorised norm per group size, so that thousands of groups stay one constraint each, not one
-        atom each.
-        """
-        cp = load_cvxpy()
-
-        parts, weights, sizes = [], self.weights.astype(np.float64), self.partition.sizes
-        for size in np.unique(sizes):
-            chosen = np.flatnonzero((sizes == size) & (weights > 0))
-            if chosen.size == 0:
-                continue
-            rows = self.partition.order[self.partition.starts[chosen][:, None] + np.arange(size)]
-            stacked = cp.reshape(theta[rows.reshape(-1)], rows.shape, order="C")
-            parts.append(weights[chosen] @ cp.norm(stacked, 2, axis=1))
-        return cp.sum(cp.hstack(parts)) if parts else 0.0 * cp.sum(theta)
-
-    def dual_norm(self, g: Any) -> float:
-        return float(np.max(_ratios(self.partition.norms(as_real(g)), self.weights)))
-
-    def conjugate(self, g: Any, tol: float = 0.0) -> float:
-        z = as_real(g)
-        self.partition.require(z)
-        z = without_noise(z, (self.weights == 0)[self.labels], tol)
-        if is_exact(z):  # decided on squares, which are rational
-            bound = (1 + Fraction(tol)) ** 2
-            pairs = zip(self.partition.squares(z), self.weights, strict=True)
-            return indicator(all(square <= bound * Fraction(w) ** 2 for square, w in pairs))
-        return indicator(self.dual_norm(z) <= 1.0 + tol)
-
-    def prox(self, v: Any, step: float) -> Array:
-        """v_g max(1 - step w_g / |v_g|, 0) group by group."""
-        x = as_float(v)
-        norms = self.partition.norms(x)
-        shrink = threshold(as_step(step), self.weights)
-        kept = norms > shrink
-        factor = np.where(shrink == 0, 1.0, 0.0)
-        factor[kept] = (norms[kept] - shrink[kept]) / norms[kept]
-        return x * factor[self.labels]
+    def form(self, space: Space) -> Form:
+        return Form((Norms(self.partition, self.weights),))
 
     def to_spec(self) -> dict[str, Any]:
+        """{"name": ..., "labels": ..., "weights": ...}."""
         return {"name": self.name, "labels": self.labels, "weights": self.weights}
 
 
-def _ratios(norms: Array, weights: Array) -> Array:
-    """norms / weights with 0/0 = 0 and x/0 = inf, in floats."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.where(norms == 0, 0.0, norms / weights.astype(np.float64))
-
-
 @dataclass(frozen=True, eq=False, init=False)
-class PredictorNorm:
+class PredictorNorm(Recipe):
     """R(theta) = |w(theta)| of a linear network of which only A_1 moves (Lemma 1, Theorem 3), a second-order
     cone program.
 
@@ -152,10 +100,6 @@ class PredictorNorm:
     """(h_1, m), row-major."""
 
     name: ClassVar[str] = "predictor_norm"
-    is_norm: ClassVar[bool] = True
-    integer: ClassVar[bool] = False
-    strictly_convex: ClassVar[bool] = False
-    unique_minimiser: ClassVar[bool] = False
 
     def __init__(self, network: Any, theta_star: Any) -> None:
         if not hasattr(network, "first_layer_factor") or isinstance(network, type):
@@ -195,6 +139,10 @@ class PredictorNorm:
         return self.block
 
     @property
+    def has_conjugate(self) -> bool:
+        return True
+
+    @property
     def range_slack(self) -> float:
         """Relative size below which singular values of V, and the part of G outside range(V), are rounding."""
         return 8.0 * float(max(*self.V.shape, self.shape[1]) * np.finfo(np.float64).eps)
@@ -202,6 +150,14 @@ class PredictorNorm:
     def validate(self, n_parameters: int) -> None:
         if self.block.stop > n_parameters:
             raise ProblemError(f"block of predictor_norm: {self.block} does not lie within {n_parameters} parameters")
+
+    def form(self, space: Space) -> Form:
+        """The norm of W with W[o m + j] = sum_p V[p, o] A_1[p, j]."""
+        (h, m), outputs = self.shape, self.V.shape[1]
+        o, p, j = (a.reshape(-1) for a in np.meshgrid(range(outputs), range(h), range(m), indexing="ij"))
+        d = self.block.stop if space.size is None else space.size
+        rows = Rows((outputs * m, d), o * m + j, self.block.start + p * m + j, self.V[p, o])
+        return Form((Part(Norms(), rows),))
 
     def predictor(self, theta: Any) -> Array:
         """w(theta) = A_1.T V, shape (m, l)."""
@@ -282,7 +238,7 @@ class PredictorNorm:
 
 
 @dataclass(frozen=True, eq=False)
-class NuclearNorm:
+class NuclearNorm(Recipe):
     """R(theta) = sum of the singular values of theta[block] as a matrix of `shape` (row-major), a
     semidefinite program.
 
@@ -295,11 +251,6 @@ class NuclearNorm:
     shape: tuple[int, int]
 
     name: ClassVar[str] = "nuclear_norm"
-    is_norm: ClassVar[bool] = True
-    integer: ClassVar[bool] = False
-    movable: ClassVar[slice | None] = None
-    strictly_convex: ClassVar[bool] = False
-    unique_minimiser: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         shape = _matrix_shape(self.shape)
@@ -324,6 +275,13 @@ class NuclearNorm:
         return NuclearNorm(blocks[self.block], self.shape)
 
     @property
+    def resolved(self) -> bool:
+        return not isinstance(self.block, str)
+
+    def for_model(self, model: Any) -> NuclearNorm:
+        return self.resolve(model.blocks)
+
+    @property
     def indices(self) -> Array:
         """(p q,) coordinates of the matrix entries, row-major. ProblemError while the block is only a name."""
         if isinstance(self.block, str):
@@ -340,45 +298,12 @@ class NuclearNorm:
                 f"block of nuclear_norm: coordinate {self.indices.max()} does not exist in {n_parameters} parameters"
             )
 
-    def value(self, theta: Any) -> float:
-        return float(np.sum(self._singular_values(as_float(theta))))
-
-    def expression(self, theta: Any) -> Any:
-        cp = load_cvxpy()
-
-        return cp.normNuc(cp.reshape(theta[self.indices], self.shape, order="C"))
-
-    def dual_norm(self, g: Any) -> float:
-        z = as_float(g)
-        return math.inf if np.any(z[self._elsewhere(z)]) else float(np.max(self._singular_values(z)))
-
-    def conjugate(self, g: Any, tol: float = 0.0) -> float:
-        z = as_float(g)
-        return indicator(self.dual_norm(without_noise(z, self._elsewhere(z), tol)) <= 1.0 + tol)
-
-    def prox(self, v: Any, step: float) -> Array:
-        """Singular values sigma become max(sigma - step, 0); coordinates off the block stay."""
-        x, t = as_float(v).copy(), as_step(step)
-        A = self._matrix(x)
-        if t > 0:
-            U, sigma, Vt = np.linalg.svd(A, full_matrices=False)
-            x[self.indices] = ((U * np.maximum(sigma - t, 0.0)) @ Vt).reshape(-1)
-        return x
+    def form(self, space: Space) -> Form:
+        return Form((Spectral(self.indices, self.shape),))
 
     def to_spec(self) -> dict[str, Any]:
+        """{"name": ..., "indices": ..., "shape": ...}."""
         return {"name": self.name, "indices": self.indices, "shape": list(self.shape)}
-
-    def _matrix(self, x: Array) -> Array:
-        self.validate(x.size)
-        return x[self.indices].reshape(self.shape)
-
-    def _singular_values(self, x: Array) -> Array:
-        return np.linalg.svd(self._matrix(x), compute_uv=False)
-
-    def _elsewhere(self, x: Array) -> Array:
-        mask = np.ones(x.size, dtype=bool)
-        mask[self.indices] = False
-        return mask
 
 
 def _matrix_shape(shape: Any) -> tuple[int, int]:

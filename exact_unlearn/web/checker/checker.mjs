@@ -6,20 +6,24 @@
 import { BASE, HALF, ONE, Q, ZERO, dot, int, isPsd, largest, least, need, parse, rank, rankModulo, roots, scaled, subsets, sum, work } from "./rational.mjs";
 import { Problem, dense, expectSchema, has, indices, integer, isObject, listing, member, range, vec } from "./problem.mjs";
 
+import { bendBreaks, bendCurve, bendSlope, bendValue, formValue, nuclearAbove, summed } from "./forms.mjs";
+
 const LEVELS = ["repaired", "enclosure", "exact"];
 const length = (x) => roots(dot(x, x))[1];
 
 // ---------------------------------------------------------------- one coordinate
 
-// f(x) = alpha |x| + beta/2 x^2 + Lambda/2 (x - a)^2 + mu |x - a|, |x - a| <= r, less z x: its slopes on both sides of x.
-function slopes({ alpha, beta, Lambda, mu, box, a }, x, z) {
-  const D = x.minus(a), smooth = beta.times(x).plus(Lambda.times(D)).minus(z);
-  const side = (s) => smooth.plus(alpha.times(int(x.sign() || s))).plus(mu.times(int(D.sign() || s)));
+// f(x) = alpha |x| + beta/2 x^2 + Lambda/2 (x - a)^2 + mu |x - a| + bends, |x - a| <= r, less z x: its slopes on both sides
+// of x.
+function slopes({ alpha, beta, Lambda, mu, box, a, bends }, x, z) {
+  const D = x.minus(a), smooth = beta.times(x).plus(Lambda.times(D)).minus(z), more = (s) => sum(bends.map((b) => bendSlope(b, x, s)));
+  const side = (s) => smooth.plus(alpha.times(int(x.sign() || s))).plus(mu.times(int(D.sign() || s))).plus(more(s));
   return [box && D.equals(box.negated()) ? null : side(-1), box && D.equals(box) ? null : side(1)]; // null: a wall
 }
 
 // The minimiser, or null if there is none: the first place, from the left, where the slope changes its sign.
 function minimiser(f, z) {
+  if (f.bends.length) return bentMinimiser(f, z);
   const { alpha, beta, Lambda, mu, box, a } = f, curve = beta.plus(Lambda);
   const inside = (x) => !box || x.minus(a).abs().atMost(box);
   const kinks = [ZERO, a, ...(box ? [a.minus(box), a.plus(box)] : [])].filter(inside);
@@ -31,14 +35,36 @@ function minimiser(f, z) {
   }
   return null;
 }
-const value = ({ alpha, beta, Lambda, mu, a }, x) =>
-  alpha.times(x.abs()).plus(HALF.times(beta).times(x.squared()))
+// The same among bends: between two breaks the slope is a straight line.
+function bentMinimiser(f, z) {
+  const { Lambda, box, a, bends } = f, inside = (x) => !box || x.minus(a).abs().atMost(box);
+  const breaks = [a, ...(box ? [a.minus(box), a.plus(box)] : []), ...bends.flatMap(bendBreaks)].filter(inside).sort((x, y) => x.compare(y));
+  const curve = (x) => Lambda.plus(sum(bends.map((b) => bendCurve(b, x))));
+  for (const [i, x] of breaks.entries()) {
+    const [left, right] = slopes(f, x, z);
+    if (left !== null && left.sign() > 0) { // the slope is 0 before x, in the interval that ends there
+      const q = curve(i ? HALF.times(x.plus(breaks[i - 1])) : x.minus(ONE));
+      return q.n === 0n ? null : x.minus(left.over(q));
+    }
+    if (right === null || right.sign() >= 0) return x;
+  }
+  const last = breaks[breaks.length - 1], q = curve(last.plus(ONE));
+  return q.n === 0n ? null : last.minus(slopes(f, last, z)[1].over(q));
+}
+const value = ({ alpha, beta, Lambda, mu, a, bends }, x) =>
+  sum(bends.map((b) => bendValue(b, x))).plus(alpha.times(x.abs())).plus(HALF.times(beta).times(x.squared()))
     .plus(HALF.times(Lambda).times(x.minus(a).squared())).plus(mu.times(x.minus(a).abs()));
+
+// Whether f has curvature on the side s of x.
+function bendsAt({ beta, Lambda, bends }, x, s) {
+  const near = (b) => { const u = x.minus(b.c).abs(); return b.delta.above(u) || (b.delta.equals(u) && x.minus(b.c).sign() !== s); };
+  return beta.plus(Lambda).sign() > 0 || bends.some((b) => b.kind === "square" || (b.kind === "huber" && near(b)));
+}
 
 // By how much f(x) - z x exceeds its minimum, rounded up to 2^-4096; and whether only x attains it.
 function slackAt(f, x, z) {
   const [left, right] = slopes(f, x, z), down = left === null ? -1 : left.sign(), up = right === null ? 1 : right.sign();
-  if (down <= 0 && up >= 0) return { slack: ZERO, pin: f.beta.plus(f.Lambda).sign() > 0 || (down < 0 && up > 0) };
+  if (down <= 0 && up >= 0) return { slack: ZERO, pin: (down < 0 || bendsAt(f, x, -1)) && (up > 0 || bendsAt(f, x, 1)) };
   const best = minimiser(f, z);
   need(best, "J^T nu is larger than what could absorb it");
   return { slack: value(f, x).minus(z.times(x)).minus(value(f, best).minus(z.times(best))).roundedUp(), pin: false };
@@ -71,7 +97,8 @@ class Proof {
   }
 
   f(j, alpha = this.P.R.alpha[j], beta = this.P.R.beta[j]) {
-    return { alpha, beta, Lambda: this.Lambda, mu: this.P.mu, box: this.P.box, a: this.P.start[j] };
+    const { Lambda, P } = this, bends = P.R.form ? P.R.bends[j] : [];
+    return { alpha, beta, Lambda, mu: P.mu, box: P.box, a: P.start[j], bends };
   }
 
   // ---------------------------------------------------------------- section 4
@@ -118,11 +145,12 @@ class Proof {
     this.value = regularizer(P, this.theta, this.spec.primal.factors); // [from below, from above]
     if (P.R.count) this.slack = this.value[1].plus(this.drift).minus(this.count());
     else {
-      this.slack = P.R.separable ? this.separable() : this.normed();
+      this.slack = P.R.form ? summed(this) : P.R.separable ? this.separable() : this.normed();
       if (this.kappa.n !== 0n) this.slack = this.slack.plus(HALF.times(this.kappa).times(P.rho.squared().minus(this.square)));
     }
     // Where nothing is free theta* is the only point; of the nuclear norm only an upper bound is at hand.
-    if (P.free.length === 0 && P.R.name !== "nuclear_norm") this.slack = ZERO;
+    const matrices = P.R.name === "nuclear_norm" || (P.R.form && P.R.parts.some((part) => part.kind === "spectral"));
+    if (P.free.length === 0 && !matrices) this.slack = ZERO;
     this.upper = this.value[1].plus(this.drift);
     this.below = (this.slack.n === 0n ? this.value[0] : this.value[1]).plus(this.drift).minus(this.slack);
     this.lower = largest([this.below]);
@@ -253,7 +281,7 @@ class Proof {
     const seen = R.separable ? P.start.map((_, j) => R.alpha[j].plus(R.beta[j]).sign() > 0) : R.seen;
     const every = P.free.every((j) => seen[j]), found = [];
     if (!P.free.length || (this.upper.n === 0n && (every || P.lam.sign() > 0 || P.mu.sign() > 0))) return [[ZERO, true]];
-    const modulus = P.lam.plus(R.separable ? least(P.free.map((j) => R.beta[j])) : ZERO), two = int(2);
+    const modulus = P.lam.plus(R.separable || R.form ? least(P.free.map((j) => R.beta[j])) : ZERO), two = int(2);
     if (modulus.n !== 0n) found.push([roots(two.times(slack).over(modulus))[1], true]);
     else if (this.kappa.n !== 0n) found.push([two.times(roots(two.times(slack).over(this.kappa))[1]), slack.n === 0n]);
     else if (R.name === "l2" && every && P.mu.n === 0n) {
@@ -317,6 +345,7 @@ class Proof {
 // [R(theta) from below, from above]
 export function regularizer(P, theta, factors) {
   const { R } = P;
+  if (R.form) return formValue(R, theta, factors);
   if (R.separable) {
     const v = sum(theta.map((x, j) => R.alpha[j].times(x.abs()))).plus(HALF.times(sum(theta.map((x, j) => R.beta[j].times(x.squared())))));
     return [v, v];
@@ -326,7 +355,7 @@ export function regularizer(P, theta, factors) {
     const each = R.groups.map((g, i) => roots(sum(g.map((j) => theta[j].squared())).times(R.w[i].squared())));
     return [sum(each.map((x) => x[0])), sum(each.map((x) => x[1]))];
   }
-  if (R.name === "nuclear_norm") { const v = nuclear(R, theta, factors); return [v, v]; }
+  if (R.name === "nuclear_norm") { const v = nuclearAbove(R, theta, factors); return [v, v]; }
   if (!R.count) return roots(squareOf(P, theta));
   const used = new Set(theta.flatMap((x, j) => (x.n !== 0n && R.charge[j] >= 0 ? [R.charge[j]] : [])));
   return [int(used.size), int(used.size)];
@@ -346,17 +375,6 @@ function squareOf(P, theta) {
 export function predictor(R, theta) {
   const rows = range(R.h);
   return range(R.m * R.l).map((at) => dot(rows.map((a) => theta[R.start + a * R.m + Math.floor(at / R.l)]), rows.map((a) => R.V[a * R.l + (at % R.l)])));
-}
-
-function nuclear(R, theta, factors = []) {
-  const E = R.indices.map((j) => theta[j]), terms = [];
-  for (const factor of listing(factors)) {
-    const u = dense(member(factor, "u"), R.p), v = dense(member(factor, "v"), R.q);
-    for (let i = 0; i < R.p; i++) for (let c = 0; c < R.q; c++) E[i * R.q + c] = E[i * R.q + c].minus(u[i].times(v[c]));
-    terms.push(length(u).times(length(v)));
-  }
-  for (let c = 0; c < R.q; c++) terms.push(length(range(R.p).map((i) => E[i * R.q + c])));
-  return sum(terms);
 }
 
 // ---------------------------------------------------------------- the verdict

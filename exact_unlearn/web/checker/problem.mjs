@@ -1,5 +1,6 @@
 // Problems, as docs/certificate_format.md describes them.
 
+import { readForm } from "./forms.mjs";
 import { ONE, PER_ENTRY, Q, ZERO, dot, int, least, need, parse, ratio, sum, work } from "./rational.mjs";
 
 export { need };
@@ -199,6 +200,7 @@ export class Problem {
   }
 
   regularizer(spec, mask) {
+    if (this.version === 2 && member(spec, "name") === "form") return readForm(spec, this.d);
     const { d } = this, name = member(spec, "name"), zeros = Array(d).fill(ZERO), ones = Array(d).fill(ONE);
     const plain = { name, alpha: zeros, beta: zeros };
     const weights = (n, otherwise) => {

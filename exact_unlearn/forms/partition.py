@@ -1,4 +1,4 @@
-"""Groups of coordinates: a partition of range(d), kept as one label per coordinate."""
+"""Groups of coordinates: a partition of range(m), kept as one label per coordinate."""
 
 from __future__ import annotations
 
@@ -78,47 +78,6 @@ class Partition:
             raise ProblemError(f"groups: they cover {self.n_parameters} coordinates, got a vector of shape {x.shape}")
 
 
-GROUPINGS = ("layer", "neuron", "filter", "head")
-
-
-@dataclass(frozen=True)
-class NamedGroups:
-    """A group norm or count whose groups are still a word: "layer", "neuron", "filter" or "head" of a model.
-
-    build: the regularizer's class; by: the word; weights: as for the class. `surrogate_problem` asks the model; without
-    a model there are no such groups, and every use is a ProblemError.
-    """
-
-    build: Any
-    by: str
-    weights: Any = None
-
-    def of(self, model: Any) -> Any:
-        """The regularizer with the groups of `model`. ProblemError if it has none of that kind."""
-        if not hasattr(model, "groups"):
-            raise ProblemError(f"groups: {type(model).__name__} has no groups called {self.by!r}; pass labels")
-        labels = model.groups(self.by)
-        return self.build(labels) if self.weights is None else self.build(labels, self.weights)
-
-    def validate(self, n_parameters: int) -> None:
-        raise ProblemError(
-            f"groups: {self.by!r} are groups of a model; use surrogate_problem(model, ...), or pass integer labels"
-        )
-
-    def to_spec(self) -> dict[str, Any]:
-        self.validate(0)
-        return {}
-
-
-def named_groups(build: Any, groups: Any, weights: Any = None) -> NamedGroups | None:
-    """NamedGroups if `groups` is one of the words for groups, else None. ProblemError on other words."""
-    if not isinstance(groups, str):
-        return None
-    if groups not in GROUPINGS:
-        raise ProblemError(f"groups: expected labels, index sequences or one of {', '.join(GROUPINGS)}, got {groups!r}")
-    return NamedGroups(build, groups, weights)
-
-
 def as_partition(groups: Any) -> Partition:
     """A Partition from labels or from index sets.
 
@@ -133,6 +92,22 @@ def as_partition(groups: Any) -> Partition:
     if all(dimensions(entry) == 0 and not isinstance(entry, (str, bytes)) for entry in groups):
         return Partition(_check_labels(_integers("groups (labels)", groups)))
     return Partition(_labels_of([_integers(f"groups[{g}]", group) for g, group in enumerate(groups)]))
+
+
+def as_indices(groups: Any) -> tuple[Array, ...]:
+    """Groups that may overlap, each as distinct coordinates >= 0. ProblemError on anything else, and on no groups."""
+    if isinstance(groups, (str, bytes, dict, set)) or not hasattr(groups, "__len__") or len(groups) == 0:
+        raise ProblemError(f"groups: expected index sequences, got {groups!r:.60}")
+    found = []
+    for g, group in enumerate(groups):
+        if dimensions(group) == 0:
+            raise ProblemError(f"groups[{g}]: expected a sequence of integers, got {group!r:.60}")
+        indices = _integers(f"groups[{g}]", group)
+        if indices.min() < 0 or np.unique(indices).size != indices.size:
+            raise ProblemError(f"groups[{g}]: expected distinct coordinates >= 0, got {indices.tolist()!r:.60}")
+        indices.setflags(write=False)
+        found.append(indices)
+    return tuple(found)
 
 
 def _integers(name: str, values: Any) -> Array:

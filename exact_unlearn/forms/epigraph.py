@@ -1,0 +1,180 @@
+"""Epigraphs of terms: what a solver sees of them.  In floats, on SciPy's sparse arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from exact_unlearn.errors import needed_by
+from exact_unlearn.forms.partition import Partition
+from exact_unlearn.jacobian import Array, to_float
+
+with needed_by("exact_unlearn.program"):
+    import scipy.sparse as sp
+
+
+@dataclass(frozen=True, eq=False)
+class Epigraph:
+    """cost.T t + 1/2 t.T diag(bend) t + 1/2 x.T diag(curvature) x + constant, with rows b - E x - F t in a cone.
+
+    blocks: (cone name, E (r, m), F (r, n_aux), b (r,)); cost, bend: (n_aux,); curvature: (m,) or None; binary: whether
+    t is; limit: how large |x_i| may be before a binary program cuts it off.
+    """
+
+    blocks: list[tuple[str, sp.csr_array, sp.csr_array, Array]] = field(default_factory=list)
+    cost: Array = field(default_factory=lambda: np.zeros(0))
+    bend: Array | None = None
+    curvature: Array | None = None
+    constant: float = 0.0
+    binary: bool = False
+    limit: float = math.inf
+
+
+def floats(weights: Array | None, m: int) -> Array:
+    """Weights as floats, 1 by default."""
+    return np.ones(m) if weights is None else to_float(np.asarray(weights))
+
+
+def pick(columns: Array, values: Array, m: int) -> sp.csr_array:
+    """The matrix with rows values[r] * e_{columns[r]}."""
+    return sp.csr_array((values, (np.arange(columns.size), columns)), shape=(columns.size, m))
+
+
+def absolute_values(m: int, where: Array, weights: Array) -> Epigraph:
+    """sum weights_i |x_i| over i in `where`: t >= +-x."""
+    E, F, zero = pick(where, np.ones(where.size), m), sp.csr_array(-sp.eye_array(where.size)), np.zeros(where.size)
+    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero)], weights[where])
+
+
+def huber(weights: Array, delta: float) -> Epigraph:
+    """sum w_i min over s of 1/2 s^2 + delta |x_i - s|: t >= +-(x - s); the auxiliary variables are (s, t)."""
+    m, where = weights.size, np.flatnonzero(weights > 0)
+    n = where.size
+    E, w, zero = pick(where, np.ones(n), m), weights[where], np.zeros(n)
+    eye = sp.eye_array(n)
+    up, down = sp.hstack([-eye, -eye], format="csr"), sp.hstack([eye, -eye], format="csr")
+    blocks = [("nonneg", E, sp.csr_array(up), zero), ("nonneg", sp.csr_array(-E), sp.csr_array(down), zero)]
+    return Epigraph(blocks, np.concatenate([zero, delta * w]), np.concatenate([w, zero]))
+
+
+def ceiling(w: Array, x_star: Array, moves: Array) -> Epigraph:
+    """max w_i |x_i|: unit t >= w_i |x_i|; of the entries that stay only the largest can matter.
+
+    unit: 1, or the largest weight where that is far from 1: t then has the size of x, as solvers like it.
+    """
+    m = x_star.size
+    peak = float(np.max(w, initial=0.0)) or 1.0
+    unit = 1.0 if 2.0**-10 < peak < 2.0**10 else peak
+    w, where = w / unit, np.flatnonzero(moves & (w > 0))
+    frozen = np.where(moves, 0.0, w * np.abs(x_star))
+    if frozen.any():
+        where = np.append(where, int(np.argmax(frozen)))
+    E, F = pick(where, w[where], m), sp.csr_array(-np.ones((where.size, 1)))
+    zero = np.zeros(where.size)
+    floor = ("nonneg", sp.csr_array((1, m)), sp.csr_array([[-1.0]]), np.zeros(1))  # t >= 0 when nothing else bounds it
+    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), floor], np.full(1, unit))
+
+
+def _cone(rows: sp.csr_array, aux: int, n_aux: int) -> tuple[str, sp.csr_array, sp.csr_array, Array]:
+    """(t_aux, rows @ theta) in a second-order cone."""
+    m = rows.shape[0] + 1
+    E = sp.vstack([sp.csr_array((1, rows.shape[1])), -rows], format="csr")
+    return "soc", sp.csr_array(E), sp.csr_array(([-1.0], ([0], [aux])), shape=(m, n_aux)), np.zeros(m)
+
+
+def _compressed(where: Array, scale: Array, x_star: Array, moves: Array) -> sp.csr_array:
+    """Rows whose norm at x is |scale * x| over `where`: one per entry that moves, one for all others
+    together.
+    """
+    d = x_star.size
+    moving, still = where[moves[where]], where[~moves[where]]
+    rows = pick(moving, scale[moving], d)
+    constant = scale[still] * x_star[still]
+    peak = np.max(np.abs(constant), initial=0.0)
+    if not peak:
+        return rows
+    unit = (constant / peak) / np.linalg.norm(constant / peak)
+    frozen = sp.csr_array((unit * scale[still], (np.zeros(still.size, dtype=int), still)), shape=(1, d))
+    return sp.csr_array(sp.vstack([rows, frozen], format="csr"))
+
+
+def one_norm(w: Array, x_star: Array, moves: Array) -> Epigraph:
+    """(sum w_i x_i^2)^(1/2)."""
+    rows = _compressed(np.flatnonzero(w > 0), np.sqrt(w), x_star, moves)
+    return Epigraph([_cone(rows, 0, 1)], np.ones(1))
+
+
+def several_norms(groups: Partition, weights: Array, x_star: Array, moves: Array) -> Epigraph:
+    """sum w_g |x_g|."""
+    members = np.split(groups.order, groups.starts[1:])
+    counted = [g for g in range(weights.size) if weights[g] > 0]
+    ones = np.ones(x_star.size)
+    blocks = [_cone(_compressed(members[g], ones, x_star, moves), i, len(counted)) for i, g in enumerate(counted)]
+    return Epigraph(blocks, weights[counted])
+
+
+def nuclear(indices: Array, shape: tuple[int, int], m: int) -> Epigraph:
+    """min 1/2 (tr W_1 + tr W_2) subject to [[W_1, X], [X.T, W_2]] positive semidefinite."""
+    p, q = shape
+    n = p + q
+    row, column = triangle(n)
+    places = indices.reshape(p, q)
+    scale = np.where(row == column, 1.0, math.sqrt(2.0))
+    cross = (row < p) & (column >= p)
+    at = np.arange(row.size)
+    E = sp.csr_array((-scale[cross], (at[cross], places[row[cross], column[cross] - p])), shape=(row.size, m))
+    inner = np.flatnonzero(~cross)
+    F = sp.csr_array((-scale[inner], (inner, np.arange(inner.size))), shape=(row.size, inner.size))
+    cost = np.where(row == column, 0.5, 0.0)[inner]
+    return Epigraph([("psd", E, F, np.zeros(row.size))], cost)
+
+
+def triangle(n: int) -> tuple[Array, Array]:
+    """Row and column of each entry of the upper triangle, column by column."""
+    column = np.repeat(np.arange(n), np.arange(1, n + 1))
+    row = np.concatenate([np.arange(j + 1) for j in range(n)]) if n else np.zeros(0, dtype=int)
+    return row, column
+
+
+def counting(labels: Array, x_star: Array, moves: Array) -> Epigraph:
+    """Number of groups in use: |x_i| <= M b_g with binary b_g; labels: -1 for entries that cost nothing.
+
+    M is ten times the largest entry of x_star; `exact_up_to` reports it, and nobody may trust the optimum of
+    such a program without a proof (docs/certificates.md): solve() refits, and certify() proves without M.
+    """
+    m = x_star.size
+    where = np.flatnonzero(moves & (labels >= 0))
+    groups, column = np.unique(labels[where], return_inverse=True)
+    frozen = {int(g) for g in labels[~moves & (x_star != 0) & (labels >= 0)]}
+    paid = np.array([int(g) in frozen for g in groups], dtype=bool)
+    M = 10.0 * float(np.max(np.abs(x_star), initial=0.0)) or 1.0
+    E = pick(where, np.ones(where.size), m)
+    F = sp.csr_array((np.full(where.size, -M), (np.arange(where.size), column)), shape=(where.size, groups.size))
+    zero = np.zeros(where.size)
+    unit = sp.csr_array(sp.eye_array(groups.size))
+    nothing = sp.csr_array((groups.size, m))
+    box = [
+        ("nonneg", nothing, unit, np.ones(groups.size)),
+        ("nonneg", nothing, sp.csr_array(-unit), np.where(paid, -1.0, 0.0)),
+    ]
+    constant = float(len(frozen - {int(g) for g in groups}))
+    blocks = [("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), *box]
+    return Epigraph(blocks, np.ones(groups.size), constant=constant, binary=True, limit=M)
+
+
+def in_box(radius: float, moves: Array) -> Epigraph:
+    """|x_i| <= radius."""
+    where = np.flatnonzero(moves)
+    E, none = pick(where, np.ones(where.size), moves.size), sp.csr_array((where.size, 0))
+    edge = np.full(where.size, radius)
+    return Epigraph([("nonneg", E, none, edge), ("nonneg", sp.csr_array(-E), none, edge)])
+
+
+def in_ball(radius: float, moves: Array) -> Epigraph:
+    """|x|_2 <= radius."""
+    where = np.flatnonzero(moves)
+    rows = sp.vstack([sp.csr_array((1, moves.size)), -pick(where, np.ones(where.size), moves.size)], format="csr")
+    b = np.concatenate([[radius], np.zeros(where.size)])
+    return Epigraph([("soc", sp.csr_array(rows), sp.csr_array((where.size + 1, 0)), b)])
