@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 .PHONY: help demo test test-web older lowest attack lint types docs clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp  ## Forget mislabelled digits and see the numbers, in a minute (installs no torch)
 	$(BIN)/python -m exact_unlearn demo
@@ -26,6 +26,9 @@ test: $(VENV)/dev.stamp  ## Run the tests on two processes
 
 test-web: $(VENV)/dev.stamp  ## Run the tests of the pages that explain, in Debian's chromium
 	$(BIN)/python -m pytest -q -n 2 tests/web/*_in_browser.py
+
+test-%: $(VENV)/dev.stamp  ## Run the tests of one room, such as test-certify, test-scalable, test-cli
+	$(BIN)/python -m pytest -q -n 2 $(or $(wildcard tests/test_$(subst -,_,$*)*.py tests/$*),$(error there is no room $* among the tests))
 
 OLDER := .venv-older
 
