@@ -180,7 +180,9 @@ class _Attempt:
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
         tick()
-        return self._nothing() if self.better is None else self._for_rows(self.better)
+        if self.better is None:
+            return self._nothing()
+        return self._for_rows(replace(self.better, message="; ".join(self.reasons)))
 
     def _rungs(self) -> list[Callable[[], Certificate]]:
         name = self.problem.regularizer.name
@@ -265,7 +267,7 @@ class _Attempt:
         self._try(candidates(self.problem, self.solution, self.image, self.whitened, self.drift, self.kept))
         if self.better is None:
             raise FaceError("no float point could be made feasible")
-        return self.better
+        return replace(self.better, message="; ".join(self.reasons))
 
     def _offered(self) -> None:
         """What the caller's solution proves, before anything else is tried: first its multipliers, which cost no exact
