@@ -2,7 +2,8 @@
 
 Arithmetic follows the data: float64 with rank-revealing factorisations, or exact on object arrays of
 `fractions.Fraction` (exact wherever the result is rational; Theorem 4 takes roots and answers in floats).
-Floats count as dependent below the numerical rank tolerance max(k, d) eps sigma_1 of a (k, d) matrix.
+Floats count as dependent below the numerical rank tolerance max(k, d) eps sigma_1 of a (k, d) matrix; rows of
+equations are scaled to entries near 1 before, as in `rowspace`, for an equation says the same at every scale.
 
 Names follow the paper (NeurIPS numbering): `lemma_3_min_norm` is Lemma 3.  S_r is the span of the retain
 inputs.
@@ -22,6 +23,7 @@ from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, dimensions, real_array, to_float
 from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
 from exact_unlearn.models.layout import inputs, parameters, unify, zeros
+from exact_unlearn.rowspace import in_row_units
 from exact_unlearn.vectors import as_number
 
 # ---------------------------------------------------------------- projections
@@ -55,8 +57,10 @@ def project_off_span(rows: Any, vectors: Any) -> Array:
 
 
 def row_space_basis(rows: Any) -> Array:
-    """An orthonormal basis, (r, d), of the row space of a float matrix (k, d), r its numerical rank."""
-    rows = to_float(real_array("rows", rows, 2))
+    """An orthonormal basis, (r, d), of the row space of a float matrix (k, d), r its numerical rank, whatever the
+    scale of its rows.
+    """
+    rows, _ = in_row_units(to_float(real_array("rows", rows, 2)))
     _, sigma, Vt = np.linalg.svd(rows, full_matrices=False)
     return np.asarray(Vt[: _numerical_rank(sigma, rows.shape)])
 
@@ -90,11 +94,12 @@ def lemma_3_min_norm(X: Any, y: Any, tolerance: float = 1e-9) -> MinNormSolution
         if pair is None:
             raise ProblemError(f"y: X theta = y has no solution, X has rank {rational.rank(X)} and {len(X)} rows")
         return MinNormSolution(*pair, rank=rational.rank(X))
-    U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
+    unit, exponents = in_row_units(X)
+    U, sigma, Vt = np.linalg.svd(unit, full_matrices=False)
     r = _numerical_rank(sigma, X.shape)
-    coordinates = ((U[:, :r].T @ y).T / sigma[:r]).T
+    coordinates = ((U[:, :r].T @ np.ldexp(y.T, -exponents).T).T / sigma[:r]).T
     theta = Vt[:r].T @ coordinates
-    nu = U[:, :r] @ (coordinates.T / sigma[:r]).T
+    nu = np.ldexp((U[:, :r] @ (coordinates.T / sigma[:r]).T).T, -exponents).T
     residual = np.max(np.abs(X @ theta - y), initial=0.0)
     rounding = 100 * np.finfo(np.float64).eps * np.max(np.abs(X) @ np.abs(theta), initial=0.0)
     if not residual <= tolerance * np.max(np.abs(y), initial=0.0) + rounding:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import exact_unlearn as xu
 from exact_unlearn import closed_form as cf
 from exact_unlearn import rational
 from exact_unlearn.errors import ProblemError
@@ -47,14 +48,14 @@ def test_zero_labels_are_consistent_with_anything_and_others_with_no_row_of_zero
 def test_the_rank_is_decided_at_the_rounding_of_the_largest_singular_value(
     largest: float, shape: tuple[int, int]
 ) -> None:
-    """max(k, d) eps sigma_1: a singular value twice that is data, half of that is rounding."""
+    """max(k, d) eps sigma_1 of rows of one size: a singular value twice that is data, half of that is rounding."""
     limit = max(shape) * EPS
     for share, rank in ((2.0, 2), (0.5, 1)):
         X = np.zeros(shape)
-        X[0, 0], X[1, 1] = largest, largest * limit * share
+        X[:2, 0], X[:2, 1] = largest, [largest * limit * share, -largest * limit * share]
         assert len(cf.row_space_basis(X)) == rank
         y = np.zeros(shape[0])
-        y[0] = 3.0 * largest
+        y[:2] = 3.0 * largest
         least = cf.lemma_3_min_norm(X, y)
         assert least.rank == rank
         assert least.theta[0] == pytest.approx(3.0)
@@ -184,3 +185,22 @@ def test_results_are_frozen_and_compared_by_identity() -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             result.__setattr__(dataclasses.fields(result)[0].name, None)
         assert len({result, dataclasses.replace(result)}) == 2
+
+
+@pytest.mark.parametrize("factor", [2.0**-70, 2.0**90])
+@pytest.mark.parametrize("columns", [None, 2])
+def test_ranks_do_not_depend_on_the_scale_of_rows(factor: float, columns: int | None) -> None:
+    """A row 2^-70 times as long is still an equation, as it is for `solve`."""
+    rng = np.random.default_rng(0)
+    X, v = rng.standard_normal((3, 7)), rng.standard_normal(7)
+    y = rng.standard_normal(3 if columns is None else (3, columns))
+    units = np.array([1.0, factor, 1.0])
+    scaled, label = X * units[:, None], (y.T * units).T
+    assert cf.row_space_basis(scaled).shape == (3, 7)
+    assert np.allclose(cf.project_onto_span(scaled, v), cf.project_onto_span(X, v), atol=1e-14)
+    usual, found = cf.lemma_3_min_norm(X, y), cf.lemma_3_min_norm(scaled, label)
+    assert found.rank == usual.rank == 3
+    assert np.allclose(found.theta, usual.theta, rtol=1e-13)
+    assert np.allclose((found.nu.T * units).T, usual.nu, rtol=1e-12)
+    problem = xu.UnlearningProblem(v, scaled, xu.SquaredL2())
+    assert np.allclose(xu.solve(problem).theta, cf.project_onto_span(scaled, v), atol=1e-12)
