@@ -52,3 +52,17 @@ def test_shapes_that_are_refused_are_told_in_part() -> None:
     about["rhs"] = {"shape": [1] * 12, "data": ["0"]}
     with pytest.raises(checker.Rejected, match=r"expected an array of shape \(None,\), found \[(1, ){8}1\]$"):
         checker.check(about, claim({}))
+
+
+@pytest.mark.parametrize(("levels", "read"), [(62, True), (63, False)])
+def test_objects_are_read_to_their_depth(levels: int, read: bool) -> None:
+    """A problem, its comment and what is in it: 64 levels, the text at the bottom being the last."""
+    deepest: Any = "bottom"
+    for _ in range(levels):
+        deepest = {"in": deepest}
+    about = problem([1], [[1]]) | {"comment": deepest}
+    if read:
+        assert checker.check(about, claim({0: 1}, {0: 1}, "exact")).proved
+    else:
+        with pytest.raises(checker.Rejected, match="nested too deeply"):
+            checker.check(about, claim({0: 1}, {0: 1}, "exact"))

@@ -61,6 +61,14 @@ def disturbed(case: Case) -> Case:
     return Case(case.name, problem, {**case.certificate, "primal": primal, "claims": {"proof": "repaired"}})
 
 
+def weighted(case: Case) -> Case:
+    """Long weights of a regularizer, which no unit of theta takes away."""
+    spec = case.problem["regularizer"]
+    long = {**spec, "weights": times(spec["weights"], LONG)}
+    claims = {"proof": "repaired"}
+    return Case(case.name, {**case.problem, "regularizer": long}, {**case.certificate, "claims": claims})
+
+
 def by_rule(case: Case) -> Case:
     """theta by the rule of the base dual, which gives the planted one."""
     return Case(case.name, case.problem, {**case.certificate, "primal": {"base": "dual", "parts": []}})
@@ -83,6 +91,7 @@ def dependent(last: int) -> checker.Proof:
 CASES: dict[str, Callable[[], Case]] = {
     "squared_l2": lambda: stretched(cases.plant("squared_l2", "none", False), quadratic=True),
     "squared_l2, dual": lambda: by_rule(stretched(cases.plant("squared_l2", "none", True), quadratic=True)),
+    "squared_l2, weights": lambda: weighted(disturbed(cases.plant("squared_l2", "none", False))),
     "elastic_net, dual": lambda: by_rule(cases.plant("elastic_net", "squared", True)),
     "elastic_net": lambda: disturbed(cases.plant("elastic_net", "all", True)),
     "l1": lambda: stretched(cases.plant("l1", "none", True)),
