@@ -153,3 +153,42 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path) -> None:
     settings._n_gpu = 2
     with pytest.raises(ProblemError, match="one process on one device"):
         MinNormStep().before(model, inputs, settings, None)
+
+
+class Classifier(torch.nn.Module):
+    """Two layers; `cut` may take a part of the gradient away that the outputs have."""
+
+    def __init__(self, cut: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.cut = torch.nn.Linear(5, 16), torch.nn.Linear(16, 3), cut
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = torch.relu(self.first(x))
+        return {"logits": self.second(self.cut(hidden))}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("cut", "right"),
+    [
+        (lambda h: h, True),
+        (lambda h: h - h.mean(0), True),  # samples that see one another have the gradients that autograd says
+        (lambda h: h.detach(), False),
+        (lambda h: h + h.detach(), False),
+    ],
+    ids=["plain", "coupled", "detached", "half"],
+)
+def test_gradients_are_held_against_differences(cut: Any, right: bool, dtype: torch.dtype) -> None:
+    """What refuses to be differentiated is refused, and the parameters are as they were."""
+    model = Classifier(cut).to(dtype)
+    before = flat(model)
+    inputs = {"x": torch.randn(12, 5, generator=torch.Generator().manual_seed(1)).to(dtype)}
+    if right or dtype == torch.bfloat16:  # differences resolve nothing there
+        found = project_away(model, inputs, 0.5, 6, torch.Generator())
+        assert found["rows"] == 6
+        assert (flat(model) - before).norm() > 0
+    else:
+        with pytest.raises(ProblemError, match="are not the derivatives of its outputs"):
+            project_away(model, inputs, 0.5, 6, torch.Generator())
+        assert torch.equal(flat(model), before)
