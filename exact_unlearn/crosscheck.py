@@ -261,7 +261,7 @@ def _has_closed_form(problem: UnlearningProblem) -> bool:
     plain = R.name in ("squared_l2", "l2") and R.weights is None and bool(problem.free.all())
     drifts = [term.name for term in problem.drifts]
     allowed = drifts == [] or (drifts == ["squared_drift"] and R.name == "squared_l2")
-    return plain and allowed and not to_float(problem.rhs).any()
+    return plain and allowed and not to_float(problem.rhs).any() and not problem.at_least.any()
 
 
 def _closed_form(problem: UnlearningProblem) -> Array:
@@ -283,6 +283,7 @@ def _over_processes(table: dict[str, UnlearningProblem], say: Say) -> dict[str, 
         if problem.regularizer.name in ("l1", "linf", "group_l2", "elastic_net", "l2", "squared_l2")
         and isinstance(problem.jacobian, DenseJacobian)
         and not _zero_weights(problem)
+        and not problem.at_least.any()
         and all(term.name == "squared_drift" or getattr(term, "norm", 0) == 2 for term in problem.drifts)
         and np.max(np.abs(to_float(problem.jacobian.matrix)), initial=0.0) < 1e100
     }
@@ -322,8 +323,8 @@ def _finite(value: float) -> float | None:
 
 
 def problems() -> dict[str, UnlearningProblem]:
-    """The table: every regularizer on a plain instance with every drift and freezing, and every norm on every
-    degenerate one.
+    """The table: every regularizer on a plain instance with every drift and freezing, with labels and with rows that
+    read >=, and every norm on every degenerate one.
     """
     table: dict[str, UnlearningProblem] = {}
     plain = instances()["gaussian"]
@@ -333,7 +334,9 @@ def problems() -> dict[str, UnlearningProblem]:
             table[f"{name}, {drift_name}"] = UnlearningProblem(plain[1], J, R, drift)
         frozen = np.arange(12) % 3 != 1
         table[f"{name}, some frozen"] = UnlearningProblem(plain[1], J, R, None, frozen)
-        table[f"{name}, b not 0"] = UnlearningProblem(plain[1], J, R, None, None, np.linspace(-0.2, 0.2, 5))
+        labels, least = np.linspace(-0.2, 0.2, 5), np.arange(5) % 2 == 0
+        table[f"{name}, b not 0"] = UnlearningProblem(plain[1], J, R, None, None, labels)
+        table[f"{name}, some rows >="] = UnlearningProblem(plain[1], J, R, None, None, labels, least)
     for instance, (rows, theta) in instances().items():
         for name in ("squared l2", "l2", "l1", "linf", "group l2", "elastic net"):
             table.setdefault(

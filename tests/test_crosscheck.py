@@ -43,6 +43,14 @@ def test_every_name_is_there_once_and_degenerate_instances_meet_every_norm() -> 
     assert ladder.names(["predictor"]) == [name for name in table if "predictor" in name]
 
 
+def test_rows_that_read_at_least_are_on_the_table() -> None:
+    """On every route that takes them; the closed form and processes do not."""
+    found = ladder.crosscheck(["l1, some rows >=", "squared l2, some rows >="], processes=True)
+    assert found.problems == 4  # with their weighted sisters
+    assert found.right, found.text()
+    assert {rung.route for rung in found.rungs} >= {"cvxpy", "torch", "torch, products"}
+
+
 def test_a_wrong_value_and_an_infeasible_point_are_wrong() -> None:
     problem = ladder.problems()["l1, gaussian"]
     bounds = ladder.proved(problem)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
-from exact_unlearn.problem import UnlearningProblem, require_equations
+from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L2, ElasticNet, PredictorNorm, SquaredL2
 from exact_unlearn.scalable.claims import Raw, claim, doubtful, primal_residual, slope
 from exact_unlearn.scalable.clock import Clock, Progress, clock
@@ -42,6 +42,7 @@ from exact_unlearn.scalable.radius import on_radius
 from exact_unlearn.scalable.running import plainly
 from exact_unlearn.scalable.space import Space, build_space
 from exact_unlearn.scalable.team import total
+from exact_unlearn.scalable.tight import solve_tight
 from exact_unlearn.solution import Solution, Status
 
 GAP = 1e-8
@@ -82,12 +83,12 @@ def solve(
     they are over, the answer so far has Status.TIME_LIMIT unless it is optimal all the same.  progress: called as
     progress(what, gap, seconds) between iterations.
 
-    Takes squared drifts and Euclidean trust regions with every regularizer named in this module.  Raises
-    ProblemError, with the way out, for other combinations; gap outside (0, 1); unknown routes.
+    Takes squared drifts and Euclidean trust regions with every regularizer named in this module, and rows that read >=
+    of a matrix J (tight.py).  Raises ProblemError, with the way out, for other combinations; gap outside (0, 1);
+    unknown routes.
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
-    require_equations(problem, "scalable.solve")
     if not (isinstance(gap, int | float) and 0 < gap < 1):
         raise ProblemError(f"gap: expected a number between 0 and 1, got {gap!r}")
     if route not in ROUTES:
@@ -96,10 +97,16 @@ def solve(
     check_polish(problem, polish)
     ticking = clock(time_limit, progress)
 
-    def once(posed: UnlearningProblem) -> Solution:
-        return _solved(posed, device, dtype, gap, start, route, ticking)
+    def equations(posed: UnlearningProblem, before: Solution | None) -> Solution:
+        def once(again: UnlearningProblem) -> Solution:
+            return _solved(again, device, dtype, gap, before, route, ticking)
 
-    found = posed_anew(problem, once(problem), once, gap)
+        return posed_anew(posed, once(posed), once, gap)
+
+    if problem.at_least.any():
+        found = solve_tight(problem, equations, gap, start, ticking)
+    else:
+        found = equations(problem, start)
     return found if polish is None or found.status is Status.INFEASIBLE else polished(found, gap, ticking)
 
 
