@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,27 +21,43 @@ from exact_unlearn.cli.terminal import (
 from exact_unlearn.errors import ProblemError, require_extra
 
 if TYPE_CHECKING:
+    from exact_unlearn.fixtures.audit.attempt import Outcome
     from exact_unlearn.fixtures.audit.card import ReportCard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of audit."""
     parser.add_argument(
-        "target", nargs="?", metavar="FUNCTION", help="MODULE:FUNCTION or FILE.py:FUNCTION, also a Trainer class"
+        "target",
+        nargs="?",
+        metavar="FUNCTION",
+        help="MODULE:FUNCTION, FILE.py:FUNCTION or NOTEBOOK.ipynb:FUNCTION, also a class",
     )
+    parser.add_argument("--root", metavar="DIR", help="where packages are looked for (default: the current folder)")
     parser.add_argument(
         "--methods", choices=["ours"], help="audit MinNorm-OG and its ten baselines instead of a FUNCTION"
     )
-    parser.add_argument("--adapter", metavar="NAME", help="the shape of the function (default: read off its signature)")
+    parser.add_argument(
+        "--adapter",
+        metavar="NAME",
+        help="the shape of the function (default: read off its signature), or FILE.py:WRAP, which makes it one",
+    )
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="a hyper-parameter, such as lr=0.1")
+    parser.add_argument(
+        "--arg", action="append", metavar="NAME=VALUE", help="an argument that no shape knows; @teacher, @model, ..."
+    )
+    parser.add_argument("--device", choices=["cpu"], help='run code that says "cuda" on the CPU')
+    parser.add_argument("--dtype", choices=["float64", "float32"], help="float32: all cases in float32")
     parser.add_argument(
         "-r", "--regularizer", metavar="NAME", help="what it claims to minimise: l2, l1, linf (default: found out)"
     )
-    parser.add_argument(
-        "--classification", action="store_true", default=None, help="labels instead of numbers as targets"
-    )
-    parser.add_argument(
-        "--regression", dest="classification", action="store_false", help="numbers, also for the challenge's shape"
-    )
+    targets = parser.add_mutually_exclusive_group()
+    for option, kind, text in (
+        ("--classification", "labels", "labels as targets (default: as the shape has it)"),
+        ("--regression", "numbers", "numbers, also for the challenge's shape"),
+        ("--tokens", "tokens", "sequences of tokens: input_ids, attention_mask, labels"),
+    ):
+        targets.add_argument(option, dest="targets", action="store_const", const=kind, help=text)
     parser.add_argument("--seed", metavar="N", default="0", help='of the live problems; "fresh" draws one (default: 0)')
     parser.add_argument("--quick", action="store_true", help="small live problems only")
     parser.add_argument("--case", action="append", metavar="WORD", help="only cases whose names contain WORD")
@@ -71,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
 
         report.write_text(Path(options.html), card.html())
     write_report(options, card.text(options.every), card.to_json())
+    if card.advice:
+        raise ProblemError(card.advice)
     return DONE if card.exact else NOT_MEASURED if card.not_measured else NOT_PROVED
 
 
@@ -87,19 +107,35 @@ def _seed(options: argparse.Namespace) -> int | None:
 
 
 def _audit(options: argparse.Namespace) -> ReportCard:
-    from exact_unlearn.fixtures.audit.check import make_card, make_plan
-    from exact_unlearn.fixtures.audit.worker import Workers, load_function
+    from exact_unlearn.fixtures.audit import settings
+    from exact_unlearn.fixtures.audit.advice import advised
+    from exact_unlearn.fixtures.audit.grade import make_card
+    from exact_unlearn.fixtures.audit.plan import make_plan
+    from exact_unlearn.fixtures.audit.worker import Target, Workers
 
-    function = load_function(options.target)
-    settings: dict[str, Any] = {
-        "adapter": options.adapter,
+    wraps = options.adapter is not None and ":" in options.adapter
+    function = Target(options.target, options.root, options.adapter if wraps else None, options.device).load()
+    wrap, root = _absolute(options.adapter) if wraps else None, options.root and os.path.abspath(options.root)
+    target = Target(_absolute(options.target), root, wrap, options.device)
+    arguments: dict[str, Any] = {
+        "adapter": None if wraps else options.adapter,
         "seed": _seed(options),
         "quick": options.quick,
-        "classification": options.classification,
+        "targets": options.targets,
+        "dtype": options.dtype,
+        "device": options.device,
+        "settings": settings.Settings(settings.parse("--set", options.set), settings.parse("--arg", options.arg)),
         "live_only": options.live_only,
         "cases": options.case,
     }
-    plan = make_plan(function, **settings)
+    plan = make_plan(function, **arguments)
+    arguments["seed"] = plan.seed
+
+    def tried(count: int, changed: dict[str, Any], tell: Callable[[int], None]) -> list[Outcome]:
+        """The outcomes of the first cases, with some arguments changed."""
+        again = dataclasses.replace(target, device=changed.get("device", target.device))
+        return Workers(again, arguments | changed, options.timeout).run(count, tell)
+
     with progress(options.quiet) as say:
         count = len(plan.trials)
 
@@ -107,16 +143,16 @@ def _audit(options: argparse.Namespace) -> ReportCard:
             if index % max(1, count // 10) == 0:
                 say(f"{plan.trials[index].name} ({index + 1} of {count})")
 
-        workers = Workers(_absolute(options.target), settings | {"seed": plan.seed}, options.timeout)
-        outcomes = workers.run(count, tell)
+        outcomes = tried(count, {}, tell)
         say("grading")
-        return make_card(plan, outcomes, options.regularizer, options.target)
+        card = make_card(plan, outcomes, options.regularizer, options.target)
+        return advised(card, plan, outcomes, lambda changed: tried(1, changed, lambda index: None))
 
 
 def _absolute(target: str) -> str:
     """FILE.py:NAME with the whole path, for processes that work elsewhere."""
     place, colon, name = target.rpartition(":")
-    return f"{os.path.abspath(place)}:{name}" if colon and place.endswith(".py") else target
+    return f"{os.path.abspath(place)}:{name}" if colon and place.endswith((".py", ".ipynb")) else target
 
 
 def _ours(options: argparse.Namespace) -> int:

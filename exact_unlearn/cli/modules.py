@@ -71,7 +71,7 @@ def load_module_problem(options: argparse.Namespace) -> FromModule:
 def _made(target: str) -> Any:
     import torch
 
-    from exact_unlearn.fixtures.audit.worker import load_function
+    from exact_unlearn.fixtures.audit.loading import load_function
 
     try:
         found = load_function(target)
