@@ -84,6 +84,7 @@ def _picks(
 ) -> tuple[Tensor, ...]:
     """Indices of r largest logits: of r samples, or of r tokens that carry a label."""
     labels = inputs.get("labels")
+    places: tuple[Tensor, ...]
     if logits.dim() == 2:
         size = min(count, len(logits))
         if isinstance(labels, Tensor) and not labels.is_floating_point() and labels.dim() == 1 and size:
