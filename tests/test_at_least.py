@@ -165,6 +165,18 @@ def test_equations_alone_are_independent_or_not() -> None:
     assert set(kept.tree["rows"]["kept"]) < {0, 1, 2, 3}
 
 
+def test_distances_of_groups_know_which_rows_are_tight() -> None:
+    """A multiplier that is 0 but for rounding would make the difference of two minimisers as long as it likes."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        J, theta, rhs, mask = rng.normal(size=(6, 20)), rng.normal(size=20), 2 * rng.normal(size=6), np.arange(6) > 1
+        problem = UnlearningProblem(theta, J, xu.GroupL2(np.arange(20) // 4), rhs=rhs, at_least=mask)
+        certificate = xu.certify(problem)
+        assert certificate.proof == "enclosure"
+        assert certificate.distance is not None
+        assert certificate.distance <= Fraction(1, 10**30)
+
+
 def test_fractions_stay_fractions() -> None:
     J, theta = to_rational(np.array([[1.0, 2.0, 3.0]])) / 7, to_rational(np.array([1.0, -1.0, 2.0])) / 3
     problem = UnlearningProblem(theta, J, xu.SquaredL2(), rhs=[Fraction(1, 11)], at_least=[True])

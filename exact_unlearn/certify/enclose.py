@@ -69,7 +69,7 @@ class _Plain:
     def run(self) -> Enclosure:
         found = newton(self.program, self.whitened)
         image = self.image
-        start, fits = image.theta_free, image.start_fits
+        start, fits = image.theta_free, self.problem.theta_star_fits
         try:
             x = into_region(placed(image, self.whitened, self.program, found), start, self.drift, fits)
         except FaceError:  # where the sphere is touched at a kink, next to nothing is too much
@@ -83,7 +83,7 @@ class _Plain:
 
     def _multipliers(self, found: Approximation) -> Tree:
         program = self.program.pieces
-        y = signed(self.image, found.y.fractions())
+        y = signed(self.image, found)
         if self.drift.cone and self.drift.box is None and not found.kappa:  # nothing may pull at what nothing penalises
             y = vanishing_on(self.image, y, np.flatnonzero(~seen(self.problem)[self.image.free]))
         nu = {row: y[k] * program.y_units[k] for k, row in enumerate(self.image.rows)}
@@ -234,10 +234,8 @@ class _Plain:
         image = self.image
         if not image.at_least:
             return image.rows, self.whitened
-        y = dict(zip(image.rows, found.y.nums.tolist(), strict=True))
-        held = (found.face.where[image.free.size :] == HELD).tolist()
-        loose = {row for row, tight in zip(image.at_least, held, strict=True) if not tight or y[row] <= 0}
-        rows = [row for row in image.rows if row not in loose]
+        pairs = zip(image.rows, signed(image, found), strict=True)
+        rows = [row for row, v in pairs if v > 0 or row not in image.at_least]
         A = image.A.rows(rows).columns(range(image.free.size))
         basis = row_basis(A)
         return [rows[k] for k in basis], whiten(A.rows(basis))
@@ -262,9 +260,9 @@ class _Predictor:
         n, width = lifted.n, lifted.image.free.size - lifted.n
         x = placed(lifted.image, self.whitened, self.program, found)
         own = Rationals(x.nums[:n], x.den)
-        own = into_region(own, list(star[lifted.coordinates]), self.drift, lifted.image.start_fits)
+        own = into_region(own, list(star[lifted.coordinates]), self.drift, self.problem.theta_star_fits)
         theta = everywhere(star, lifted.coordinates, own)
-        y = signed(lifted.image, found.y.fractions())
+        y = signed(lifted.image, found)
         nu = {row - width: y[k] * program.y_units[k] for k, row in enumerate(lifted.image.rows) if row >= width}
         dual: Tree = {"nu": vector(nu), "B": vector(self._subgradient(found))}
         if self.drift.ball is not None and found.kappa > 0:
@@ -315,9 +313,13 @@ def placed(image: Image, whitened: Whitened, program: Smooth, found: Approximati
     return within_rows(image, whitened, scaled(x, pieces.x_unit), room, TIGHT, found.face.where[n:] == HELD)
 
 
-def signed(image: Image, y: list[Fraction]) -> list[Fraction]:
-    """Multipliers of the independent rows, negative ones of rows that read >= put to 0."""
-    return [max(v, Fraction(0)) if row in image.at_least else v for v, row in zip(y, image.rows, strict=True)]
+def signed(image: Image, found: Approximation) -> list[Fraction]:
+    """Multipliers of the independent rows; of rows that read >= with a slack, or that are 0 but for rounding, 0."""
+    y, held = found.y.fractions(), (found.face.where[image.free.size :] == HELD).tolist()
+    least = max(map(abs, y), default=Fraction(0)) * Fraction(TIGHT)
+    idle = {row for row, tight in zip(image.at_least, held, strict=True) if not tight}
+    slack = idle | {row for row, v in zip(image.rows, y, strict=True) if row in image.at_least and v < least}
+    return [Fraction(0) if row in slack else v for row, v in zip(image.rows, y, strict=True)]
 
 
 def freedom(program: Smooth, found: Approximation) -> Array:

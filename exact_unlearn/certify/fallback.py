@@ -130,7 +130,7 @@ def repaired(
     point, held = into_box(dyadic(candidate.x), image.theta_free, drift)
     freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
     x = within_rows(image, whitened, point, np.asarray(freedom), TIGHT)
-    return proposed(problem, image, drift, candidate, into_region(x, image.theta_free, drift, image.start_fits))
+    return proposed(problem, image, drift, candidate, into_region(x, image.theta_free, drift, problem.theta_star_fits))
 
 
 def proposed(

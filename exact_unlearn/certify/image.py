@@ -82,7 +82,8 @@ class Image:
     def residuals(self, x: Rationals, rows: list[int] | None = None) -> list[Fraction]:
         """A x - q on `rows` (default: all), slacks being 0 where x has none."""
         chosen = list(range(len(self.q))) if rows is None else rows
-        values = self.A.rows(chosen).columns(range(len(x))).apply(x.nums)
+        A = self.A.rows(chosen)
+        values = (A if len(x) == A.shape[1] else A.columns(range(len(x)))).apply(x.nums)
         return [Fraction(value, x.den) - self.q[i] for value, i in zip(values.tolist(), chosen, strict=True)]
 
     def dependencies(self) -> list[tuple[list[Fraction], Fraction]]:

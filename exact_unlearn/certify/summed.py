@@ -41,10 +41,7 @@ def enclosed(lift: Lift) -> Found:
     kappa = Fraction(0)
     if lift.drift.ball is not None and found.kappa > 0:
         kappa = cut(found.kappa * pieces.y_unit / pieces.x_unit)
-    held = (found.face.where[image.free.size :] == HELD).tolist()
-    loose = {row for row, tight in zip(image.at_least, held, strict=True) if not tight}
-    signs = zip(image.rows, signed(image, found.y.fractions()), strict=True)
-    y = vanishing_on(image, [Fraction(0) if row in loose else v for row, v in signs], lift.unseen(kappa))
+    y = vanishing_on(image, signed(image, found), lift.unseen(kappa))
     multipliers = {row: y[k] * pieces.y_units[k] for k, row in enumerate(image.rows)}
     own = _given(lift, program, found, kappa)
     at = next((k for k, part in enumerate(lift.others) if part.term is lift.carrier), 0)
