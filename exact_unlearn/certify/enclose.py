@@ -21,7 +21,7 @@ from exact_unlearn.certify.predictor import Lifted, lift, lifted_terms
 from exact_unlearn.certify.repair import into_region, vanishing_on, within_rows
 from exact_unlearn.certify.search import approximate
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
-from exact_unlearn.certify.terms import Drift, everywhere, heaviest, roots, scaled, seen, weights_of
+from exact_unlearn.certify.terms import Drift, everywhere, heaviest, kind_of, roots, scaled, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
@@ -53,7 +53,7 @@ def enclose(
     problem: UnlearningProblem, image: Image, whitened: Whitened, drift: Drift, kept: list[int] | None
 ) -> Enclosure:
     """Newton's method from float solutions, on each face that they suggest.  FaceError when none of them converges."""
-    if problem.regularizer.name == "predictor_norm":
+    if kind_of(problem) == "product":
         return _Predictor(problem, drift, kept).run()
     return _Plain(problem, image, whitened, drift).run()
 
@@ -94,14 +94,14 @@ class _Plain:
 
     def _subgradient(self, found: Approximation) -> dict[int, Fraction]:
         """g where the checker's z - Lambda D - mu sign(D) is not the subgradient: held coordinates and frozen ones."""
-        name = self.problem.regularizer.name
-        if name not in ("l2", "group_l2", "linf"):
+        kind = kind_of(self.problem)
+        if kind not in ("root", "groups", "max"):
             return {}
-        g = self._frozen_groups() if name == "group_l2" else {}
+        g = self._frozen_groups() if kind == "groups" else {}
         x = scaled(found.x, self.program.pieces.x_unit)
         for norm in self.norms:
             g |= self._of_norm(norm, found, x)
-        if name == "linf":
+        if kind == "max":
             g |= self._of_ceiling(found)
         return g
 
@@ -124,7 +124,7 @@ class _Plain:
             if where[i] == HELD or self._at_rest(i, x[i], length):
                 out[int(image.free[i])] = norm.weight * v * x[i] / length
         if norm.frozen:
-            inner = weights_of(problem.regularizer, problem.n_parameters) if problem.regularizer.name == "l2" else None
+            inner = weights_of(problem) if kind_of(problem) == "root" else None
             for j in self._frozen_partners(norm):
                 v = Fraction(1) if inner is None else inner[j]
                 out[j] = norm.weight * v * image.theta[j] / length
@@ -138,20 +138,22 @@ class _Plain:
 
     def _frozen_partners(self, norm: Norm) -> list[int]:
         """Frozen coordinates with a share in the same norm."""
-        regularizer: Any = self.problem.regularizer
-        fixed = np.flatnonzero(~self.problem.free)
-        if regularizer.name == "l2":
-            return [int(j) for j in fixed]
-        label = regularizer.labels[self.image.free[norm.index[0]]]
-        return [int(j) for j in fixed if regularizer.labels[j] == label]
+        labels = self._norms.labels(self.problem.n_parameters)
+        label = labels[self.image.free[norm.index[0]]]
+        return [int(j) for j in np.flatnonzero(~self.problem.free) if labels[j] == label]
+
+    @property
+    def _norms(self) -> Any:
+        """The term of the groups, or of the one norm."""
+        return self.problem.form.parts[0].term
 
     def _frozen_groups(self) -> dict[int, Fraction]:
         """w theta / |theta| on groups of which nothing moves."""
-        regularizer: Any = self.problem.regularizer
-        moving = set(regularizer.labels[self.image.free].tolist())
+        labels = self._norms.labels(self.problem.n_parameters)
+        moving = set(labels[self.image.free].tolist())
         out: dict[int, Fraction] = {}
-        for label, weight in enumerate(regularizer.weights.tolist()):
-            members = np.flatnonzero(regularizer.labels == label).tolist()
+        for label, weight in enumerate(self._norms.outer().tolist()):
+            members = np.flatnonzero(labels == label).tolist()
             square = sum((self.image.theta[j] ** 2 for j in members), Fraction(0))
             if label not in moving and weight and square:
                 out |= {j: Fraction(weight) * self.image.theta[j] / roots(square)[1] for j in members}
@@ -181,7 +183,7 @@ class _Plain:
         divide by that sum: with hundreds of different weights it has ten thousands of digits.
         """
         image, program, face = self.image, self.program.pieces, found.face
-        weights = weights_of(self.problem.regularizer, self.problem.n_parameters)
+        weights = weights_of(self.problem)
         g = {int(image.free[i]): Fraction(0) for i in np.flatnonzero(face.where == HELD) if weights[image.free[i]]}
         spent = Fraction(0)
         for i in np.flatnonzero((face.where == TOP) | (face.where == BOTTOM)).tolist():
@@ -206,9 +208,9 @@ class _Plain:
         every minimiser.
         """
         plain = self.drift.cone and self.drift.box is None and not found.kappa
-        if self.problem.regularizer.name != "group_l2" or not plain:
+        if kind_of(self.problem) != "groups" or not plain:
             return None
-        regularizer: Any = self.problem.regularizer
+        labels = self._norms.labels(self.problem.n_parameters)
         active, columns = [], []
         x = _scaled_floats(self.image.own(found.x))
         rows, whitened = self._tight(found)
@@ -217,7 +219,7 @@ class _Plain:
                 continue
             direction = x[norm.index] / (np.linalg.norm(x[norm.index]) or 1.0)
             columns.append(whitened.W[:, norm.index] @ direction)
-            active.append(int(regularizer.labels[self.image.free[norm.index[0]]]))
+            active.append(int(labels[self.image.free[norm.index[0]]]))
         if not active:
             return None
         inverse = np.linalg.pinv(np.array(columns).T)

@@ -22,7 +22,7 @@ from exact_unlearn.certify.nuclear_start import Start, at_rest, starts
 from exact_unlearn.certify.predictor import lift, lifted_terms
 from exact_unlearn.certify.repair import dyadic, into_box, into_region, vanishing_on, within_rows
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
-from exact_unlearn.certify.terms import Drift, difference, everywhere, seen, weights_of
+from exact_unlearn.certify.terms import Drift, bends_of, difference, everywhere, kind_of, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -63,10 +63,10 @@ def candidates(
 ) -> Iterator[Candidate]:
     """The caller's solution, and our own."""
     yield from offered(solution, image, drift, kept)
-    name = problem.regularizer.name
-    if name == "nuclear_norm":
+    kind = kind_of(problem)
+    if kind == "spectral":
         yield from _of_matrix(problem, image, whitened, drift, kept)
-    elif name == "predictor_norm":
+    elif kind == "product":
         yield _of_predictor(problem, drift, kept)
     else:
         terms, norms = smooth_terms(problem, image, drift)
@@ -133,9 +133,7 @@ def repaired(
     return proposed(problem, image, drift, candidate, into_region(x, image.theta_free, drift, problem.theta_star_fits))
 
 
-def proposed(
-    problem: UnlearningProblem, image: Image, drift: Drift, candidate: Candidate, x: Rationals
-) -> Repaired:
+def proposed(problem: UnlearningProblem, image: Image, drift: Drift, candidate: Candidate, x: Rationals) -> Repaired:
     """A feasible x, with the multipliers of the candidate."""
     theta = everywhere(image.theta, image.free, x)
     kappa = Fraction(0)
@@ -150,7 +148,7 @@ def proposed(
     if g:
         dual["g"] = vector(g)
     primal = primal_tree(theta, image.theta, image.free)
-    if problem.regularizer.name == "nuclear_norm":
+    if kind_of(problem) == "spectral":
         primal["factors"] = factors(problem, theta)
     return Repaired(theta, primal, dual)
 
@@ -185,7 +183,7 @@ def _admissible(
             nu = [Fraction(0)] * len(nu)
             for row, value in zip(image.rows, vanishing_on(image, y, unseen), strict=True):
                 nu[row] = value / image.scales[row]
-    if regularizer.name == "nuclear_norm" and drift.cone and drift.box is None and not kappa:
+    if kind_of(problem) == "spectral" and drift.cone and drift.box is None and not kappa:
         z = _pullback(image, nu)
         G = np.zeros(problem.n_parameters)
         G[image.free] = z
@@ -237,26 +235,22 @@ def _ball_multiplier(
 
 def _gradient(problem: UnlearningProblem, theta: Rationals) -> tuple[Array, Array]:
     """The gradient of R at theta (d,), and on which coordinates there is one."""
-    regularizer: Any = problem.regularizer
-    x, name = theta.floats(), regularizer.name
-    weights = np.array([float(w) for w in weights_of(regularizer, x.size)]) if name in ("squared_l2", "l1", "l2") else 1
+    x, kind, part = theta.floats(), kind_of(problem), next(iter(problem.form.parts), None)
     size = float(np.max(np.abs(x), initial=0.0)) or 1.0
-    if name == "squared_l2":
-        return np.asarray(weights * x), np.ones(x.size, dtype=bool)
-    if name == "elastic_net":
-        alpha, beta = float(regularizer.alpha), float(regularizer.beta)
-        return alpha * np.sign(x) + beta * x, x != 0
-    if name == "l1":
-        return np.asarray(weights * np.sign(x)), x != 0
-    if name == "l2":
+    term: Any = None if part is None else part.term
+    if kind == "separable":
+        alpha, beta = (np.array([float(v) for v in own]) for own in bends_of(problem))
+        return alpha * np.sign(x) + beta * x, (x != 0) | (alpha == 0)
+    if kind == "root":
+        weights = np.array([float(w) for w in weights_of(problem)])
         length = math.sqrt(float(np.sum(weights * (x / size) ** 2))) or 1.0
         return np.asarray(weights * (x / size) / length), np.full(x.size, bool(x.any()))
-    if name == "group_l2":
-        labels, outer = regularizer.labels, regularizer.weights.astype(float)
+    if kind == "groups":
+        labels, outer = term.labels(x.size), term.outer().astype(float)
         lengths = np.sqrt(np.bincount(labels, (x / size) ** 2, outer.size))[labels]
         return outer[labels] * (x / size) / np.where(lengths > 0, lengths, 1.0), lengths > 0
-    if name == "nuclear_norm":
-        X = x[regularizer.indices].reshape(regularizer.shape)
+    if kind == "spectral":
+        X = x[term.indices].reshape(term.shape)
         full = np.linalg.matrix_rank(X, rtol=1e-6) == min(X.shape)
         return at_rest(replace(problem, theta_star=x)).g, np.full(x.size, bool(full))
     return np.zeros(x.size), np.zeros(x.size, dtype=bool)
@@ -274,7 +268,7 @@ def _subgradient(
     """Of a norm, where the drift does not move: what the kinks cannot carry; 0 on the edge of the box."""
     regularizer: Any = problem.regularizer
     alone = drift.cone and drift.box is None and not kappa
-    if regularizer.name == "nuclear_norm" and not alone:
+    if kind_of(problem) == "spectral" and not alone:
         if given is None:  # what is left for the norm, put into the dual ball: no rounding error ends outside
             D = difference(everywhere(image.theta, image.free, x), image.theta).floats()
             given = -float(drift.lam + kappa) * D - float(drift.mu) * np.sign(D)
@@ -282,7 +276,7 @@ def _subgradient(
         G = given[regularizer.indices].reshape(regularizer.shape)
         G = G / max(1.0, float(np.linalg.norm(G, 2)) * (1 + 1e-13))
         return {int(j): Fraction(float(v)) for j, v in zip(regularizer.indices, G.reshape(-1), strict=True)}
-    if alone or regularizer.name not in ("l2", "linf", "group_l2"):
+    if alone or kind_of(problem) not in ("root", "max", "groups"):
         return {}
     still = all(a == b for a, b in zip(x.fractions(), image.theta_free, strict=True))
     if not (drift.mu or drift.box is not None or (still and given is not None)):

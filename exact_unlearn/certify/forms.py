@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -24,10 +23,12 @@ from exact_unlearn.certify.pieces import Pieces, Separable, pieces
 from exact_unlearn.certify.pull import Pull
 from exact_unlearn.certify.terms import (
     Drift,
+    bends_of,
     difference,
     drift_of,
     everywhere,
     heaviest,
+    kind_of,
     roots,
     scaled,
     seen,
@@ -38,7 +39,7 @@ from exact_unlearn.certify.terms import (
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.problem import UnlearningProblem
 
-EXACT = ("squared_l2", "elastic_net", "l1", "linf", "l2")
+EXACT = ("separable", "max", "root")
 
 
 class NotExactError(ArithmeticError):
@@ -64,18 +65,15 @@ class Proof:
 
 def separable(problem: UnlearningProblem, image: Image, drift: Drift) -> Separable:
     """The objective on the free coordinates; for l2 its square, for group_l2 its drift only."""
-    regularizer: Any = problem.regularizer
-    n, free = image.free.size, image.free
+    kind, n, free = kind_of(problem), image.free.size, image.free
     zero = [Fraction(0)] * n
     quadratic, kink, ceiling, floor = zero, zero, None, Fraction(0)
-    if regularizer.name == "elastic_net":
-        quadratic, kink = [Fraction(regularizer.beta)] * n, [Fraction(regularizer.alpha)] * n
-    elif regularizer.name != "group_l2":
-        weights = weights_of(regularizer, problem.n_parameters)
+    if kind == "separable":
+        kink, quadratic = ([own[i] for i in free] for own in bends_of(problem))
+    elif kind != "groups":
+        weights = weights_of(problem)
         own = [weights[i] for i in free]
-        if regularizer.name == "l1":
-            kink = own
-        elif regularizer.name == "linf":
+        if kind == "max":
             ceiling = own
             fixed = np.flatnonzero(~problem.free)
             floor = max((weights[i] * abs(image.theta[i]) for i in fixed), default=floor)
@@ -100,7 +98,7 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
     `optimum` does.
     """
     drift = drift_of(problem)
-    if problem.regularizer.name == "l2" and not drift.cone:
+    if kind_of(problem) == "root" and not drift.cone:
         raise NotExactError("the 2-norm plus a drift penalty has an irrational minimiser")
     program = pieces(image, separable(problem, image, drift))
     found = optimum(program, whitened)
@@ -110,15 +108,15 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
     if drift.ball is not None and sum_squares(moved) > drift.ball**2:
         raise NotExactError("the optimum touches the trust region of norm 2")
     lower = upper = value_square = None
-    if problem.regularizer.name == "l2":
-        value_square = sum_squares(theta, weights_of(problem.regularizer, len(theta)))
+    if kind_of(problem) == "root":
+        value_square = sum_squares(theta, weights_of(problem))
         lower, upper = roots(value_square)
     else:
-        lower = upper = value_of(problem.regularizer, theta) + drift.value(moved)
-    unique = _unique(problem.regularizer.name, program, image, found, drift)
+        lower = upper = value_of(problem, theta) + drift.value(moved)
+    unique = _unique(kind_of(problem), program, image, found, drift)
     return Proof(
         theta=theta,
-        primal=_primal(program, image, found, drift, problem.regularizer.name),
+        primal=_primal(program, image, found, drift, kind_of(problem)),
         dual=_dual(problem, program, image, found, drift, theta),
         lower=lower,
         upper=upper,
@@ -127,10 +125,10 @@ def prove(problem: UnlearningProblem, image: Image, whitened: Whitened) -> Proof
     )
 
 
-def _primal(program: Pieces, image: Image, found: ExactOptimum, drift: Drift, name: str) -> Tree:
+def _primal(program: Pieces, image: Image, found: ExactOptimum, drift: Drift, kind: str) -> Tree:
     """By its dual where each coordinate minimises a strictly convex function; the others explicitly."""
     x, free = image.own(found.point.x), image.free.tolist()
-    derived = name != "linf" and not drift.mu and drift.box is None
+    derived = kind != "max" and not drift.mu and drift.box is None
     chosen = [i for i in range(len(free)) if not (derived and program.curvature[i])]
     if derived and len(chosen) < len(free):
         return {"base": "dual", "parts": _parts(program, free, x, chosen, found)}
@@ -162,16 +160,16 @@ def _dual(
     y = found.point.y
     nu = {row: y[k] * program.y_units[k] for k, row in enumerate(image.rows)}
     tree: Tree = {"nu": vector(nu)}
-    name = problem.regularizer.name
-    if name == "l2":
-        weights = weights_of(problem.regularizer, problem.n_parameters)
+    kind = kind_of(problem)
+    if kind == "root":
+        weights = weights_of(problem)
         listed = np.flatnonzero(~problem.free).tolist()
         if drift.box is not None:
             listed += [int(j) for i, j in enumerate(image.free) if found.face.where[i] == HELD]
         g = {int(j): weights[j] * theta[j] for j in listed if weights[j]}
         if g:
             tree["g"] = vector(g)
-    if name == "linf":
+    if kind == "max":
         g = _ceiling_subgradient(problem, program, image, found)
         if g:
             tree["g"] = vector(g)
@@ -185,7 +183,7 @@ def _ceiling_subgradient(
     that carries the floor.  Multipliers of t add up to its cost, subgradients to sum |g| / w = 1.
     """
     assert program.ceiling is not None
-    weights = weights_of(problem.regularizer, problem.n_parameters)
+    weights = weights_of(problem)
     g: dict[int, Fraction] = {}
     cost, x, pulls = program.ceiling.cost, found.point.x, Pull(program.A, found.point.y)
     drift = drift_of(problem)
@@ -212,13 +210,13 @@ def _pinned_at_zero(problem: UnlearningProblem, image: Image, drift: Drift) -> b
     return not drift.cone or bool(seen(problem)[image.free].all())
 
 
-def _unique(name: str, program: Pieces, image: Image, found: ExactOptimum, drift: Drift) -> bool:
+def _unique(kind: str, program: Pieces, image: Image, found: ExactOptimum, drift: Drift) -> bool:
     """Whether coordinates that could move without cost cannot move together: full column rank of A on them."""
     face = found.face
     curved = np.array([bool(k) for k in program.curvature], dtype=bool)
     if curved[: image.free.size].all():
         return True
-    if name == "l2":
+    if kind == "root":
         return False  # a seminorm: its ray would have to be excluded as well
     if program.ceiling is not None and drift.mu:
         return False  # other minimisers may trade the ceiling for the drift

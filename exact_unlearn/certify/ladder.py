@@ -36,7 +36,7 @@ from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import ROUNDING, check_rows
 from exact_unlearn.certify.summed import candidates as summed_candidates
 from exact_unlearn.certify.summed import enclosed
-from exact_unlearn.certify.terms import drift_of, nearest_floats, subgradient_at
+from exact_unlearn.certify.terms import drift_of, kind_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
@@ -50,8 +50,6 @@ WIDE = 16
 
 SHARE = 0.5
 """Of what is left of a time limit, for each rung but the last."""
-
-COUNTED = ("l0", "active_neurons")
 
 STEPS_DOWN = (NotExactError, FaceError, TooManyDigitsError, ZeroDivisionError, np.linalg.LinAlgError)
 """What makes the ladder take the next rung; everything else is an error in the program and is raised."""
@@ -113,7 +111,7 @@ def _without_wide_regions(problem: UnlearningProblem) -> UnlearningProblem | Non
     What is proved without them is proved with them if the point lies within; their radius would only set the scale to
     which the float solutions round everything else.  Exact forms do not care.
     """
-    if problem.regularizer.name in EXACT:
+    if kind_of(problem) in EXACT:
         return None
     size = sum((Fraction(t) ** 2 for t in problem.theta_star.tolist()), Fraction(0))
     narrow = tuple(
@@ -156,8 +154,8 @@ class _Attempt:
         conflict = self.report.conflict
         if conflict is not None and self.report.labels is None:
             return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
-        name = self.problem.regularizer.name
-        decided = name in EXACT and (name != "l2" or self.drift.cone)  # exact forms find out themselves
+        kind = kind_of(self.problem)
+        decided = kind in EXACT and (kind != "root" or self.drift.cone)  # exact forms find out themselves
         try:
             nothing = nothing_fits(self.image, self.drift, lambda: self.whitened, decided)
         except STEPS_DOWN as error:
@@ -165,7 +163,7 @@ class _Attempt:
         else:
             if nothing is not None:
                 return self._outside(*nothing)
-        if limited() and self.solution is not None and name not in (*COUNTED, "form"):
+        if limited() and self.solution is not None and kind not in ("count", "sum"):
             with suppress(TimeUpError), watched(share=SHARE):
                 self._offered()
         rungs = self._rungs()
@@ -185,23 +183,23 @@ class _Attempt:
         return self._for_rows(replace(self.better, message="; ".join(self.reasons)))
 
     def _rungs(self) -> list[Callable[[], Certificate]]:
-        name = self.problem.regularizer.name
-        if name in COUNTED:
+        kind = kind_of(self.problem)
+        if kind == "count":
             return [self._count]
-        if name == "form":
+        if kind == "sum":
             proofs: list[Callable[[], Certificate]] = [
                 partial(self._summed, exact), partial(self._summed, enclosed), self._of_sum
             ]  # fmt: skip
             return proofs if self.image.free.size else [self._frozen]
-        if name == "nuclear_norm" and self.image.at_least:
+        if kind == "spectral" and self.image.at_least:
             return [self._by_tight_rows, self._repaired]
-        if name == "nuclear_norm":
+        if kind == "spectral":
             found = starts(self.problem, self.image, self.whitened, self.drift, self.kept, self.solution)
             tries = [partial(self._nuclear, start) for start in found]
             return [*tries, self._repaired] if self.image.free.size else [*tries, self._frozen]
         if not self.image.free.size:
             return [self._frozen]
-        first = [self._predictor] if name == "predictor_norm" else [self._exact] if name in EXACT else []
+        first = [self._predictor] if kind == "product" else [self._exact] if kind in EXACT else []
         return [*first, self._enclosed, self._repaired]
 
     # ------------------------------------------------------------ rungs
@@ -302,9 +300,9 @@ class _Attempt:
         """theta* fits, and nothing costs less than nothing."""
         theta = Rationals.of(list(self.image.theta))
         primal: Tree = {"base": "theta_star", "parts": []}
-        if self.problem.regularizer.name == "nuclear_norm":
+        if kind_of(self.problem) == "spectral":
             primal["factors"] = factors(self.problem, theta)
-        elif self.problem.regularizer.name == "form":
+        elif kind_of(self.problem) == "sum":
             primal = self.lift.trees(Found(Rationals.of(self.image.theta_free), {}))[1]
         return self._judged({"kind": "bounds", "primal": primal, "dual": {"nu": []}}, theta)
 

@@ -21,7 +21,7 @@ from exact_unlearn.certify.forms import separable
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.interior import FloatPoint, FloatProgram, minimise
 from exact_unlearn.certify.pieces import FAR, Pieces, Scale, Separable, float_program, pieces, scales
-from exact_unlearn.certify.terms import Drift
+from exact_unlearn.certify.terms import Drift, kind_of
 from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.forms import Norms
 from exact_unlearn.jacobian import Array
@@ -50,8 +50,7 @@ class Norm:
 def smooth_terms(problem: UnlearningProblem, image: Image, drift: Drift) -> tuple[Separable, list[Norm]]:
     """The objective as a separable part and norms of groups, on the columns of the image."""
     terms = separable(problem, image, drift)
-    regularizer: Any = problem.regularizer
-    if regularizer.name not in ("l2", "group_l2"):
+    if kind_of(problem) not in ("root", "groups"):
         return terms, []
     term: Any = problem.form.parts[0].term
     return replace(terms, quadratic=[Fraction(0)] * image.free.size), norms_of(term, Fraction(1), image)

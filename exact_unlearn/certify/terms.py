@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.exactlin import Rationals, common_denominator, objects
+from exact_unlearn.forms import Count, Kink, Max, Norms, Spectral, Square
 from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
 
@@ -66,27 +67,42 @@ def drift_of(problem: UnlearningProblem) -> Drift:
     return Drift(lam, mu, ball, box)
 
 
-def weights_of(regularizer: Any, size: int) -> list[Fraction]:
-    """The weights of a weighted norm or square, 1 by default."""
-    if regularizer.weights is None:
-        return [Fraction(1)] * size
-    return [Fraction(w) for w in regularizer.weights.tolist()]
+def kind_of(problem: UnlearningProblem) -> str:
+    """What R is to a proof: "separable", "max", "root" (one norm), "groups", "product" (a norm behind the map of a
+    network), "spectral" or "count"; "sum" for forms of no name, whose certificates list a share for every part.
+    """
+    if problem.regularizer.name == "form":
+        return "sum"
+    parts = problem.form.parts
+    if all(part.term.separable for part in parts):
+        return "separable"
+    (part,) = parts
+    if isinstance(part.term, Norms):
+        return "product" if part.map is not None else "root" if part.term.groups is None else "groups"
+    return {Max: "max", Spectral: "spectral", Count: "count"}[type(part.term)]
+
+
+def weights_of(problem: UnlearningProblem) -> list[Fraction]:
+    """The weights of a maximum, or under a root, 1 by default."""
+    term: Any = problem.form.parts[0].term
+    own = term.inner if isinstance(term, Norms) else term.weights
+    return [Fraction(1)] * problem.n_parameters if own is None else [Fraction(w) for w in own.tolist()]
+
+
+def bends_of(problem: UnlearningProblem) -> tuple[list[Fraction], list[Fraction]]:
+    """alpha and beta of a separable R = sum alpha_j |x_j| + beta_j/2 x_j^2."""
+    d = problem.n_parameters
+    found: dict[type, list[Fraction]] = {Kink: [Fraction(0)] * d, Square: [Fraction(0)] * d}
+    for part in problem.form.parts:
+        term: Any = part.term
+        w = [1] * d if term.weights is None else term.weights.tolist()
+        found[type(term)] = [v + Fraction(part.factor) * Fraction(x) for v, x in zip(found[type(term)], w, strict=True)]
+    return found[Kink], found[Square]
 
 
 def seen(problem: UnlearningProblem) -> Array:
     """Coordinates on which R depends."""
-    regularizer: Any = problem.regularizer
-    visible = np.ones(problem.n_parameters, dtype=bool)
-    if regularizer.name == "nuclear_norm":
-        visible[:] = False
-        visible[regularizer.indices] = True
-    elif regularizer.name == "group_l2":
-        visible = np.asarray((regularizer.weights != 0)[regularizer.labels], dtype=bool)
-    elif regularizer.name == "elastic_net":
-        visible[:] = bool(regularizer.alpha or regularizer.beta)
-    elif regularizer.name != "predictor_norm":
-        visible = np.array([bool(w) for w in weights_of(regularizer, problem.n_parameters)])
-    return visible
+    return problem.form.seen(problem.n_parameters)
 
 
 def heaviest(weights: list[Fraction], theta: Array, index: list[int]) -> int:
@@ -104,19 +120,16 @@ def sum_squares(x: Rationals, weights: list[Fraction] | None = None) -> Fraction
     return Fraction(sum(a * b for a, b in zip(w, squares, strict=True)), den * x.den**2)
 
 
-def value_of(regularizer: Any, theta: Rationals) -> Fraction:
-    """R(theta) for the regularizers whose value is rational."""
-    size, name = len(theta), regularizer.name
-    if name == "elastic_net":
-        alpha, beta = Fraction(regularizer.alpha), Fraction(regularizer.beta)
-        total = Fraction(sum(abs(v) for v in theta.nums.tolist()), theta.den)
-        return alpha * total + (beta / 2 * sum_squares(theta) if beta else 0)
-    weights = weights_of(regularizer, size)
-    if name == "squared_l2":
-        return sum_squares(theta, weights) / 2
-    w, den = common_denominator(weights)
-    sizes = [a * abs(v) for a, v in zip(w, theta.nums.tolist(), strict=True)]
-    return Fraction(sum(sizes) if name == "l1" else max(sizes, default=0), den * theta.den)
+def value_of(problem: UnlearningProblem, theta: Rationals) -> Fraction:
+    """R(theta) of a separable R or a maximum, whose values are rational."""
+    sizes = [abs(v) for v in theta.nums.tolist()]
+    if kind_of(problem) == "max":
+        w, den = common_denominator(weights_of(problem))
+        return Fraction(max((a * v for a, v in zip(w, sizes, strict=True)), default=0), den * theta.den)
+    alpha, beta = bends_of(problem)
+    w, den = common_denominator(alpha)
+    linear = Fraction(sum(a * v for a, v in zip(w, sizes, strict=True)), den * theta.den)
+    return linear + (sum_squares(theta, beta) / 2 if any(beta) else 0)
 
 
 def roots(square: Fraction) -> tuple[Fraction, Fraction]:
@@ -163,34 +176,36 @@ def subgradient_at(problem: UnlearningProblem, theta: Rationals) -> dict[str, An
     """
     from exact_unlearn.certify.encode import vector
 
-    regularizer: Any = problem.regularizer
-    values, name = theta.fractions(), regularizer.name
-    if name == "linf":
-        weights = weights_of(regularizer, len(values))
+    values, kind, part = theta.fractions(), kind_of(problem), next(iter(problem.form.parts), None)
+    term: Any = None if part is None else part.term
+    if kind == "max":
+        weights = weights_of(problem)
         j = max(range(len(values)), key=lambda j: weights[j] * abs(values[j]), default=None)
         if j is None or not weights[j] * values[j]:
             return {}
         return {"g": vector({j: weights[j] * (1 if values[j] > 0 else -1)})}
-    if name == "l2":
-        weights = weights_of(regularizer, len(values))
-        return {"g": vector({j: w * v for j, (w, v) in enumerate(zip(weights, values, strict=True)) if w * v})}
-    if name == "group_l2":
+    if kind == "root":
+        pairs = zip(weights_of(problem), values, strict=True)
+        return {"g": vector({j: w * v for j, (w, v) in enumerate(pairs) if w * v})}
+    if kind == "groups":
         g: dict[int, Fraction] = {}
-        for label, weight in enumerate(regularizer.weights.tolist()):
-            members = np.flatnonzero(regularizer.labels == label).tolist()
+        labels = term.labels(len(values))
+        for label, weight in enumerate(term.outer().tolist()):
+            members = np.flatnonzero(labels == label).tolist()
             length = roots(sum((values[j] ** 2 for j in members), Fraction(0)))[1]
             if length and weight:
                 g |= {j: Fraction(weight) * values[j] / length for j in members if values[j]}
         return {"g": vector(g)}
-    if name == "predictor_norm":
+    if kind == "product":
+        regularizer: Any = problem.regularizer
         V = to_rational(regularizer.V)
         A = objects(values)[regularizer.block].reshape(V.shape[0], -1)
         W = (A.T @ V).reshape(-1)
         return {"B": vector({k: v for k, v in enumerate(W.tolist()) if v})}
-    if name == "nuclear_norm":
-        X = theta.floats()[regularizer.indices].reshape(regularizer.shape)
+    if kind == "spectral":
+        X = theta.floats()[term.indices].reshape(term.shape)
         U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
         keep = sigma > 1e-12 * (sigma[0] if sigma.size else 1.0)
         G = ((U[:, keep] @ Vt[keep]) * (1 - 1e-13)).reshape(-1)
-        return {"g": vector({int(j): Fraction(float(v)) for j, v in zip(regularizer.indices, G, strict=True) if v})}
+        return {"g": vector({int(j): Fraction(float(v)) for j, v in zip(term.indices, G, strict=True) if v})}
     return {}

@@ -32,6 +32,7 @@ from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solv
 from exact_unlearn.scalable.composite import Composite, composite
 from exact_unlearn.scalable.euclidean import Euclidean, solve_euclidean
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
+from exact_unlearn.scalable.named import back, in_other_words
 from exact_unlearn.scalable.narrow import narrow_doubt
 from exact_unlearn.scalable.pdhg import Products, solve_products
 from exact_unlearn.scalable.polish import check_polish, polished
@@ -83,9 +84,9 @@ def solve(
     they are over, the answer so far has Status.TIME_LIMIT unless it is optimal all the same.  progress: called as
     progress(what, gap, seconds) between iterations.
 
-    Takes squared drifts and Euclidean trust regions with every regularizer named in this module, and rows that read >=
-    of a matrix J (tight.py).  Raises ProblemError, with the way out, for other combinations; gap outside (0, 1);
-    unknown routes.
+    Takes squared drifts and Euclidean trust regions with every regularizer named in this module, and forms that come to
+    one of these: with factors, with a centre, and sums of absolute values or squares; and rows that read >= of a matrix
+    J (tight.py).  Raises ProblemError, with the way out, for other combinations; gap outside (0, 1); unknown routes.
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
@@ -93,6 +94,12 @@ def solve(
         raise ProblemError(f"gap: expected a number between 0 and 1, got {gap!r}")
     if route not in ROUTES:
         raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
+    if problem.regularizer.name == "form":
+        named, centre = in_other_words(problem)
+        options: dict[str, Any] = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
+        if start is not None:
+            options["start"] = replace(start, problem=named, theta=to_float(start.theta) - centre, shares=None)
+        return back(problem, solve(named, device, dtype, gap, **options), centre, gap)
     drift_numbers(problem)
     check_polish(problem, polish)
     ticking = clock(time_limit, progress)
