@@ -17,7 +17,7 @@ author = "The exact_unlearn authors"
 copyright = f"2026, {author}"
 version = release = exact_unlearn.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "plain_docstrings", "api_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "plain_docstrings", "api_pages", "explain_pages"]
 exclude_patterns = ["_build", "_ext", "results"]
 default_role = "py:obj"
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 
 import exact_unlearn as xu
-from exact_unlearn import regularizers
+from exact_unlearn import regularizers, web
 from exact_unlearn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(path for path in DOCS.glob("*.md"))
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("explain/*.md")])
 
 
 def extension(name: str) -> ModuleType:
@@ -91,7 +91,17 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
 
 def test_every_page_is_in_the_contents_once() -> None:
     listed = re.sub(r"^:.*$", "", blocks(DOCS / "index.md", r"\{toctree\}"), flags=re.MULTILINE).split()
-    assert sorted(listed) == sorted(["api/index", *(path.stem for path in PAGES if path.stem != "index")])
+    names = {path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES}
+    assert sorted(listed) == sorted(["api/index", *(names - {"index"})])
+
+
+def test_every_page_that_explains_has_a_card_with_a_picture() -> None:
+    page = (DOCS / "explain" / "index.md").read_text()
+    cards = re.findall(
+        r'<a href="\.\./_static/explain/(\w+)\.html"><img src="([^"]+)" alt="[^"]+"><b>([^<]+)</b>', page
+    )
+    assert [(name, title) for name, _, title in cards] == [(name, page.title) for name, page in web.PAGES.items()]
+    assert all((DOCS / "explain" / picture).exists() for _, picture, _ in cards)
 
 
 def test_every_regularizer_and_drift_is_documented() -> None:

@@ -15,7 +15,7 @@ function start() {
   const square = (width) => width * (small.matches ? 0.66 : 0.96);
   const weights = new Plane($("weights"), { x: [-0.35, 3.35], bottom: -0.3, tall: square });
   const law = new Plane($("law"), { x: [-2.6, 1.5], y: [-7.5, 1], tall: square });
-  const digits = new Plane($("digits"), { x: [0, 1], y: [0, 1], tall: (width) => 2 * (sideOf(width / COLUMNS) + (small.matches ? 50 : 64)) });
+  const digits = new Plane($("digits"), { x: [0, 1], y: [0, 1], tall: (width) => 2 * (sideOf(width / COLUMNS) + (small.matches ? 56 : 64)) });
   const fields = {
     a: number(50, ...LEAST), way: number(0, 0, HUNDRED), lam: oneOf("3", "1", "9"), k: number(0, 0, STEPS),
     long: number(0, 0, data.long.length), short: number(0, 0, data.short.length),

@@ -94,7 +94,7 @@ export class Plane {
     for (let k = Math.ceil(y0 / every) * every; k <= y1; k += every) {
       out.push(this.path([[x0, k], [x1, k]], "grid"), this.text([x0, k], power(k), "tick", [6, -4]));
     }
-    return [...out, this.text([x0, y0], right, "name", [8, -26]), this.text([x0, y1], up, "name", [8, 18])];
+    return [...out, this.text([x0, y0], right, "name", [8, -26]), this.text([x0, y1], up, "name", [44, 18])];
   }
 
   text([a, b], words, cls = "", [dx, dy] = [0, 0], anchor = "start") {
