@@ -1,7 +1,7 @@
 """From the sources of a page to one HTML file.
 
 A page must work from file://, where a browser neither imports modules nor fetches data.  So the modules are joined,
-each a function of those before it that returns what the others import, and numbers stand in the page.
+each a function that returns what others import, and numbers stand in the page.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from exact_unlearn.errors import ProblemError
 from .pages import PAGES
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("checker/rational", "checker/problem", "checker/checker", "kit/numbers", "kit/plane", "kit/page")
 PARTS = ("steps", "figures", "below", "foot")
-_IMPORT = re.compile(r'^import \{ ([^}]*) \} from "([^"]*)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]*)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?:\{[^}]*\};\n)?", re.MULTILINE)
 
 
@@ -47,14 +46,18 @@ def page(name: str) -> str:
 
 
 def script(name: str) -> str:
-    """The JavaScript of one page, all its modules in one script."""
-    modules = [*SHARED, *(f"{name}/{module}" for module in PAGES[name].modules)]
-    sources = {module: _read(f"{module}.mjs") for module in modules}
-    wanted: dict[str, set[str]] = {module: set() for module in modules}  # by others
+    """The JavaScript of one page: its module `page`, after all that it imports."""
+    sources: dict[str, str] = {}
+    _collect(f"{name}/page", sources, set())
+    wanted: dict[str, set[str]] = {module: set() for module in sources}  # of a module by others
     for module, source in sources.items():
         for names, path in _IMPORT.findall(source):
-            wanted[_resolved(module, path)].update(names.split(", "))
-    return "\n".join(_joined(module, sources[module], wanted[module]) for module in modules)
+            wanted[_resolved(module, path)].update(_words(names))
+    joined, ready = [], set[str]()
+    for module, source in sources.items():
+        joined.append(_joined(module, source, sorted(wanted[module]), ready))
+        ready.add(module)
+    return "\n".join(joined)
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -70,20 +73,45 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
+def _collect(module: str, sources: dict[str, str], begun: set[str]) -> None:
+    """Into `sources`, the module after all that it imports; modules may import one another in a circle."""
+    if module in begun:
+        return
+    begun.add(module)
+    source = _read(f"{module}.mjs")
+    for _, path in _IMPORT.findall(source):
+        _collect(_resolved(module, path), sources, begun)
+    sources[module] = source
+
+
 def _resolved(module: str, path: str) -> str:
     """The module that `module` means by a relative path."""
     return os.path.normpath(f"{os.path.dirname(module)}/{path}").replace(os.sep, "/").removesuffix(".mjs")
 
 
+def _words(names: str) -> list[str]:
+    return re.findall(r"[\w$]+", names)
+
+
+def _joined(module: str, source: str, given: list[str], ready: set[str]) -> str:
+    """A module as a function that is called at once.
+
+    What it imports from modules that are not ready, which import it as well, can only be functions to be called later.
+    """
+
+    def taken(found: re.Match[str]) -> str:
+        other = _resolved(module, found[2])
+        if other in ready:
+            return f"const {{{found[1]}}} = {_variable(other)};\n"
+        return "".join(f"const {name} = (...all) => {_variable(other)}.{name}(...all);\n" for name in _words(found[1]))
+
+    plain = _EXPORT.sub("", _IMPORT.sub(taken, source))
+    back = f"return {{ {', '.join(given)} }};\n" if given else ""
+    return f"const {_variable(module)} = (() => {{\n{plain}{back}}})();\n"
+
+
 def _variable(module: str) -> str:
     return module.replace("/", "_")
-
-
-def _joined(module: str, source: str, wanted: set[str]) -> str:
-    """A module as a function that is called at once."""
-    plain = _IMPORT.sub(lambda found: f"const {{ {found[1]} }} = {_variable(_resolved(module, found[2]))};\n", source)
-    given = f"return {{ {', '.join(sorted(wanted))} }};\n" if wanted else ""
-    return f"const {_variable(module)} = (() => {{\n{_EXPORT.sub('', plain)}{given}}})();\n"
 
 
 def _link(name: str, here: bool) -> str:

@@ -10,13 +10,11 @@ class Page:
     """A page: its folder beside this file is called as its key in `PAGES`.
 
     title, lead: its heading, and the sentence below it
-    modules: the page's own JavaScript, after the checker and the kit
     numbers: whether the folder holds numbers.json
     """
 
     title: str
     lead: str
-    modules: tuple[str, ...] = ("math", "page")
     numbers: bool = False
 
 
@@ -34,7 +32,6 @@ PAGES = {
         "Two players",
         "Three weights, two samples to keep. One player looks for a small model, the other for a proof that none is "
         "smaller. Play both.",
-        modules=("math", "space", "page"),
     ),
     "solver": Page(
         "When the solver lies",
@@ -44,7 +41,6 @@ PAGES = {
     "bends": Page(
         "It bends",
         "Networks are curved, and the step that forgets is straight. How far can one go, and what do short steps mend?",
-        modules=("math", "digits", "page"),
         numbers=True,
     ),
 }
