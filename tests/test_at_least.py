@@ -12,6 +12,12 @@ import pytest
 
 import exact_unlearn as xu
 from exact_unlearn import codec
+from exact_unlearn.certify.exactlin import Rationals
+from exact_unlearn.certify.feasible import towards_shortest
+from exact_unlearn.certify.image import image
+from exact_unlearn.certify.repair import within_rows
+from exact_unlearn.certify.terms import difference, drift_of
+from exact_unlearn.certify.whiten import whiten
 from exact_unlearn.jacobian import to_float, to_rational
 from exact_unlearn.problem import UnlearningProblem
 from tests.certificate_cases import Case, plant, predictor
@@ -175,6 +181,28 @@ def test_distances_of_groups_know_which_rows_are_tight() -> None:
         assert certificate.proof == "enclosure"
         assert certificate.distance is not None
         assert certificate.distance <= Fraction(1, 10**30)
+
+
+def test_a_point_beyond_the_ball_is_moved_towards_the_shortest_drift() -> None:
+    """Where a ball touches what the rows leave at a kink Newton's method ends without a point; a proof with a gap is
+    left.  (Found by the attack `inequalities`.)
+    """
+    case = with_rows(plant("squared_l2", "ball", True, 3, 2), "mixed")
+    problem = problem_of(case)
+    stated = image(problem)
+    whitened, drift = whiten(stated.basis), drift_of(problem)
+    far = stated.own(Rationals.of([2 * Fraction(v) for v in case_point(case, problem)]))
+    inside = within_rows(stated, whitened, far, np.ones(len(far)), 1e-9)
+    moved = towards_shortest(stated, drift, whitened, inside)
+    assert not drift.allows(difference(inside, stated.theta[stated.free]))
+    assert drift.allows(difference(moved, stated.theta[stated.free]))
+    excess = stated.residuals(moved)
+    assert all(v >= 0 if row in stated.at_least else v == 0 for row, v in enumerate(excess))
+
+
+def case_point(case: Case, problem: UnlearningProblem) -> list[Fraction]:
+    """The planted optimum on the free coordinates."""
+    return [case.theta[j] for j in np.flatnonzero(problem.free)]
 
 
 def test_fractions_stay_fractions() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
+from exact_unlearn.certify.feasible import towards_shortest
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.nuclear_start import Start, at_rest, starts
@@ -130,7 +131,13 @@ def repaired(
     point, held = into_box(dyadic(candidate.x), image.theta_free, drift)
     freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
     x = within_rows(image, whitened, point, np.asarray(freedom), TIGHT)
-    return proposed(problem, image, drift, candidate, into_region(x, image.theta_free, drift, problem.theta_star_fits))
+    try:
+        x = into_region(x, image.theta_free, drift, problem.theta_star_fits)
+    except FaceError:
+        if not image.at_least:
+            raise
+        x = towards_shortest(image, drift, whitened, x)
+    return proposed(problem, image, drift, candidate, x)
 
 
 def proposed(problem: UnlearningProblem, image: Image, drift: Drift, candidate: Candidate, x: Rationals) -> Repaired:

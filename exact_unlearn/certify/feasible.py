@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
 from exact_unlearn.certify.exact import optimum
 from exact_unlearn.certify.exactlin import Rationals, product, solve
 from exact_unlearn.certify.image import Image
+from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.pieces import Separable, pieces
 from exact_unlearn.certify.pivot import InfeasibleError
-from exact_unlearn.certify.terms import Drift
+from exact_unlearn.certify.terms import Drift, difference, scaled
 from exact_unlearn.certify.whiten import Whitened
+
+SHARES = (300, 200, 120, 80, 60, 45, 30, 20, 14, 10, 7, 5, 3, 2, 1, 0)
+"""A point is moved by 2^-bits of the way to the shortest drift."""
 
 Refutation = tuple[list[Fraction], str]
 """Multipliers of all rows, and why nothing fits."""
@@ -76,6 +81,23 @@ def _shortest(image: Image, box: Fraction | None) -> Separable:
         mu=[zero] * n,
         box=[box] * n,
     )
+
+
+def towards_shortest(image: Image, drift: Drift, whitened: Whitened, x: Rationals) -> Rationals:
+    """x (n,), which satisfies all rows, moved towards the point of the shortest drift until it lies in the regions.
+
+    Where b is not 0 that point takes the place of theta*.  FaceError if it is not inside itself; else as `optimum`.
+    """
+    program = pieces(image, _shortest(image, drift.box))
+    inner = image.own(scaled(optimum(program, whitened).point.x, program.x_unit))
+    den = math.lcm(inner.den, x.den)
+    start, steps = inner.nums * (den // inner.den), x.nums * (den // x.den) - inner.nums * (den // inner.den)
+    for bits in SHARES:
+        one = 1 << bits
+        moved = Rationals(start * one + steps * (one - 1), den * one).reduced()
+        if drift.allows(difference(moved, image.theta[image.free])):
+            return moved
+    raise FaceError("the shortest drift lies on the edge of the trust region, and the point outside of it")
 
 
 def _beyond_rows(image: Image, radius: Fraction, whitened: Whitened) -> list[Fraction] | None:
