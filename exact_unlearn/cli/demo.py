@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         say("done")
     where = f"Written to {folder}: {', '.join(str(path) for path in written if len(path.parts) == 1)}."
     proof = [str(folder / path) for path in written if path.parent.name == "proofs"][:2]
-    check = f"Check a proof yourself: exact-unlearn check {' '.join(proof)}\nSee why it works: exact-unlearn explain"
+    check = f"See why it works: exact-unlearn explain\nCheck a proof yourself: exact-unlearn check {' '.join(proof)}"
     write_report(options, f"{story_text(story)}\n\n{where}\n{check}", story_json(story))
     return DONE if story.holds else NOT_PROVED
 
