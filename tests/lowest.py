@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
-TOOLS = ("hypothesis", "pytest", "sympy")
+TOOLS = ("ecos", "hypothesis", "pytest", "sympy")
 
 
 def lowest(extras: list[str]) -> list[str]:
@@ -31,7 +31,8 @@ def lowest(extras: list[str]) -> list[str]:
                 extras += inner[1].split(",")
             else:
                 wanted.append(line)
-    wanted += [line for line in optional["test"] if re.split(r"[^\w-]", line)[0] in TOOLS]
+    tools = [*optional["test"], *optional["benchmarks"]]
+    wanted += [line for line in tools if re.split(r"[^\w-]", line)[0] in TOOLS]
     pins = {}
     for line in wanted:
         found = re.match(r"([\w-]+)>=([\w.]+)", line)

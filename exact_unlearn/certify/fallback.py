@@ -258,7 +258,8 @@ def _gradient(problem: UnlearningProblem, theta: Rationals) -> tuple[Array, Arra
         return outer[labels] * (x / size) / np.where(lengths > 0, lengths, 1.0), lengths > 0
     if kind == "spectral":
         X = x[term.indices].reshape(term.shape)
-        full = np.linalg.matrix_rank(X, rtol=1e-6) == min(X.shape)
+        sigma = np.linalg.svd(X, compute_uv=False)
+        full = sigma[-1] > 1e-6 * sigma[0]
         return at_rest(replace(problem, theta_star=x)).g, np.full(x.size, bool(full))
     return np.zeros(x.size), np.zeros(x.size, dtype=bool)
 

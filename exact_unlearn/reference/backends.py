@@ -105,6 +105,8 @@ def run(
     """
     import cvxpy as cp
 
+    if not program.q.size:  # nothing may move and nothing has an epigraph; CVXPY before 1.8 knows no empty vectors
+        return BackendAnswer("none", "optimal", np.zeros(0), np.zeros(program.b.size), 0.0, 0.0)
     began = time.perf_counter()
     limit = min(math.inf if time_limit is None else time_limit, remaining())
     if not limit:

@@ -351,10 +351,7 @@ def _attempt(
 ) -> Solution:
     program = assembly.program
     size = float(max(largest(to_float(a)) for a in (problem.theta_star, program.b)))
-    if program.q.size == 0:  # nothing may move and nothing has an epigraph
-        answer = BackendAnswer("none", "optimal", np.zeros(0), np.zeros(program.b.size), 0.0, 0.0)
-    else:
-        answer = backends.run(program, name, accuracy, time_limit, size)
+    answer = backends.run(program, name, accuracy, time_limit, size)
     began = time.perf_counter()
     z, y = answer.z, answer.y
     if z is None or y is None:
