@@ -46,7 +46,7 @@ lowest:  ## Run the tests of the NumPy side with the oldest versions that pyproj
 	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		$$($(LOWEST)/bin/python tests/lowest.py solve exact)
-	$(LOWEST)/bin/python -m pytest -q -W default $$(grep -L -E 'torch|sklearn|matplotlib|cli|distributed|nodejs|second_checker|forgeries' tests/test_*.py)
+	$(LOWEST)/bin/python -m pytest -q -W default $$($(LOWEST)/bin/python tests/lowest.py --tests)
 
 ATTACK ?=
 

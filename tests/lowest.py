@@ -1,11 +1,13 @@
 """Requirements at the lowest versions that pyproject.toml allows: `python tests/lowest.py EXTRA...` prints them.
 
-`make lowest` installs these and runs the tests that they suffice for, before a release: a bound that nobody has tried
-is a guess.
+`make lowest` installs these and runs the tests that they suffice for (`python tests/lowest.py --tests`), before a
+release: a bound that nobody has tried is a guess.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 import sys
 import tomllib
@@ -13,6 +15,27 @@ from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 TOOLS = ("ecos", "hypothesis", "pytest", "sympy")
+
+
+OTHERS = re.compile("torch|sklearn|matplotlib|cli")
+"""What tests of other rooms mention."""
+
+
+def suffice(file: Path) -> bool:
+    """Whether what is installed here is all that a file of tests, and the helpers which it imports, need."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+    helpers = [file.parent / f"{name.removeprefix('tests.')}.py" for name in names if name.startswith("tests.")]
+    tops = {name.partition(".")[0] for name in names} - {"tests", "exact_unlearn"}
+    return all(importlib.util.find_spec(top) for top in tops) and all(map(suffice, helpers))
+
+
+def tests() -> list[str]:
+    """The files of tests that can be run here and are about the NumPy side."""
+    files = sorted(Path("tests").glob("test_*.py"))
+    return [str(file) for file in files if not OTHERS.search(file.read_text(encoding="utf-8")) and suffice(file)]
 
 
 def lowest(extras: list[str]) -> list[str]:
@@ -42,4 +65,7 @@ def lowest(extras: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(lowest(sys.argv[1:] or ["solve"])))
+    if sys.argv[1:] == ["--tests"]:
+        print("\n".join(tests()))
+    else:
+        print("\n".join(lowest(sys.argv[1:] or ["solve"])))
