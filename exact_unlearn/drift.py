@@ -18,6 +18,7 @@ import numpy as np
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.forms import Ball, Box, Form, Kink, Part, Space, Square
+from exact_unlearn.forms.regions import onto_ball, rounded_down
 from exact_unlearn.jacobian import Array, dimensions
 from exact_unlearn.vectors import (
     Value,
@@ -28,12 +29,10 @@ from exact_unlearn.vectors import (
     indicator,
     is_exact,
     largest,
-    load_cvxpy,
     require_member,
     root_sum_squares,
     soft,
     sum_squares,
-    total,
 )
 
 
@@ -71,8 +70,43 @@ class DriftPenalty(Protocol):
     def to_spec(self) -> dict[str, Any]: ...
 
 
+class _Recipe:
+    """A drift penalty that is one part of a form, about theta*: what follows is derived from it."""
+
+    def form(self, space: Space) -> Form:
+        """As a function of theta on `space`; without theta* as a function of the drift."""
+        raise ProblemError(f"drift_penalty: {type(self).__name__} has no form(space)")
+
+    def _of(self, drift: Any) -> Form:
+        return self.form(Space(int(drift.shape[0])))
+
+    def __add__(self, other: Any) -> Any:
+        return _add(self, other)
+
+    __radd__ = __add__
+
+    @property
+    def strictly_convex(self) -> bool:
+        return self.form(Space()).strictly_convex
+
+    def value(self, drift: Any) -> Value:
+        x = as_real(drift)
+        return self._of(x).value(x)
+
+    def expression(self, drift: Any) -> Any:
+        return self._of(drift).expression(drift)
+
+    def conjugate(self, h: Any, tol: float = 0.0) -> Value:
+        z = as_real(h)
+        return self._of(z).conjugate(z, tol)
+
+    def prox(self, v: Any, step: float) -> Array:
+        x = as_float(v)
+        return self._of(x).prox(x, as_step(step))
+
+
 @dataclass(frozen=True)
-class SquaredDrift:
+class SquaredDrift(_Recipe):
     """lam/2 |drift|_2^2 (the lambda of Appendix E).  Conjugate |h|_2^2 / (2 lam); for lam = 0 the indicator
     of {0}.
 
@@ -87,45 +121,15 @@ class SquaredDrift:
     def __post_init__(self) -> None:
         object.__setattr__(self, "lam", as_number("lam of squared_drift", self.lam))
 
-    def __add__(self, other: Any) -> Any:
-        return _add(self, other)
-
-    __radd__ = __add__
-
-    @property
-    def strictly_convex(self) -> bool:
-        return self.lam > 0
-
     def form(self, space: Space) -> Form:
-        """As a function of theta."""
         return Form((Part(Square(), centre=space.theta_star, factor=self.lam),))
-
-    def value(self, drift: Any) -> Value:
-        x = as_real(drift)
-        return sum_squares(x, self.lam / 2)
-
-    def expression(self, drift: Any) -> Any:
-        cp = load_cvxpy()
-
-        return 0.5 * float(self.lam) * cp.sum_squares(drift)
-
-    def conjugate(self, h: Any, tol: float = 0.0) -> Value:
-        """`tol` changes nothing: for lam = 0 only h = 0 is in the domain."""
-        z = as_real(h)
-        if self.lam == 0:
-            return indicator(not np.any(z != 0))
-        return sum_squares(z, 1 / (2 * _number(self.lam, z)))
-
-    def prox(self, v: Any, step: float) -> Array:
-        """v / (1 + step lam)."""
-        return as_float(v) / (1.0 + _product(as_step(step), self.lam))
 
     def to_spec(self) -> dict[str, Any]:
         return {"name": self.name, "lam": self.lam}
 
 
 @dataclass(frozen=True)
-class L1Drift:
+class L1Drift(_Recipe):
     """lam |drift|_1.  Conjugate: the indicator of |h|_inf <= lam.  Raises ProblemError unless lam is finite
     and >= 0.
     """
@@ -134,53 +138,24 @@ class L1Drift:
 
     name: ClassVar[str] = "l1_drift"
     is_norm: ClassVar[bool] = True
-    strictly_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lam", as_number("lam of l1_drift", self.lam))
 
-    def __add__(self, other: Any) -> Any:
-        return _add(self, other)
-
-    __radd__ = __add__
-
     def form(self, space: Space) -> Form:
-        """As a function of theta."""
         return Form((Part(Kink(), centre=space.theta_star, factor=self.lam),))
-
-    def value(self, drift: Any) -> Value:
-        x = as_real(drift)
-        value: Value = _number(self.lam, x) * total(np.abs(x))
-        return value
-
-    def expression(self, drift: Any) -> Any:
-        cp = load_cvxpy()
-
-        return float(self.lam) * cp.norm1(drift)
 
     def dual_norm(self, h: Any) -> Value:
         """max |h_i| / lam; inf for h != 0 = lam."""
         z = as_real(h)
-        size = largest(z)
-        if size == 0 or self.lam == 0:
-            return size if size == 0 else math.inf
-        ratio: Value = size / _number(self.lam, z)
-        return ratio
-
-    def conjugate(self, h: Any, tol: float = 0.0) -> float:
-        z = as_real(h)
-        return indicator(bool(largest(z) <= _number(self.lam, z) * (1 + _number(tol, z))))
-
-    def prox(self, v: Any, step: float) -> Array:
-        """sign(v_i) max(|v_i| - step lam, 0)."""
-        return soft(as_float(v), _product(as_step(step), self.lam))
+        return self._of(z).dual_norm(z)
 
     def to_spec(self) -> dict[str, Any]:
         return {"name": self.name, "lam": self.lam}
 
 
 @dataclass(frozen=True)
-class TrustRegion:
+class TrustRegion(_Recipe):
     """The indicator of |drift| <= radius, norm 2 (a second-order cone) or inf (a box).
 
     Conjugate: radius |h|_2, or radius |h|_1 for the box.  radius = 0 allows drift 0 only.  norm: 2, inf or
@@ -192,7 +167,6 @@ class TrustRegion:
 
     name: ClassVar[str] = "trust_region"
     is_norm: ClassVar[bool] = False
-    strictly_convex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", as_number("radius of trust_region", self.radius))
@@ -202,55 +176,21 @@ class TrustRegion:
             raise ProblemError(f"norm of trust_region: expected 2 or inf, got {norm!r}")
         object.__setattr__(self, "norm", float(norm))
 
-    def __add__(self, other: Any) -> Any:
-        return _add(self, other)
-
-    __radd__ = __add__
+    @property
+    def region(self) -> Ball | Box:
+        """The term."""
+        return Box(self.radius) if self.norm == math.inf else Ball(self.radius)
 
     def form(self, space: Space) -> Form:
-        """As a function of theta."""
-        region = Box(self.radius) if self.norm == math.inf else Ball(self.radius)
-        return Form((Part(region, centre=space.theta_star),))
+        return Form((Part(self.region, centre=space.theta_star),))
 
     def value(self, drift: Any, tol: float = 0.0) -> Value:
         """0 inside, inf outside; inside means |drift| <= radius (1 + tol)."""
-        x = as_real(drift)
-        radius = _number(self.radius, x) * (1 + _number(tol, x))
-        if self.norm == math.inf:
-            inside = largest(x) <= radius
-        elif is_exact(x):  # decided on squares, which are rational
-            inside = sum_squares(x) <= radius * radius
-        else:
-            inside = root_sum_squares(x) <= radius
-        return _number(0, x) if inside else math.inf
+        return self.region.value(drift, tol)
 
     def constraint(self, drift: Any) -> Any:
         """|drift| <= radius as a CVXPY constraint."""
-        cp = load_cvxpy()
-
-        return (cp.norm_inf(drift) if self.norm == math.inf else cp.norm(drift, 2)) <= float(self.radius)
-
-    def expression(self, drift: Any) -> Any:
-        """The indicator of `constraint` as a CVXPY expression."""
-        cp = load_cvxpy()
-
-        return cp.transforms.indicator([self.constraint(drift)])
-
-    def conjugate(self, h: Any, tol: float = 0.0) -> Value:
-        """Finite everywhere, so `tol` changes nothing."""
-        z = as_real(h)
-        if self.norm == math.inf:
-            width: Value = _number(self.radius, z)
-            return width * total(np.abs(z))
-        return float(self.radius) * root_sum_squares(z)
-
-    def prox(self, v: Any, step: float) -> Array:
-        """The projection onto the region, for every step (its limit at step 0); the result satisfies value(x)
-        == 0.
-        """
-        as_step(step)
-        x, radius = as_float(v), _rounded_down(self.radius)
-        return np.clip(x, -radius, radius) if self.norm == math.inf else _onto_ball(x, radius)
+        return self.region.constraint(drift)
 
     def to_spec(self) -> dict[str, Any]:
         return {"name": self.name, "radius": self.radius, "norm": "inf" if self.norm == math.inf else "2"}
@@ -324,8 +264,8 @@ class DriftSum:
         lam = sum(float(term.lam) for term in self.terms if isinstance(term, SquaredDrift))
         mu = sum(float(term.lam) for term in self.terms if isinstance(term, L1Drift))
         regions = [term for term in self.terms if isinstance(term, TrustRegion)]
-        ball = min((_rounded_down(term.radius) for term in regions if term.norm == 2), default=math.inf)
-        box = min((_rounded_down(term.radius) for term in regions if term.norm == math.inf), default=math.inf)
+        ball = min((rounded_down(term.radius) for term in regions if term.norm == 2), default=math.inf)
+        box = min((rounded_down(term.radius) for term in regions if term.norm == math.inf), default=math.inf)
         return lam, mu, ball, box
 
 
@@ -380,26 +320,6 @@ def _product(step: float, lam: Value) -> float:
     return step * float(lam) if lam else 0.0
 
 
-def _rounded_down(radius: Value) -> float:
-    """The largest float <= radius, so that a projection satisfies the literal constraint."""
-    x = float(radius)
-    return math.nextafter(x, 0.0) if Fraction(x) > radius else x
-
-
-def _onto_ball(x: Array, radius: float) -> Array:
-    """x scaled back to |x|_2 <= radius, also after rounding."""
-    length = root_sum_squares(x)
-    if length <= radius:
-        return x.copy()
-    unit = x / length
-    out = unit * radius
-    shrink = float(np.finfo(np.float64).eps)
-    while root_sum_squares(out) > radius:
-        out = unit * (radius * (1.0 - shrink))
-        shrink *= 2.0
-    return out
-
-
 def _best_point(z: Array, curvature: float, ball: float, box: float) -> Array:
     """argmax <z, x> - curvature/2 |x|^2 over 0 <= x <= box, |x|_2 <= ball, for z >= 0.
 
@@ -424,4 +344,4 @@ def _best_point(z: Array, curvature: float, ball: float, box: float) -> Array:
         clipped = grown
     out = np.where(clipped, width, 0.0)
     out[~clipped] = s * unit[~clipped]
-    return np.minimum(_onto_ball(out * ball, ball), box)  # box / ball * ball may round up
+    return np.minimum(onto_ball(out * ball, ball), box)  # box / ball * ball may round up

@@ -127,9 +127,8 @@ class Part:
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
         """Of g (m,): sup <g, x> - factor f(x - c) = <g, c> + factor f*(g / factor)."""
         z = as_real(g)
-        value = self.term.conjugate(z if self.factor == 1 else z / self.number(z), tol)
-        if self.factor != 1:
-            value = value * (Fraction(self.factor) if isinstance(value, Fraction) else float(self.factor))
+        one = self.factor == 1
+        value = self.term.conjugate(z, tol) if one else self.term.conjugate_times(self.number(z), z, tol)
         if self.centre is None:
             return value
         return value + total(z * (to_rational(self.centre) if is_exact(z) else to_float(self.centre)))

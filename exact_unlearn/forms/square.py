@@ -83,6 +83,11 @@ class Square(Term):
             return total(quotient(z, w) * abs(z)) / 2
         return sum_squares(quotient(z, np.sqrt(w)), 0.5)
 
+    def conjugate_times(self, factor: Any, g: Array, tol: float) -> Value:
+        if is_exact(g) or self.weights is not None:
+            return super().conjugate_times(factor, g, tol)
+        return sum_squares(g, 1 / (2 * factor))
+
     def prox(self, v: Any, step: float) -> Array:
         """v_i / (1 + step w_i)."""
         point: Array = as_float(v) / (1.0 + threshold(as_step(step), self.weights))

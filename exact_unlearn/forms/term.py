@@ -69,6 +69,11 @@ class Term:
         """f*(g) = sup <g, x> - f(x); tol: relative slack of membership in its domain, 0 for none."""
         raise self._without("conjugate")
 
+    def conjugate_times(self, factor: Any, g: Array, tol: float) -> Value:
+        """(factor f)*(g) = factor f*(g / factor), where overflow of g / factor is no reason for it to overflow."""
+        value = self.conjugate(g / factor, tol)
+        return value * (Fraction(factor) if isinstance(value, Fraction) else float(factor))
+
     def prox(self, v: Any, step: float) -> Array:
         """argmin_x step f(x) + 1/2 |x - v|^2 in floats, step in [0, inf]; of several minimisers one."""
         raise self._without("prox")
