@@ -17,10 +17,11 @@ with needed_by("exact_unlearn.scalable"):
     from exact_unlearn.scalable.jacobian_check import KinkWarning
     from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
     from exact_unlearn.scalable.module import ModuleModel, write_back
+    from exact_unlearn.scalable.path import solve_path
     from exact_unlearn.scalable.project import project
     from exact_unlearn.scalable.projection import Projection
     from exact_unlearn.scalable.running import FrozenStatisticsWarning
-    from exact_unlearn.scalable.solve import solve, solve_path
+    from exact_unlearn.scalable.solve import solve
     from exact_unlearn.scalable.stream import RetainStream
 
 __all__ = [

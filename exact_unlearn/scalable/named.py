@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -32,8 +33,12 @@ def in_other_words(problem: UnlearningProblem) -> tuple[UnlearningProblem, Array
     return replace(problem, regularizer=named, theta_star=start), about
 
 
-def back(problem: UnlearningProblem, found: Solution, centre: Array, gap: float) -> Solution:
-    """`found` in the words of `problem`, and measured against it."""
+def by_name(problem: UnlearningProblem, solve: Callable[..., Solution], gap: float, start: Solution | None) -> Solution:
+    """The answer of `solve` to the problem in other words, in the words of `problem` and measured against it."""
+    named, centre = in_other_words(problem)
+    if start is not None:
+        start = replace(start, problem=named, theta=to_float(start.theta) - centre, shares=None)
+    found = solve(named, start=start)
     own = replace(found, problem=problem, theta=to_float(found.theta) + centre)
     if own.status is not Status.OPTIMAL:
         return own

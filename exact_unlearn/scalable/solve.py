@@ -14,8 +14,8 @@ code that the solver does not use (claims.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solv
 from exact_unlearn.scalable.composite import Composite, composite
 from exact_unlearn.scalable.euclidean import Euclidean, solve_euclidean
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
-from exact_unlearn.scalable.named import back, in_other_words
+from exact_unlearn.scalable.named import by_name
 from exact_unlearn.scalable.narrow import narrow_doubt
 from exact_unlearn.scalable.pdhg import Products, solve_products
 from exact_unlearn.scalable.polish import check_polish, polished
@@ -95,11 +95,8 @@ def solve(
     if route not in ROUTES:
         raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
     if problem.regularizer.name == "form":
-        named, centre = in_other_words(problem)
-        options: dict[str, Any] = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
-        if start is not None:
-            options["start"] = replace(start, problem=named, theta=to_float(start.theta) - centre, shares=None)
-        return back(problem, solve(named, device, dtype, gap, **options), centre, gap)
+        settings = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
+        return by_name(problem, partial(solve, device=device, dtype=dtype, gap=gap, **settings), gap, start)
     drift_numbers(problem)
     check_polish(problem, polish)
     ticking = clock(time_limit, progress)
@@ -153,19 +150,6 @@ def _solved(
     )
     raw = _raw(task, answer, lam + mu)
     return _claimed(problem, raw, operator, gap, ticking, compiled)
-
-
-def solve_path(
-    problems: Iterable[UnlearningProblem], device: Any = None, dtype: torch.dtype | None = None, gap: float = GAP
-) -> Iterator[Solution]:
-    """Solve problems one after the other, each started from the answer before: a path of lambda, or a shrinking
-    retain set.
-    """
-    before: Solution | None = None
-    for problem in problems:
-        same = before is not None and before.problem.n_parameters == problem.n_parameters
-        before = solve(problem, device, dtype, gap, start=before if same else None)
-        yield before
 
 
 def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
