@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -447,3 +448,40 @@ def test_polishing_takes_ten_digits_from_five(name: str) -> None:
         errors = [kkt_error(program, *pair) / max(size, unit) for pair in ((z, y), polish(program, z, y, size))]
         assert errors[0] > 1e-7
         assert errors[1] < 1e-12
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_what_is_used_is_larger_than_rounding(size: float) -> None:
+    problem = UnlearningProblem([1.0, 1.0, 1.0], [[1.0, 1.0, 1.0]], xu.L0())
+    support = counting._Support(problem, assemble(problem))
+    assert support.used(size * np.array([1.0, 1e-8, 1e-10])) == [0, 1]
+    assert support.used(np.zeros(3)) == []
+
+
+def test_seconds_are_those_of_the_solve() -> None:
+    for R in (xu.L0(), xu.L1(), xu.L2()):
+        solution = xu.solve(gaussian_problem(R))
+        assert 0 < solution.solve_seconds < 1000
+        assert 0 < solution.compile_seconds < 1000
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([1.0, [2.0, 3.0]], [1.0, 2.0, 3.0]),
+        ([[2.0], [[4.0], [5.0, 6.0]]], [2.0, 4.0, 5.0, 6.0]),
+        ([[1.0, math.nan]], None),
+        ([[1.0, math.inf]], None),
+        ([[1.0], None], None),
+        ([], []),
+    ],
+)
+def test_multipliers_in_the_order_of_the_rows(values: list[Any], found: list[float] | None) -> None:
+    """Numbers, vectors, and cones as [t, x]; None where one is missing or no number, or where rows are missing."""
+    constraints = [SimpleNamespace(dual_value=value) for value in values]
+    rows = len(found) if found is not None else 2
+    y = backends._multipliers(Cones(0, rows), constraints)
+    assert (y is None) == (found is None)
+    if y is not None:
+        assert y.tolist() == found
+    assert backends._multipliers(Cones(0, rows + 1), constraints) is None
