@@ -458,6 +458,19 @@ def test_what_is_used_is_larger_than_rounding(size: float) -> None:
     assert support.used(np.zeros(3)) == []
 
 
+def test_groups_that_pay_whatever_happens_are_free_of_charge() -> None:
+    """theta_0 is frozen and not 0, so that its group pays; theta_1 in it may be used, and fits alone."""
+    R = xu.L0([2, 2, 0, 1])
+    problem = UnlearningProblem([3.0, 1.0, 1.0, 1.0], [[1.0, 1.0, 1.0, 1.0]], R, free=[1, 2, 3])
+    support = counting._Support(problem, assemble(problem))
+    assert support.groups == [0, 1]
+    assert (support.labels < 0).tolist() == [True, False, False]
+    theta = support.fitted([])
+    assert theta is not None
+    assert np.allclose(theta, [3.0, 3.0, 0.0, 0.0])
+    assert xu.solve(problem).value == 1
+
+
 def test_seconds_are_those_of_the_solve() -> None:
     for R in (xu.L0(), xu.L1(), xu.L2()):
         solution = xu.solve(gaussian_problem(R))
