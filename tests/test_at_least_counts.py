@@ -79,6 +79,23 @@ def test_penalties_leave_an_interval_that_is_true(penalty: Any) -> None:
         assert certificate.check().proved
         assert certificate.lower is not None
         assert certificate.upper >= by_linear_programs(instance(seed))
+        claim = xu.solve(problem)
+        assert claim.status in (xu.Status.OPTIMAL, xu.Status.INTERVAL)
+        assert claim.primal_residual() <= 1e-9
+        assert claim.value >= float(certificate.lower) - 1e-9
+
+
+def test_a_point_that_misses_rows_is_never_called_optimal() -> None:
+    """Two rows that read >= leave a strip that is empty but for rounding; a count of theta* is no answer then."""
+    J = np.array([[1.0, 2.0, -1.0], [-1.0, -2.0, 1.0 + 2.0**-50]])
+    problem = UnlearningProblem(
+        np.ones(3), J, xu.L0(), xu.SquaredDrift(1e-3), None, [3.0, -1.0], np.ones(2, dtype=bool)
+    )
+    claim = xu.solve(problem)
+    assert claim.status is not xu.Status.OPTIMAL or claim.primal_residual() <= 1e-9
+    certificate = xu.certify(problem, claim)
+    assert certificate.lower is not None
+    assert certificate.check().proved
 
 
 def test_what_no_group_reaches_is_refuted() -> None:

@@ -73,7 +73,8 @@ def solve_counting(
     if certificate.proof == "infeasible" and claim.primal_residual() > FITTED:
         return infeasible(claim, certificate)
     lower, upper, theta = _proved(claim, certificate)
-    status = Status.OPTIMAL if lower >= upper else Status.INTERVAL
+    fits = replace(claim, theta=theta).primal_residual() <= FITTED
+    status = Status.OPTIMAL if lower >= upper and fits else Status.INTERVAL if fits else Status.INACCURATE
     return replace(
         claim,
         theta=theta,
@@ -222,7 +223,8 @@ def _proved(claim: Solution, certificate: Certificate) -> tuple[float, float, Ar
     """
     lower = 0.0 if certificate.lower is None else float(certificate.lower)
     unproved = certificate.upper is None or certificate.theta is None
-    if unproved or (claim.problem.drifts and claim.value < float(certificate.upper or 0)):
+    better = claim.problem.drifts and claim.value < float(certificate.upper or 0)
+    if unproved or (better and claim.primal_residual() <= FITTED):
         return min(lower, claim.value), claim.value, claim.theta
     assert certificate.upper is not None
     assert certificate.theta is not None

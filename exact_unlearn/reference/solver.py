@@ -338,6 +338,8 @@ def _error(solution: Solution, rows: RowSpace) -> float:
     outside = largest(total - rows.Q.T @ (rows.Q @ total))
     scale = solution.dual_scale()
     own = max(solution.primal_residual(), solution.negative_pull(scale), solution.relative_gap())
+    if outside and not scale:  # nothing has a slope but a row that should not pull
+        return math.inf
     return max(own, outside / scale if outside else 0.0)
 
 
