@@ -95,7 +95,7 @@ def solve(
     if route not in ROUTES:
         raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
     if problem.regularizer.name == "form":
-        settings = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
+        settings: dict[str, Any] = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
         return by_name(problem, partial(solve, device=device, dtype=dtype, gap=gap, **settings), gap, start)
     drift_numbers(problem)
     check_polish(problem, polish)
