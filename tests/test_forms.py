@@ -34,7 +34,7 @@ def test_solve_finds_the_optimum_of_a_program_written_by_hand(name: str, drift: 
 
 @NAMES
 def test_a_second_back_end_agrees(name: str) -> None:
-    ours = xu.solve(problem(name, "l1 + squared"), solver="SCS" if CASES[name].proof == "enclosure" else "OSQP")
+    ours = xu.solve(problem(name, "l1 + squared"), solver="SCS" if CASES[name].proof == "enclosure" else "CLARABEL")
     assert ours.value == pytest.approx(value_by_hand(name, "l1 + squared", False, "SCS"), rel=1e-6)
 
 
