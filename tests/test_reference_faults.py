@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from scipy.sparse.linalg import splu
 
 import exact_unlearn as xu
 from exact_unlearn import reference
 from exact_unlearn.cli import main
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.problem import UnlearningProblem
-from exact_unlearn.program import assemble
+from exact_unlearn.program import Cones, ExplicitProgram, assemble
 from exact_unlearn.reference import backends
+from exact_unlearn.reference import polish as polishing
 from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import FITTED, _Support
 from exact_unlearn.reference.units import rescaled
@@ -86,6 +89,16 @@ def _scaled(penalty: Any, R: Any, unit: Fraction) -> Any:
     terms = penalty.terms if isinstance(penalty, DriftSum) else (penalty,)
     powers = [degree - (2 if term.name == "squared_drift" else 1) for term in terms]
     return DriftSum(tuple(type(t)(Fraction(t.lam) * unit**p) for t, p in zip(terms, powers, strict=True)))
+
+
+@pytest.mark.parametrize(("entry", "rhs"), [(1e-10, 1e308), (1e-300, 1e300), (2.0, 1e308)])
+def test_units_of_drifts_beyond_floats_are_floats(entry: float, rhs: float) -> None:
+    """max |b| / |J| overflows; the unit is then the largest that a float can be divided by."""
+    problem = UnlearningProblem([1.0], [[entry]], xu.L1(), rhs=[rhs])
+    own = rescaled(problem)
+    assert own is not None
+    assert 1000 < own.exponent <= 1024
+    assert np.isfinite(own.problem.rhs).all()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -210,3 +223,27 @@ def test_few_indices_are_no_mask(d: int, free: list[int], moving: list[int], fol
     np.savez("raw.npz", theta_star=np.ones(d), jacobian=np.ones((1, d)), free=np.array(free))
     main(["solve", "raw.npz", "-r", "l1", "--quiet"])
     assert np.flatnonzero(UnlearningProblem.load("raw.problem.npz").free).tolist() == moving
+
+
+@pytest.mark.parametrize(("curvature", "factors"), [(1.0, 1), (1e-9, 2)])
+def test_a_second_factorisation_is_for_curvatures_below_the_first(
+    curvature: float, factors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """min c/2 |x|^2 - <1, x> subject to x_1 + x_2 + x_3 = 1: refinement shrinks errors by 1e-8 / (c + 1e-8) a time."""
+    made: list[int] = []
+
+    def counted(matrix: Any) -> Any:
+        made.append(1)
+        return splu(matrix)
+
+    monkeypatch.setattr(polishing, "splu", counted)
+    unit, no_theta = sp.csc_array(np.eye(3)), sp.csc_array((1, 1))
+    q = -curvature * np.array([3.0, 0.0, 0.0])
+    program = ExplicitProgram(
+        sp.csc_array(curvature * np.eye(3)), q, sp.csc_array(np.ones((1, 3))), np.ones(1), Cones(1, 0),
+        np.zeros(0, dtype=np.int64), 0.0, unit, np.zeros(3), no_theta,
+    )  # fmt: skip
+    found = polishing._newton(program, np.zeros(3), np.zeros(1), np.ones(1, dtype=bool))
+    assert found is not None
+    assert np.allclose(found[0], [7 / 3, -2 / 3, -2 / 3], rtol=1e-9)
+    assert len(made) == factors
