@@ -50,7 +50,8 @@ class Verdict(summary.Summarised):
                (feasible, but the certified interval is too wide to tell); "nothing to be optimal" (proved: no
                parameters fit the problem).
     tolerance: of feasibility, relative to the size of each row, |J_i| (|theta| + |theta*|) + |b_i|, and of values,
-               relative to the optimum (to R(theta*) where the optimum is 0).
+               relative to the optimum (to R(theta*) where the optimum is 0, and to that times the tolerance where the
+               optimum is less).
     residual:  the largest |J_i D - b_i|, rows as written (max(0, b_i - J_i D) where they read >=); row: where.
     violation: the largest violation relative to its size, from above: of rows, frozen coordinates, trust regions.
                0 if and only if theta is feasible exactly.
@@ -255,7 +256,9 @@ class _Judge:
         return low + penalty, high + penalty
 
     def _scale(self, upper: Fraction) -> Fraction:
-        return upper or point.regularizer(self.read, self.start, nuclear)[1] or Fraction(1)
+        """An optimum far below what theta* costs, which rounding of J alone may make of 0, is measured by that."""
+        start = point.regularizer(self.read, self.start, nuclear)[1]
+        return max(upper, self.tolerance * start) if upper else start or Fraction(1)
 
     def _compared(self, least: Fraction, most: Fraction, lower: Fraction, upper: Fraction) -> dict[str, Any]:
         scale = self._scale(upper)

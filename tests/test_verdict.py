@@ -347,3 +347,13 @@ def test_frozen_entries_count_however_small_they_are() -> None:
     assert verdict.outcome == "optimal"
     assert verdict.least == verdict.most == 2
     assert xu.judge(problem, [1e-3, 2.0**30, 2.0**-40]).least == 2
+
+
+def test_an_optimum_that_rounding_makes_of_0_is_measured_by_what_theta_star_costs() -> None:
+    """theta* lies in the kernel of J but for a rounding error, so that theta = 0 is feasible to within 1e-17 of a row."""
+    problem = UnlearningProblem([1.0, -1.0], [[1.0, 1.0 + 2.0**-52]], xu.SquaredL2())
+    verdict = xu.judge(problem, [0.0, 0.0])
+    assert 0 < verdict.certificate.lower < 1e-31
+    assert verdict.outcome == "optimal"
+    assert xu.judge(problem, [0.0, 0.0], tolerance=0.0).outcome == "infeasible"
+    assert xu.judge(problem, [1e-7, -1e-7]).outcome == "feasible but not optimal"

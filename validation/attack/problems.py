@@ -21,6 +21,7 @@ import exact_unlearn as xu
 from exact_unlearn.certify.rows import conflict
 from exact_unlearn.cli import main
 from exact_unlearn.errors import RankAmbiguityError
+from exact_unlearn.jacobian import to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution, Status
 from exact_unlearn.verdict import OPTIMAL, UNDECIDED
@@ -281,8 +282,15 @@ def _compared(solution: Solution, certificate: Any, tau: float | None) -> Iterat
         yield "an infinite value is called optimal"
         return
     value = Fraction(solution.value)
-    if value > upper * (1 + OFF) or value < lower * (1 - OFF):
+    slack = OFF * max(upper, OFF * Fraction(_start(solution.problem)))
+    if value > upper + slack or value < lower - slack:
         yield f"called optimal at {solution.value!r}, proved [{_number(lower)}, {_number(upper)}] ({certificate.proof})"
+
+
+def _start(case: UnlearningProblem) -> float:
+    """R(theta*), where it is a float: optima far below it may be rounding of J, and nothing else."""
+    value = float(case.regularizer.value(to_float(case.theta_star)))
+    return value if math.isfinite(value) else 0.0
 
 
 def _number(value: Fraction) -> str:
