@@ -350,7 +350,7 @@ def test_frozen_entries_count_however_small_they_are() -> None:
 
 
 def test_an_optimum_that_rounding_makes_of_0_is_measured_by_what_theta_star_costs() -> None:
-    """theta* lies in the kernel of J but for a rounding error, so that theta = 0 is feasible to within 1e-17 of a row."""
+    """theta* lies in the kernel of J but for a rounding error, so that theta = 0 misses a row by 1e-16 of its size."""
     problem = UnlearningProblem([1.0, -1.0], [[1.0, 1.0 + 2.0**-52]], xu.SquaredL2())
     verdict = xu.judge(problem, [0.0, 0.0])
     assert 0 < verdict.certificate.lower < 1e-31

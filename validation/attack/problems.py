@@ -282,12 +282,12 @@ def _compared(solution: Solution, certificate: Any, tau: float | None) -> Iterat
         yield "an infinite value is called optimal"
         return
     value = Fraction(solution.value)
-    slack = OFF * max(upper, OFF * Fraction(_start(solution.problem)))
+    slack = OFF * max(upper, OFF * Fraction(_at_start(solution.problem)))
     if value > upper + slack or value < lower - slack:
         yield f"called optimal at {solution.value!r}, proved [{_number(lower)}, {_number(upper)}] ({certificate.proof})"
 
 
-def _start(case: UnlearningProblem) -> float:
+def _at_start(case: UnlearningProblem) -> float:
     """R(theta*), where it is a float: optima far below it may be rounding of J, and nothing else."""
     value = float(case.regularizer.value(to_float(case.theta_star)))
     return value if math.isfinite(value) else 0.0
