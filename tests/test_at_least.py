@@ -205,6 +205,15 @@ def case_point(case: Case, problem: UnlearningProblem) -> list[Fraction]:
     return [case.theta[j] for j in np.flatnonzero(problem.free)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_largest_entries_in_an_active_ball_are_enclosed(kind: str) -> None:
+    """Slacks that are held are no parameters.  (Found by the attack `inequalities`, seed 2.)"""
+    case = with_rows(plant("linf", "ball", False, 939_338, 2), kind, "2.17")
+    certificate = xu.certify(problem_of(case), rows="literal")
+    assert certificate.proof in ("exact", "enclosure", "repaired"), certificate.message
+    assert case.contains(certificate.lower, certificate.upper)
+
+
 def test_fractions_stay_fractions() -> None:
     J, theta = to_rational(np.array([[1.0, 2.0, 3.0]])) / 7, to_rational(np.array([1.0, -1.0, 2.0])) / 3
     problem = UnlearningProblem(theta, J, xu.SquaredL2(), rhs=[Fraction(1, 11)], at_least=[True])

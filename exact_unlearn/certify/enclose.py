@@ -184,7 +184,8 @@ class _Plain:
         """
         image, program, face = self.image, self.program.pieces, found.face
         weights = weights_of(self.problem)
-        g = {int(image.free[i]): Fraction(0) for i in np.flatnonzero(face.where == HELD) if weights[image.free[i]]}
+        held = image.free[face.where[: image.free.size] == HELD]
+        g = {int(j): Fraction(0) for j in held if weights[j]}
         spent = Fraction(0)
         for i in np.flatnonzero((face.where == TOP) | (face.where == BOTTOM)).tolist():
             slope = program.slopes[i][face.slot[i]]
