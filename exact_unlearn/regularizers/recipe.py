@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.forms import Form, Rows, Space, part_from_spec
 from exact_unlearn.jacobian import Array, real_array
 from exact_unlearn.vectors import Value, as_number, exact_product
@@ -70,6 +70,8 @@ class Recipe:
 
     def expression(self, theta: Any) -> Any:
         """R as a CVXPY expression of the affine CVXPY expression `theta`, shape (d,)."""
+        with needed_by("a CVXPY expression"):
+            import cvxpy  # noqa: F401
         return self.form(Space(int(theta.shape[0]))).expression(theta)
 
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
