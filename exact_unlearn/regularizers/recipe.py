@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from exact_unlearn.errors import ProblemError, needed_by
+from exact_unlearn.errors import ProblemError
 from exact_unlearn.forms import Form, Rows, Space, part_from_spec
 from exact_unlearn.jacobian import Array, real_array
-from exact_unlearn.vectors import Value, as_number, exact_product
+from exact_unlearn.vectors import Value, as_number, exact_product, load_cvxpy
 
 
 class Recipe:
@@ -70,8 +70,7 @@ class Recipe:
 
     def expression(self, theta: Any) -> Any:
         """R as a CVXPY expression of the affine CVXPY expression `theta`, shape (d,)."""
-        with needed_by("a CVXPY expression"):
-            import cvxpy  # noqa: F401
+        load_cvxpy()  # says what is missing before anything else does
         return self.form(Space(int(theta.shape[0]))).expression(theta)
 
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
