@@ -53,8 +53,9 @@ ATTACK ?=
 attack: $(VENV)/dev.stamp  ## Attack our own claims for some hours; ATTACK='NAME... --scale 0.1 --seed 1' for less
 	$(BIN)/python -m validation.attack $(ATTACK)
 
-lint: $(VENV)/dev.stamp  ## Check style and common mistakes
+lint: $(VENV)/dev.stamp  ## Check style, layout and common mistakes
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 types: $(VENV)/dev.stamp  ## Check the types
 	$(BIN)/mypy

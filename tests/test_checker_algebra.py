@@ -85,14 +85,18 @@ def test_a_rank_modulo_a_prime_may_be_too_small_and_is_then_not_used() -> None:
 @pytest.mark.parametrize("seed", range(120))
 def test_sets_of_groups_against_brute_force(seed: int) -> None:
     rng, rows = random.Random(seed), 4
+
     def column() -> list[int]:
         return [rng.choice((0, 0, 1, 2, -1)) for _ in range(rows)]
+
     base = [column() for _ in range(rng.randint(0, 1))]
     groups = [[column() for _ in range(rng.randint(1, 2))] for _ in range(4)]
     q, size = column(), rng.randint(0, 3)
+
     def outside(chosen: Any) -> bool:
         columns = [[Q(x) for x in v] for v in (*base, *(v for g in chosen for v in groups[g]))]
         return gauss_rank([*columns, [Q(x) for x in q]]) > gauss_rank(columns)
+
     expected = all(outside(chosen) for chosen in itertools.combinations(range(4), size))
     try:
         Exhaustion(q, base, groups, work()).try_all(size)

@@ -42,7 +42,5 @@ def _visit_block(self: HTML5Translator, node: nodes.Element) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the renderer; conf.py selects it by name."""
-    app.add_html_math_renderer(
-        "mathml", inline_renderers=(_visit_inline, None), block_renderers=(_visit_block, None)
-    )
+    app.add_html_math_renderer("mathml", inline_renderers=(_visit_inline, None), block_renderers=(_visit_block, None))
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,8 @@
 
     from exact_unlearn.algorithms import unlearn
     unlearned, history = unlearn(module, retain, forget, method="minnorm-og", epochs=10, strength=0.1)
+
+The module itself is left as it was.
 """
 
 from __future__ import annotations

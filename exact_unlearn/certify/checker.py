@@ -1511,9 +1511,11 @@ class Exhaustion:
         # a random mixture of the rows, of a full rank if there are few of them: ranks do not grow
         mix = [[pow(i + 2, r, P61) for i in range(rows)] for r in range(width)] if width < rows else None
         work.spend((len(self.base) + 1 + sum(map(len, self.groups))) * rows * (1 + (width if mix else 0)))
+
         def mixed(v: Sequence[int]) -> list[int]:
             v = [x % P61 for x in v]
             return [sum(map(mul, m, v)) % P61 for m in mix] if mix else v
+
         groups = [(at, [mixed(v) for v in group]) for at, group in enumerate(self.groups)]
         (q, groups), sure = self._without([mixed(v) for v in self.base], mixed(self.q), groups)
         self._descend(size, q, groups, (), sure)

@@ -57,9 +57,7 @@ def add_problem_arguments(parser: argparse.ArgumentParser, optional: bool = Fals
         "indices). KEY names such an array when it is called otherwise. "
         "A complete problem takes none of these options.",
     )
-    raw.add_argument(
-        "-r", "--regularizer", metavar="NAME", help=f"{', '.join(REGULARIZERS)}; a sum is written {SUMS}"
-    )
+    raw.add_argument("-r", "--regularizer", metavar="NAME", help=f"{', '.join(REGULARIZERS)}; a sum is written {SUMS}")
     raw.add_argument("--centre", metavar="KEY", help="what to be near (d): R(theta - centre) instead of R(theta)")
     raw.add_argument("--drift", metavar="KIND:NUMBER", action="append", help=f"{DRIFTS}; repeat it for a sum")
     raw.add_argument(

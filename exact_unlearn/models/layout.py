@@ -92,7 +92,6 @@ class Layout:
         mask[array] = True
         return mask
 
-
     def groups(self, by: str) -> Array:
         """(d,) int64 labels of groups: by "layer" (a block each) or "neuron" (a row of a block each)."""
         sizes = {"layer": [1] * len(self.shapes), "neuron": [rows for _, (rows, _) in self.shapes]}

@@ -265,9 +265,7 @@ def choleskyqr(
     null = torch.linalg.qr(torch.cat(lost).T).Q.T
     whiten = torch.linalg.solve_triangular(lower, mix, upper=False)
     whiten = whiten - (whiten @ null.T) @ null
-    basis, upper = torch.linalg.qr(
-        whiten.T
-    )  # Y is the pseudo-inverse of W; QR does not mind rows of unequal length
+    basis, upper = torch.linalg.qr(whiten.T)  # Y is the pseudo-inverse of W; QR does not mind rows of unequal length
     coordinates = torch.linalg.solve_triangular(upper, basis.T, upper=True).T
     factor = RowFactor(scale, whiten, coordinates, null, tolerance, departure, "choleskyqr")
     return factor if k == live.numel() else _whole(factor, live)

@@ -206,9 +206,7 @@ class ConvGeometry:
     def apply(self, inputs: Tensor, weight: Tensor) -> Tensor:
         kernel = weight.reshape(self.weight_shape)
         with full_precision(inputs.device):
-            out = F.conv2d(
-                self._images(inputs), kernel, None, self.stride, self.padding, self.dilation, self.groups
-            )
+            out = F.conv2d(self._images(inputs), kernel, None, self.stride, self.padding, self.dilation, self.groups)
         return out.squeeze(2) if self.one_dimensional else out
 
     def pullback(self, inputs: Tensor, grads: Tensor, out: Tensor) -> None:
@@ -341,9 +339,7 @@ class OuterBlock:
         known = [use.all_patches(dtype) if step < q else None for use in self.uses]
         for start in range(0, q, step):
             stop = min(start + step, q)
-            parts = [
-                self._formed(use, start, stop, dtype, ready) for use, ready in zip(self.uses, known, strict=True)
-            ]
+            parts = [self._formed(use, start, stop, dtype, ready) for use, ready in zip(self.uses, known, strict=True)]
             piece = parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
             yield slice(self.columns.start + start * width, self.columns.start + stop * width), piece
 

@@ -73,9 +73,7 @@ class LayerJacobian:
     @property
     def dense_parameters(self) -> int:
         """How many of the d columns are stored densely."""
-        return sum(
-            block.columns.stop - block.columns.start for block in self.blocks if isinstance(block, DenseBlock)
-        )
+        return sum(block.columns.stop - block.columns.start for block in self.blocks if isinstance(block, DenseBlock))
 
     @numpy_door
     def matvec(self, drift: Tensor) -> Tensor:

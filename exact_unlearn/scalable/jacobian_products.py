@@ -59,9 +59,7 @@ class TangentJacobian:
     def matvec(self, drift: Tensor) -> Tensor:
         evaluation = self.evaluation
         with evaluation.still(), plain_attention():
-            product = FORWARD[self.forward](
-                evaluation, self.reverse, evaluation.layout.split(drift.to(self.dtype))
-            )
+            product = FORWARD[self.forward](evaluation, self.reverse, evaluation.layout.split(drift.to(self.dtype)))
         return product.reshape(-1).to(drift.dtype)
 
     @numpy_door
@@ -81,9 +79,7 @@ class TangentJacobian:
         l, device = self.evaluation.n_outputs, self.device
         index = torch.arange(self.shape[0], device=device)[rows]
         sample, output = index // l, index % l
-        choice = (
-            output[:, None] if self.evaluation.choice is None else self.evaluation.choice[sample, output][:, None]
-        )
+        choice = output[:, None] if self.evaluation.choice is None else self.evaluation.choice[sample, output][:, None]
         inputs = take(self.evaluation.inputs, sample)
         new = replace(self.evaluation, inputs=inputs, n=int(index.numel()), n_outputs=1, choice=choice)
         return replace(tangent_jacobian(new), error_estimate=self.error_estimate)

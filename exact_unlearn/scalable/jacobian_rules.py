@@ -213,9 +213,7 @@ def _norm_columns(call: Call) -> Tensor:
     if isinstance(layer, nn.LayerNorm):
         normal = F.layer_norm(inputs, layer.normalized_shape, None, None, layer.eps)
         width = next(leaf.numel() for role, leaf in call.parameters if role == "weight")
-        return (
-            (grads.reshape(n, k // max(1, n), -1, width) * normal.reshape(n, 1, -1, width)).sum(2).reshape(k, width)
-        )
+        return (grads.reshape(n, k // max(1, n), -1, width) * normal.reshape(n, 1, -1, width)).sum(2).reshape(k, width)
     if isinstance(layer, nn.GroupNorm):
         normal = F.group_norm(inputs, layer.num_groups, None, None, layer.eps)
     else:

@@ -258,9 +258,7 @@ _EXPONENTS = {torch.float32: 32, torch.float64: 400}
 def _require_finite(values: Tensor) -> None:
     bad = (~torch.isfinite(values.reshape(values.shape[0], -1)).all(1)).nonzero()
     if bad.numel():
-        raise ProblemError(
-            f"jacobian: expected finite numbers, row {int(bad[0, 0])} has NaN, infinity or overflows"
-        )
+        raise ProblemError(f"jacobian: expected finite numbers, row {int(bad[0, 0])} has NaN, infinity or overflows")
 
 
 def _rescaled(jacobian: TorchJacobian, data: Quadratic, plan: Plan, exponents: list[int]) -> Projection:
@@ -306,9 +304,7 @@ def solve_seminorm(jacobian: TorchJacobian, data: Quadratic, costless: Tensor, p
     error = wrong * (1.0 + dim) + dim * (seen + 32.0 * U64 * math.sqrt(jacobian.shape[0]) * whole.size * move)
     error += size * (U32 if star.dtype == torch.float32 else U64)
     literal = is_stored(jacobian) and not plan.declared
-    unsure = literal and (
-        exceeds_rank(jacobian, whole.rank, free) or exceeds_rank(jacobian, seeing.shape[0], costless)
-    )
+    unsure = literal and (exceeds_rank(jacobian, whole.rank, free) or exceeds_rank(jacobian, seeing.shape[0], costless))
     ambiguity = math.inf if unsure else 0.0
     return replace(
         outer,
@@ -437,9 +433,7 @@ def _point(theta: Any, jacobian: TorchJacobian) -> Tensor:
     """theta as a tensor beside J, in the wider of the two precisions."""
     point = as_tensor("theta", theta)
     if isinstance(theta, Tensor) and theta.device != jacobian.device:
-        raise ProblemError(
-            f"theta: expected a tensor on {jacobian.device}, where the jacobian is, got {theta.device}"
-        )
+        raise ProblemError(f"theta: expected a tensor on {jacobian.device}, where the jacobian is, got {theta.device}")
     point = point.to(jacobian.device)
     if point.ndim != 1 or point.numel() != jacobian.shape[1]:
         raise ProblemError(

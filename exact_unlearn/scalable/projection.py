@@ -145,9 +145,7 @@ class Projection:
         free = None if data.free is None else data.free.cpu().numpy()
         rhs = None if data.rhs is None else data.rhs.cpu().numpy()
         penalty = SquaredDrift(data.lam) if data.lam > 0 else None
-        return UnlearningProblem(
-            data.theta_star.double().cpu().numpy(), inner, SquaredL2(weights), penalty, free, rhs
-        )
+        return UnlearningProblem(data.theta_star.double().cpu().numpy(), inner, SquaredL2(weights), penalty, free, rhs)
 
     def _farkas(self, data: Quadratic) -> Tensor:
         """nu with J.T nu = 0 up to the rank tolerance and <nu, b> > 0: the proof that no drift fits b."""

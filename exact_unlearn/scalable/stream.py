@@ -174,7 +174,5 @@ def _without_dependent_rows(factor: RowFactor, coordinates: Tensor, scale: Tenso
     rank = int((sigma > noise).sum())
     whiten = left[:, :rank].T / sigma[:rank, None]
     null = left[:, rank:].T
-    departure = max(
-        factor.departure, 2.0 * math.sqrt(scale.numel()) * U64 * float(torch.linalg.vector_norm(whiten))
-    )
+    departure = max(factor.departure, 2.0 * math.sqrt(scale.numel()) * U64 * float(torch.linalg.vector_norm(whiten)))
     return RowFactor(scale, whiten, left[:, :rank] * sigma[:rank], null, factor.tolerance, departure, "update")

@@ -145,9 +145,7 @@ def test_perceptron_with_the_last_layer_free_is_least_norm_and_not_theorem_5(
 
 
 @pytest.mark.parametrize("n_perturb", [2, RETAINED, 50])
-def test_fewer_perturbed_samples_than_retained_are_not_exact(
-    rng: np.random.Generator, x: Any, n_perturb: int
-) -> None:
+def test_fewer_perturbed_samples_than_retained_are_not_exact(rng: np.random.Generator, x: Any, n_perturb: int) -> None:
     model = xu.LinearModel(INPUTS)
     theta_star = rng.normal(size=INPUTS)
     module = nn.Linear(INPUTS, 1, bias=False).double()

@@ -145,9 +145,7 @@ def test_it_works_from_the_module_to_the_answer_in_it(name: str) -> None:
 
 
 def test_wrappers_lend_their_names_and_distributed_is_unwrapped(tmp_path: Path) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=(tmp_path / "rendezvous").as_uri(), rank=0, world_size=1
-    )
+    torch.distributed.init_process_group("gloo", init_method=(tmp_path / "rendezvous").as_uri(), rank=0, world_size=1)
     try:
         torch.manual_seed(0)
         plain = mlp()
