@@ -149,3 +149,18 @@ def test_both_checkers_find_the_same_bounds_of_forms_that_nobody_computed(tmp_pa
             bounds = [answer["lower"], answer["upper"]]
             assert bounds == [rational_text(verdict.lower), rational_text(verdict.upper)]
             assert answer["unique"] == verdict.unique
+
+
+def test_null_is_neither_a_share_nor_a_list_of_factors(tmp_path: Path) -> None:
+    """What is absent is nothing; what is null is no list, to either checker."""
+    problem = xu.UnlearningProblem(THETA, J, xu.L1() + 2 * xu.GroupL2(np.arange(12) // 3))
+    tree = dict(xu.certify(problem).tree)
+    problem.save(tmp_path / "p.json")
+    shares = {**tree, "dual": {**tree["dual"], "shares": [None]}, "claims": {"proof": "repaired"}}
+    factors = {**tree, "primal": {**tree["primal"], "factors": None}}
+    pairs = []
+    for name, changed in (("right", tree), ("shares", shares), ("factors", factors)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(changed))
+        pairs.append((tmp_path / "p.json", tmp_path / f"{name}.json"))
+    assert [checker.check(*pair).proved for pair in pairs] == [True, False, False]
+    assert [said.split(":")[0] for said in second_opinions(pairs)] == ["proved", "not proved", "not proved"]

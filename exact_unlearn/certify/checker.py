@@ -548,7 +548,7 @@ class Bend(NamedTuple):
         return self.w * near * (size - near / 2)
 
 
-class Part:
+class Addend:
     """(2) A TERM: factor f(M theta - c).
 
     kind: of f.  rows: M as (place, value) pairs per row, or None for the identity.  centre: c.  weight: w, or w_g^2 of
@@ -770,7 +770,7 @@ class Problem:
         name, d, work = member(spec, "name"), self.d, self.work
         known = SEPARABLE | NORMS | COUNTS | ({"form"} if self.version > 1 else set())
         require(isinstance(name, str) and name in known, "unknown regularizer", name)
-        self.parts: list[Part] = []
+        self.parts: list[Addend] = []
         self.bends: list[list[Bend]] = []
         if name == "form":
             self._form(spec)
@@ -815,7 +815,7 @@ class Problem:
         self.name, self.seen = "form", [False] * d
         self.alpha, self.beta, self.bends = [ZERO] * d, [ZERO] * d, [[] for _ in range(d)]
         for term in listing(member(spec, "terms"), "terms"):
-            part = Part(term, d, work)
+            part = Addend(term, d, work)
             if part.rows is None:
                 self.seen = [seen or own for seen, own in zip(self.seen, part.sees(), strict=True)]
             if part.rows is not None or part.kind not in ("square", "kink", "huber"):

@@ -143,7 +143,8 @@ export function summed(proof) {
   const { P, z, theta, dual } = proof, { R } = P, { parts } = R, points = parts.map((part) => at(part, theta));
   const listed = has(dual, "shares") ? listing(dual.shares) : [];
   need(listed.length === 0 || listed.length === parts.length, "expected one share for every part of the regularizer");
-  const given = parts.map((part, k) => vec(listed[k] ?? [], range(part.m)));
+  const factors = has(proof.spec.primal, "factors") ? listing(proof.spec.primal.factors) : [];
+  const given = parts.map((part, k) => vec(listed.length ? listed[k] : [], range(part.m)));
   const gs = parts.map((part, k) => range(part.m).map((i) => (part.w[i].n === 0n ? ZERO : given[k].get(i) ?? ZERO)));
   const pulls = parts.map((part, k) => pull(part, gs[k], P.d)), first = parts.findIndex((part) => !part.rows);
   if (first >= 0) {
@@ -171,7 +172,7 @@ export function summed(proof) {
   const h = (j) => proof.sigma.times(z[j]).minus(sum(pulls.map((v, k) => scales[k].times(v[j]))));
   let slack = proof.slacks((j) => proof.f(j, ZERO, ZERO), h).plus(proof.sigma.times(proof.idle)), matrix = 0;
   parts.forEach((part, k) => {
-    const above = partValue(part, points[k], part.kind === "spectral" ? (proof.spec.primal.factors ?? [])[matrix++] : [])[1];
+    const above = partValue(part, points[k], part.kind === "spectral" && matrix < factors.length ? factors[matrix++] : [])[1];
     const g = gs[k].map((v) => scales[k].times(v));
     slack = slack.plus(above).plus(conjugate(part, g)).minus(dot(g, points[k]));
   });
@@ -182,6 +183,7 @@ export function summed(proof) {
 export function formValue(R, theta, factors = []) {
   const own = sum(theta.map((x, j) => sum(R.bends[j].map((bend) => bendValue(bend, x)))));
   let matrix = 0;
-  const each = R.parts.map((part) => partValue(part, at(part, theta), part.kind === "spectral" ? factors[matrix++] : []));
+  const each = R.parts.map((part) =>
+    partValue(part, at(part, theta), part.kind === "spectral" && matrix < factors.length ? factors[matrix++] : []));
   return [0, 1].map((side) => own.plus(sum(each.map((v) => v[side]))));
 }
