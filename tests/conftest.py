@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+
+# Started in the background by a shell, a run ignores Ctrl-C, and so would the interrupts that tests send themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before NumPy is imported: matrices are small here, and threads of two test workers only wait for one another.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
