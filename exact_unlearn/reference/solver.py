@@ -43,6 +43,9 @@ INCONSISTENT = 1e-9
 NOTHING = 1e-5
 """An optimum this much smaller than R(theta*) drowns in the rounding of theta*, unless it is computed without it."""
 
+LEFTOVER, UNIT = 2.0**-80, 2.0**-52
+"""Of the largest entry of theta, and of what a row adds up: rounding."""
+
 
 def solve(
     problem: UnlearningProblem,
@@ -92,7 +95,19 @@ def solve(
         return found.with_message(
             Status.INACCURATE, "The optimum lies beyond the range of floats; certify() states it as a fraction."
         )
-    return found
+    return _cleaned(found) if found.status is Status.OPTIMAL else found
+
+
+def _cleaned(found: Solution) -> Solution:
+    """The same with zeros where theta is 0 but for what polishing left, if that is rounding in every row."""
+    J, size = found.problem.jacobian, np.abs(found.theta)
+    small = (size <= LEFTOVER * largest(size)) & found.problem.free & (size > 0)
+    if not small.any() or not isinstance(J, DenseJacobian):
+        return found
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        entries = np.abs(to_float(J.matrix))
+        nothing = bool((entries[:, small] @ size[small] <= UNIT * (entries[:, ~small] @ size[~small])).all())
+    return replace(found, theta=np.where(small, 0.0, found.theta)) if nothing else found
 
 
 def _answer(
