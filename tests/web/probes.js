@@ -19,17 +19,6 @@ window.contrasts = () => {
   }));
 };
 
-// From now on window.times holds the milliseconds of each frame.
-window.watchFrames = () => {
-  window.times = [];
-  const ask = window.requestAnimationFrame;
-  window.requestAnimationFrame = (frame) => ask((now) => {
-    const start = performance.now();
-    frame(now);
-    window.times.push(performance.now() - start);
-  });
-};
-
 window.idsThatOccurTwice = () => {
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   return ids.filter((id, i) => ids.indexOf(id) !== i);
