@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 import exact_unlearn as xu
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.forms import Count, Form, Kink, Norms, Part, Rows, Space, Square
+from exact_unlearn.forms import Count, Form, Kink, Norms, Part, Rows, Space, Square, Term
 from exact_unlearn.forms import Huber as HuberTerm
 from exact_unlearn.jacobian import to_rational
 from exact_unlearn.regularizers import Huber, OverlappingGroups, Recipe, TotalVariation, from_spec, spec_of
@@ -254,3 +255,19 @@ def test_slopes_at_the_end_of_the_reach_belong_to_the_last_break() -> None:
     g = np.array([1.5, 1.5, 1.5])
     assert float(R.value(x)) + float(R.conjugate(g)) == pytest.approx(float(g @ x), rel=1e-14)
     assert float(R.value(-x)) + float(R.conjugate(-g)) == pytest.approx(float(g @ x), rel=1e-14)
+
+
+def test_what_a_term_lacks_is_called_by_its_name() -> None:
+    class Nothing(Term):
+        kind = "nothing"
+
+    calls: dict[str, Callable[[], Any]] = {
+        "seen": lambda: Nothing().seen(2), "value": lambda: Nothing().value([1.0]),
+        "expression": lambda: Nothing().expression(None), "conjugate": lambda: Nothing().conjugate([1.0]),
+        "prox": lambda: Nothing().prox([1.0], 1.0), "dual_norm": lambda: Nothing().dual_norm([1.0]),
+        "epigraph": lambda: Nothing().epigraph(np.zeros(1), np.ones(1, dtype=bool)),
+        "to_spec": lambda: Nothing().to_spec(),
+    }  # fmt: skip
+    for name, call in calls.items():
+        with pytest.raises(ProblemError, match=f"the term 'nothing' has no {name}$"):
+            call()

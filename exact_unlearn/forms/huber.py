@@ -11,6 +11,7 @@ import numpy as np
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.forms.term import Term
+from exact_unlearn.forms.weighted import Weighted
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
@@ -18,7 +19,6 @@ from exact_unlearn.vectors import (
     as_number,
     as_real,
     as_step,
-    as_weights,
     is_exact,
     load_cvxpy,
     quotient,
@@ -32,7 +32,7 @@ from exact_unlearn.vectors import (
 
 
 @dataclass(frozen=True, eq=False)
-class Huber(Term):
+class Huber(Weighted):
     """f(x) = sum_i w_i h(x_i), h(x) = 1/2 x^2 for |x| <= delta, else delta |x| - 1/2 delta^2.
 
     f*(g) = sum g_i^2 / (2 w_i) where |g_i| <= w_i delta, else inf.  delta: a finite number > 0.  weights: (m,), finite
@@ -50,14 +50,7 @@ class Huber(Term):
         if delta == 0:
             raise ProblemError("delta: expected a finite number > 0, got 0; for a sum of |x_i| use L1")
         object.__setattr__(self, "delta", delta)
-        object.__setattr__(self, "weights", as_weights(self.weights))
-
-    @property
-    def size(self) -> int | None:
-        return None if self.weights is None else self.weights.size
-
-    def seen(self, m: int) -> Array:
-        return np.ones(m, dtype=bool) if self.weights is None else np.asarray(self.weights != 0, dtype=bool)
+        super().__post_init__()
 
     def value(self, x: Any) -> Value:
         size = np.abs(as_real(x))
@@ -68,9 +61,7 @@ class Huber(Term):
 
     def expression(self, x: Any) -> Any:
         cp = load_cvxpy()
-
-        h = 0.5 * cp.huber(x, float(self.delta))
-        return cp.sum(h if self.weights is None else cp.multiply(self.weights.astype(np.float64), h))
+        return cp.sum(self.weigh(0.5 * cp.huber(x, float(self.delta))))
 
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
         """`tol`: |g_i| may exceed w_i delta by so much, relatively."""
@@ -103,4 +94,4 @@ class Huber(Term):
         return Huber(Fraction(self.delta) / Fraction(2) ** exponent, self.weights), 2
 
     def to_spec(self) -> dict[str, Any]:
-        return {"term": self.kind, "delta": self.delta, "weights": self.weights}
+        return super().to_spec() | {"delta": self.delta}

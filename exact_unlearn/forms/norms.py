@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.forms.kink import bound, cleaned
 from exact_unlearn.forms.partition import Partition, as_partition
 from exact_unlearn.forms.term import Term
+from exact_unlearn.forms.weighted import bound, cleaned
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,

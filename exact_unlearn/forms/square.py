@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from exact_unlearn.forms.term import Term
+from exact_unlearn.forms.weighted import Weighted
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
     as_float,
     as_real,
     as_step,
-    as_weights,
     is_exact,
     load_cvxpy,
     matching,
@@ -30,7 +29,7 @@ from exact_unlearn.vectors import (
 
 
 @dataclass(frozen=True, eq=False)
-class Square(Term):
+class Square(Weighted):
     """f(x) = 1/2 sum_i w_i x_i^2.  f*(g) = 1/2 sum g_i^2 / w_i, inf where g_i != 0 = w_i.
 
     weights: (m,), finite and >= 0; None means 1.
@@ -42,19 +41,9 @@ class Square(Term):
     degree: ClassVar[int | None] = 2
     separable: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", as_weights(self.weights))
-
-    @property
-    def size(self) -> int | None:
-        return None if self.weights is None else self.weights.size
-
     @property
     def strictly_convex(self) -> bool:
         return self.weights is None or bool((self.weights > 0).all())
-
-    def seen(self, m: int) -> Array:
-        return np.ones(m, dtype=bool) if self.weights is None else np.asarray(self.weights != 0, dtype=bool)
 
     def value(self, x: Any) -> Value:
         v = as_real(x)
@@ -97,6 +86,3 @@ class Square(Term):
         from exact_unlearn.forms.epigraph import Epigraph, floats
 
         return Epigraph(curvature=floats(self.weights, x_star.size))
-
-    def to_spec(self) -> dict[str, Any]:
-        return {"term": self.kind, "weights": self.weights}

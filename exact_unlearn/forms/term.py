@@ -50,7 +50,7 @@ class Term:
 
     def seen(self, m: int) -> Array:
         """(m,) mask of the coordinates on which f depends."""
-        raise self._without("size")
+        raise self._without("seen")
 
     def value(self, x: Any) -> Value:
         """f(x); an exact Fraction for vectors of Fractions where f is rational."""
@@ -63,7 +63,7 @@ class Term:
 
     def expression(self, x: Any) -> Any:
         """f as a CVXPY expression of the affine CVXPY expression x."""
-        raise self._without("times")
+        raise self._without("expression")
 
     def conjugate(self, g: Any, tol: float = 0.0) -> Value:
         """f*(g) = sup <g, x> - f(x); tol: relative slack of membership in its domain, 0 for none."""
@@ -96,7 +96,7 @@ class Term:
 
     def to_spec(self) -> dict[str, Any]:
         """{"term": kind, parameters}; `term_from_spec` inverts it."""
-        raise self._without("in_unit")
+        raise self._without("to_spec")
 
     def _without(self, what: str) -> ProblemError:
         return ProblemError(f"the term {self.kind!r} has no {what}")
