@@ -361,3 +361,9 @@ def test_what_is_no_problem_is_told_before_options_that_problems_do_not_take(
         Path("p.json").write_text(content)
     assert cli.main(["solve", "p.json", "-r", "l1", "--quiet"]) == 2
     one_sentence(capsys, "p.json", word)
+
+
+def test_of_a_sum_the_unknown_summand_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "mine.npz", theta_star=[1.0, 2.0], jacobian=[[1.0, 1.0]])
+    assert cli.main(["solve", str(tmp_path / "mine.npz"), "-r", "l1+owl"]) == 2
+    assert capsys.readouterr().err.endswith("got 'owl'\n")

@@ -43,7 +43,7 @@ def count_rows(problem: UnlearningProblem, image: Image, drift: Drift, suggestio
     groups = groups_of(problem, image, drift)
     search = _Search(image, groups, drift)
     with finishing():
-        search.keep(range(len(groups.members)))
+        search.start()
     ended = False
     try:
         with watched(share=SEARCHING):
@@ -74,10 +74,9 @@ class _Search:
         self.best = list(range(len(groups.members)))
         self.exhausted, self.left = -1, SOLVES
 
-    def keep(self, chosen: range) -> None:
+    def start(self) -> None:
         """The point of all groups."""
-        x = self._fitted(list(chosen), self.drift)
-        if x is None:
+        if self._fitted(self.best, self.drift) is None:
             raise FaceError("no point was found on all groups together")
 
     def prune(self, suggestion: Array | None) -> None:

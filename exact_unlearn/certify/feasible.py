@@ -131,9 +131,4 @@ def _beyond(image: Image, radius: Fraction) -> list[Fraction] | None:
         sum((a * Fraction(int(b), weights.den) for a, b in zip(shift, weights.nums, strict=True)), Fraction(0))
         / right.den
     )
-    if square <= radius**2:
-        return None
-    nu = [Fraction(0)] * len(image.q)
-    for k, row in enumerate(image.rows):
-        nu[row] = weights[k] / image.scales[row]
-    return nu
+    return None if square <= radius**2 else farkas(image, weights)

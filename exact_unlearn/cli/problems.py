@@ -146,11 +146,10 @@ def regularizer_of(options: argparse.Namespace, arrays: Mapping[str, Array], pat
 
 
 def _regularizer(options: argparse.Namespace, raw: _Raw) -> Any:
-
     summands = [_factored(text) for text in options.regularizer.split("+")]
     names = [name for _, name in summands]
     for name in names:
-        _require_known(name, options.regularizer)
+        _require_known(name)
     _refuse_foreign_options(options, names)
     found = [_single(options, raw, name, len(names) > 1) for name in names]
     total = sum(R if factor == 1 else factor * R for (factor, _), R in zip(summands, found, strict=True))
@@ -168,14 +167,14 @@ def _factored(text: str) -> tuple[float, str]:
     return factor, name.strip().lower().replace("_", "-")
 
 
-def _require_known(name: str, text: str) -> None:
+def _require_known(name: str) -> None:
     if name == "predictor-norm":
         raise ProblemError(
             "-r: predictor-norm needs the jacobian as the product it is, which a raw file cannot hold; "
             "use surrogate_problem and UnlearningProblem.save"
         )
     if name not in REGULARIZERS:
-        raise ProblemError(f"-r: expected one of {', '.join(REGULARIZERS)}, got {text!r}")
+        raise ProblemError(f"-r: expected one of {', '.join(REGULARIZERS)}, got {name!r}")
 
 
 def _single(options: argparse.Namespace, raw: _Raw, name: str, summed: bool) -> Any:
