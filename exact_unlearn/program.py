@@ -255,7 +255,7 @@ def _assemble(
         at += least.size
     for cone in sizes:
         for index, epigraph in enumerate(epigraphs):
-            for name, E, F, b in epigraph.blocks:
+            for name, E, F, b, own in epigraph.blocks:
                 if name != cone or not b.size:
                     continue
                 pad = sp.csr_array((b.size, int(aux[index]) - n_free)), sp.csr_array((b.size, n - int(aux[index + 1])))
@@ -263,7 +263,7 @@ def _assemble(
                 A_blocks.append(sp.hstack([on_theta[:, free], pad[0], F, pad[1]], format="csr"))
                 b_blocks.append(right - on_theta @ fixed)
                 owners[index].append((slice(at, at + b.size), E))
-                sizes[cone].append(b.size)
+                sizes[cone].extend(own or [b.size])
                 at += b.size
     P, q, constant = _objective(placed, free, fixed, aux)
     cones = Cones(

@@ -482,7 +482,7 @@ def test_seconds_are_those_of_the_solve() -> None:
     ("values", "found"),
     [
         ([1.0, [2.0, 3.0]], [1.0, 2.0, 3.0]),
-        ([[2.0], [[4.0], [5.0, 6.0]]], [2.0, 4.0, 5.0, 6.0]),
+        ([2.0, [[4.0, 7.0], [[5.0, 6.0], [8.0, 9.0]]]], [2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]),
         ([[1.0, math.nan]], None),
         ([[1.0, math.inf]], None),
         ([[1.0], None], None),
@@ -490,7 +490,7 @@ def test_seconds_are_those_of_the_solve() -> None:
     ],
 )
 def test_multipliers_in_the_order_of_the_rows(values: list[Any], found: list[float] | None) -> None:
-    """Numbers, vectors, and cones as [t, x]; None where one is missing or no number, or where rows are missing."""
+    """Numbers, vectors, and cones of one size as [t, x]; None where one is missing or no number, or where rows are missing."""
     constraints = [SimpleNamespace(dual_value=value) for value in values]
     rows = len(found) if found is not None else 2
     y = backends._multipliers(Cones(0, rows), constraints)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,15 +16,28 @@ with needed_by("exact_unlearn.program"):
     import scipy.sparse as sp
 
 
-@dataclass(frozen=True, eq=False)
-class Epigraph:
-    """cost.T t + 1/2 t.T diag(bend) t + 1/2 x.T diag(curvature) x + constant, with rows b - E x - F t in a cone.
+class Block(NamedTuple):
+    """Rows b - E x - F t in cones of one kind: "nonneg", "soc" or "psd".
 
-    blocks: (cone name, E (r, m), F (r, n_aux), b (r,)); cost, bend: (n_aux,); curvature: (m,) or None; binary: whether
-    t is; limit: how large |x_i| may be before a binary program cuts it off.
+    E: (r, m); F: (r, n_aux); b: (r,); sizes: rows of each cone, None for one cone of all r.
     """
 
-    blocks: list[tuple[str, sp.csr_array, sp.csr_array, Array]] = field(default_factory=list)
+    cone: str
+    E: sp.csr_array
+    F: sp.csr_array
+    b: Array
+    sizes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Epigraph:
+    """cost.T t + 1/2 t.T diag(bend) t + 1/2 x.T diag(curvature) x + constant, with the rows of `blocks`.
+
+    cost, bend: (n_aux,); curvature: (m,) or None; binary: whether t is; limit: how large |x_i| may be before a binary
+    program cuts it off.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
     cost: Array = field(default_factory=lambda: np.zeros(0))
     bend: Array | None = None
     curvature: Array | None = None
@@ -45,7 +59,7 @@ def pick(columns: Array, values: Array, m: int) -> sp.csr_array:
 def absolute_values(m: int, where: Array, weights: Array) -> Epigraph:
     """sum weights_i |x_i| over i in `where`: t >= +-x."""
     E, F, zero = pick(where, np.ones(where.size), m), sp.csr_array(-sp.eye_array(where.size)), np.zeros(where.size)
-    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero)], weights[where])
+    return Epigraph([Block("nonneg", E, F, zero), Block("nonneg", sp.csr_array(-E), F, zero)], weights[where])
 
 
 def huber(weights: Array, delta: float) -> Epigraph:
@@ -55,7 +69,7 @@ def huber(weights: Array, delta: float) -> Epigraph:
     E, w, zero = pick(where, np.ones(n), m), weights[where], np.zeros(n)
     eye = sp.eye_array(n)
     up, down = sp.hstack([-eye, -eye], format="csr"), sp.hstack([eye, -eye], format="csr")
-    blocks = [("nonneg", E, sp.csr_array(up), zero), ("nonneg", sp.csr_array(-E), sp.csr_array(down), zero)]
+    blocks = [Block("nonneg", E, sp.csr_array(up), zero), Block("nonneg", sp.csr_array(-E), sp.csr_array(down), zero)]
     return Epigraph(blocks, np.concatenate([zero, delta * w]), np.concatenate([w, zero]))
 
 
@@ -73,46 +87,53 @@ def ceiling(w: Array, x_star: Array, moves: Array) -> Epigraph:
         where = np.append(where, int(np.argmax(frozen)))
     E, F = pick(where, w[where], m), sp.csr_array(-np.ones((where.size, 1)))
     zero = np.zeros(where.size)
-    floor = ("nonneg", sp.csr_array((1, m)), sp.csr_array([[-1.0]]), np.zeros(1))  # t >= 0 when nothing else bounds it
-    return Epigraph([("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), floor], np.full(1, unit))
+    floor = Block(
+        "nonneg", sp.csr_array((1, m)), sp.csr_array([[-1.0]]), np.zeros(1)
+    )  # t >= 0 when nothing else bounds it
+    return Epigraph([Block("nonneg", E, F, zero), Block("nonneg", sp.csr_array(-E), F, zero), floor], np.full(1, unit))
 
 
-def _cone(rows: sp.csr_array, aux: int, n_aux: int) -> tuple[str, sp.csr_array, sp.csr_array, Array]:
-    """(t_aux, rows @ theta) in a second-order cone."""
-    m = rows.shape[0] + 1
-    E = sp.vstack([sp.csr_array((1, rows.shape[1])), -rows], format="csr")
-    return "soc", sp.csr_array(E), sp.csr_array(([-1.0], ([0], [aux])), shape=(m, n_aux)), np.zeros(m)
-
-
-def _compressed(where: Array, scale: Array, x_star: Array, moves: Array) -> sp.csr_array:
-    """Rows whose norm at x is |scale * x| over `where`: one per entry that moves, one for all others
-    together.
+def _entries(where: Array, scale: Array, x_star: Array, moves: Array) -> tuple[Array, Array, Array, int]:
+    """(row, column, value) of the entries, and the number, of rows whose norm at x is |scale * x| over `where`: one per
+    entry that moves, one for all others together.
     """
-    d = x_star.size
     moving, still = where[moves[where]], where[~moves[where]]
-    rows = pick(moving, scale[moving], d)
+    own = np.arange(moving.size), moving, scale[moving]
     constant = scale[still] * x_star[still]
     peak = np.max(np.abs(constant), initial=0.0)
     if not peak:
-        return rows
+        return *own, moving.size
     unit = (constant / peak) / np.linalg.norm(constant / peak)
-    frozen = sp.csr_array((unit * scale[still], (np.zeros(still.size, dtype=int), still)), shape=(1, d))
-    return sp.csr_array(sp.vstack([rows, frozen], format="csr"))
+    shared = np.full(still.size, moving.size), still, unit * scale[still]
+    row, column, value = map(np.concatenate, zip(own, shared, strict=True))
+    return row, column, value, moving.size + 1
+
+
+def _cones(wholes: list[Array], scale: Array, x_star: Array, moves: Array) -> Block:
+    """(t_g, rows of the group) in a second-order cone, group after group."""
+    m, entries, sizes, at = x_star.size, [], [], 0
+    for where in wholes:
+        row, column, value, n_rows = _entries(where, scale, x_star, moves)
+        entries.append((row + at + 1, column, -value))
+        sizes.append(n_rows + 1)
+        at += n_rows + 1
+    row, column, value = map(np.concatenate, zip(*entries, strict=True)) if entries else (np.zeros(0, dtype=int),) * 3
+    heads = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, dtype=int)
+    E = sp.csr_array((value, (row, column)), shape=(at, m))
+    F = sp.csr_array((-np.ones(heads.size), (heads, np.arange(heads.size))), shape=(at, heads.size))
+    return Block("soc", E, F, np.zeros(at), tuple(sizes))
 
 
 def one_norm(w: Array, x_star: Array, moves: Array) -> Epigraph:
     """(sum w_i x_i^2)^(1/2)."""
-    rows = _compressed(np.flatnonzero(w > 0), np.sqrt(w), x_star, moves)
-    return Epigraph([_cone(rows, 0, 1)], np.ones(1))
+    return Epigraph([_cones([np.flatnonzero(w > 0)], np.sqrt(w), x_star, moves)], np.ones(1))
 
 
 def several_norms(groups: Partition, weights: Array, x_star: Array, moves: Array) -> Epigraph:
     """sum w_g |x_g|."""
     members = np.split(groups.order, groups.starts[1:])
-    counted = [g for g in range(weights.size) if weights[g] > 0]
-    ones = np.ones(x_star.size)
-    blocks = [_cone(_compressed(members[g], ones, x_star, moves), i, len(counted)) for i, g in enumerate(counted)]
-    return Epigraph(blocks, weights[counted])
+    counted = np.flatnonzero(weights > 0)
+    return Epigraph([_cones([members[g] for g in counted], np.ones(x_star.size), x_star, moves)], weights[counted])
 
 
 def nuclear(indices: Array, shape: tuple[int, int], m: int) -> Epigraph:
@@ -128,7 +149,7 @@ def nuclear(indices: Array, shape: tuple[int, int], m: int) -> Epigraph:
     inner = np.flatnonzero(~cross)
     F = sp.csr_array((-scale[inner], (inner, np.arange(inner.size))), shape=(row.size, inner.size))
     cost = np.where(row == column, 0.5, 0.0)[inner]
-    return Epigraph([("psd", E, F, np.zeros(row.size))], cost)
+    return Epigraph([Block("psd", E, F, np.zeros(row.size))], cost)
 
 
 def triangle(n: int) -> tuple[Array, Array]:
@@ -156,11 +177,11 @@ def counting(labels: Array, x_star: Array, moves: Array) -> Epigraph:
     unit = sp.csr_array(sp.eye_array(groups.size))
     nothing = sp.csr_array((groups.size, m))
     box = [
-        ("nonneg", nothing, unit, np.ones(groups.size)),
-        ("nonneg", nothing, sp.csr_array(-unit), np.where(paid, -1.0, 0.0)),
+        Block("nonneg", nothing, unit, np.ones(groups.size)),
+        Block("nonneg", nothing, sp.csr_array(-unit), np.where(paid, -1.0, 0.0)),
     ]
     constant = float(len(frozen - {int(g) for g in groups}))
-    blocks = [("nonneg", E, F, zero), ("nonneg", sp.csr_array(-E), F, zero), *box]
+    blocks = [Block("nonneg", E, F, zero), Block("nonneg", sp.csr_array(-E), F, zero), *box]
     return Epigraph(blocks, np.ones(groups.size), constant=constant, binary=True, limit=M)
 
 
@@ -169,7 +190,7 @@ def in_box(radius: float, moves: Array) -> Epigraph:
     where = np.flatnonzero(moves)
     E, none = pick(where, np.ones(where.size), moves.size), sp.csr_array((where.size, 0))
     edge = np.full(where.size, radius)
-    return Epigraph([("nonneg", E, none, edge), ("nonneg", sp.csr_array(-E), none, edge)])
+    return Epigraph([Block("nonneg", E, none, edge), Block("nonneg", sp.csr_array(-E), none, edge)])
 
 
 def in_ball(radius: float, moves: Array) -> Epigraph:
@@ -177,4 +198,4 @@ def in_ball(radius: float, moves: Array) -> Epigraph:
     where = np.flatnonzero(moves)
     rows = sp.vstack([sp.csr_array((1, moves.size)), -pick(where, np.ones(where.size), moves.size)], format="csr")
     b = np.concatenate([[radius], np.zeros(where.size)])
-    return Epigraph([("soc", sp.csr_array(rows), sp.csr_array((where.size + 1, 0)), b)])
+    return Epigraph([Block("soc", sp.csr_array(rows), sp.csr_array((where.size + 1, 0)), b)])

@@ -10,6 +10,8 @@ import math
 import time
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -56,8 +58,12 @@ class BackendAnswer:
         return self.claim != "optimal" and self.solve_seconds >= 0.8 * self.limit
 
 
+@cache
 def installed() -> tuple[str, ...]:
-    """Names of the CVXPY solvers that can be used here.  MissingExtraError without CVXPY."""
+    """Names of the CVXPY solvers that can be used here.  MissingExtraError without CVXPY.
+
+    Asked once: CVXPY looks through the whole import path for each.
+    """
     with needed_by("exact_unlearn.solve"):
         import cvxpy as cp
     return tuple(cp.installed_solvers())
@@ -170,11 +176,16 @@ def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
     if cones.nonneg:
         constraints.append(A[zero:end] @ z <= b[zero:end])
     at = end
-    for size in cones.soc:
-        s = b[at : at + size] - A[at : at + size] @ z
+    for size, run in groupby(cones.soc):  # cones of one size are one constraint: CVXPY's time goes by constraints
+        count = len(list(run))
+        s = b[at : at + count * size] - A[at : at + count * size] @ z
         # a cone of one row is a half-line, and CVXPY before 1.8 knows no empty vectors
-        constraints.append(cp.SOC(s[0], s[1:]) if size > 1 else s >= 0)
-        at += size
+        if size > 1:
+            s = cp.reshape(s, (count, size), order="C")
+            constraints.append(cp.SOC(s[:, 0], s[:, 1:], axis=1))
+        else:
+            constraints.append(s >= 0)
+        at += count * size
     for order in cones.psd:
         size = order * (order + 1) // 2
         s = b[at : at + size] - A[at : at + size] @ z
@@ -205,8 +216,8 @@ def _multipliers(cones: Cones, constraints: list[Any]) -> Array | None:
         value = constraint.dual_value
         if value is None:
             return None
-        if isinstance(value, list):  # a second-order cone: [t, x]
-            parts.append(np.concatenate([np.ravel(part) for part in value]))
+        if isinstance(value, list):  # second-order cones: t (n,), x (n, size - 1)
+            parts.append(np.column_stack(value).ravel())
         elif np.ndim(value) == 2:
             parts.append(_triangle(np.asarray(value)))
         else:

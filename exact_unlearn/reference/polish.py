@@ -25,6 +25,9 @@ REGULARISATIONS = (1e-8, 1e-13)
 ROUNDS = 4
 REFINEMENTS = 12
 
+ROUNDING = 2.0**-51
+"""A correction this small beside the point is what the products round to: nothing is gained below it."""
+
 
 def kkt_error(program: ExplicitProgram, z: Array, y: Array) -> float:
     """The largest violation of stationarity, feasibility and complementarity of a QP or LP, absolutely."""
@@ -106,6 +109,6 @@ def _refined(K: Any, regularised: Any, target: Array, start: Array) -> tuple[Arr
         if not np.isfinite(correction).all():
             return None
         point = point + correction
-        if largest(correction) <= 1e-16 * largest(point):
+        if largest(correction) <= ROUNDING * largest(point):
             return point, True
     return point, False
