@@ -490,7 +490,7 @@ def test_seconds_are_those_of_the_solve() -> None:
     ],
 )
 def test_multipliers_in_the_order_of_the_rows(values: list[Any], found: list[float] | None) -> None:
-    """Numbers, vectors, and cones of one size as [t, x]; None where one is missing or no number, or where rows are missing."""
+    """Numbers, vectors, cones of one size as [t, x]; None where one is missing or no number, or where rows lack."""
     constraints = [SimpleNamespace(dual_value=value) for value in values]
     rows = len(found) if found is not None else 2
     y = backends._multipliers(Cones(0, rows), constraints)
