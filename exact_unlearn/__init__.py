@@ -57,6 +57,7 @@ __all__ = [
     "exact_problem",
     "explicit_program",
     "judge",
+    "margin_problem",
     "solve",
     "surrogate_problem",
 ]
@@ -68,6 +69,7 @@ _PUBLIC = {
     "drift": "L1Drift SquaredDrift TrustRegion",
     "errors": "ExactUnlearnError FileFormatError InterpolationWarning MissingExtraError ProblemError "
     "RankAmbiguityError SolverError",
+    "margins": "margin_problem",
     "models": "LinearModel LinearNetwork Perceptron",
     "problem": "UnlearningProblem exact_problem surrogate_problem",
     "program": "ExplicitProgram explicit_program",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
         RankAmbiguityError,
         SolverError,
     )
+    from exact_unlearn.margins import margin_problem
     from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
     from exact_unlearn.problem import UnlearningProblem, exact_problem, surrogate_problem
     from exact_unlearn.program import ExplicitProgram, explicit_program

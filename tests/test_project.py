@@ -34,7 +34,7 @@ LAYERS = (
     {"forms"},
     {"models", "regularizers", "drift", "formats", "modules", "report"},
     {"problem", "closed_form"},
-    {"solution"},
+    {"solution", "margins"},
     {"program"},
     {"certify"},
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them

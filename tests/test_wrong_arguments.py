@@ -74,6 +74,11 @@ CALLS: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
         {"model": MODULE, "theta_star": None, "x_retain": X, "regularizer": xu.L1(), "drift_penalty": None,
          "free": "weight", "y_retain": Y},
     ),
+    "margin_problem": (
+        xu.margin_problem,
+        {"features": np.array([[1.0, 2.0], [0.0, 1.0]]), "labels": [1, -1], "bias": "none", "model": None,
+         "theta_star": np.ones(2), "regularizer": xu.SquaredL2(), "drift_penalty": None, "free": None, "classes": None},
+    ),
     "exact_problem": (
         xu.exact_problem,
         {"model": NET, "theta_star": NET_THETA, "x_retain": X, "y_retain": Y, "regularizer": xu.L2(), "free": "c"},
