@@ -266,7 +266,7 @@ def test_a_certificate_can_be_checked_without_solvers_and_torch() -> None:
     names = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
     assert names == {"numpy", "safetensors"}
     extras = project["optional-dependencies"]
-    assert {"solve", "torch", "exact", "demo", "benchmarks", "test", "attack", "docs", "dev"} == set(extras)
+    assert {"solve", "torch", "exact", "demo", "benchmarks", "images", "test", "attack", "docs", "dev"} == set(extras)
     assert not any("torch" in line for name in ("solve", "demo", "exact", "docs") for line in extras[name])
 
 
