@@ -8,6 +8,9 @@ section 5, used after every back end).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,8 @@ REGULARISATIONS = (1e-8, 1e-13)
 ROUNDS = 4
 REFINEMENTS = 12
 
-ROUNDING = 2.0**-51
-"""A correction this small beside the point is what the products round to: nothing is gained below it."""
+ROUNDING, NEGLIGIBLE = 2.0**-51, 2.0**-40
+"""Corrections beside the point: below the first nothing is gained; refinement that stalls above the second failed."""
 
 
 def kkt_error(program: ExplicitProgram, z: Array, y: Array) -> float:
@@ -82,14 +85,18 @@ def _newton(program: ExplicitProgram, z: Array, y: Array, active: Array) -> tupl
     """The point nearest (z, y) with stationarity and A_active z = b_active, or None if no factorisation succeeds."""
     rows = sp.csr_array(program.A)[np.flatnonzero(active)]
     n, m = z.size, int(active.sum())
+    if not program.P.nnz and m == n:
+        vertex = _vertex(program, rows, z, y, active)
+        if vertex is not None:
+            return vertex
     K = sp.block_array([[program.P, rows.T], [rows, None]], format="csc")
     signs = sp.block_diag([sp.eye_array(n), -sp.eye_array(m)])
     target = np.concatenate([-program.q, program.b[active]])
     point, solved = np.concatenate([z, y[active]]), False
     for size in REGULARISATIONS:
-        refined = _refined(K, sp.csc_matrix(K + size * signs), target, point)
-        if refined is not None:
-            (point, converged), solved = refined, True
+        factor = _factor(sp.csc_matrix(K + size * signs))
+        if factor is not None:
+            (point, converged), solved = _refined(K, factor.solve, target, point), True
             if converged:
                 break
     multipliers = np.zeros_like(y)
@@ -97,18 +104,42 @@ def _newton(program: ExplicitProgram, z: Array, y: Array, active: Array) -> tupl
     return (point[:n], multipliers) if solved else None
 
 
-def _refined(K: Any, regularised: Any, target: Array, start: Array) -> tuple[Array, bool] | None:
-    """`start` moved towards K x = target by iterative refinement, and whether it got there; None if it cannot start."""
+def _vertex(program: ExplicitProgram, rows: Any, z: Array, y: Array, active: Array) -> tuple[Array, Array] | None:
+    """`_newton` where the active rows A_a of an LP are as many as its variables: A_a z = b_a and A_a.T y_a = -q.
+
+    Two systems of half the size with one sparse factor, against an indefinite one that fills in; None where A_a is
+    singular.
+    """
+    factor = _factor(sp.csc_matrix(rows))
+    if factor is None:
+        return None
+    point, met = _refined(rows, factor.solve, program.b[active], z)
+    own, balanced = _refined(rows.T, partial(factor.solve, trans="T"), -program.q, y[active])
+    if not (met and balanced):
+        return None
+    multipliers = np.zeros_like(y)
+    multipliers[active] = own
+    return point, multipliers
+
+
+def _factor(K: Any) -> Any:
+    """A sparse LU factor of K, None where SciPy finds it singular."""
     try:
-        factor = splu(regularised)
+        return splu(K)
     except RuntimeError:
         return None
-    point = start
+
+
+def _refined(K: Any, solve: Callable[[Array], Array], target: Array, start: Array) -> tuple[Array, bool]:
+    """`start` moved towards K x = target by iterative refinement, and whether it got there; `start` where it cannot."""
+    point, last = start, math.inf
     for _ in range(REFINEMENTS):
-        correction = factor.solve(target - K @ point)
+        correction = solve(target - K @ point)
         if not np.isfinite(correction).all():
-            return None
+            return start, False
         point = point + correction
-        if largest(correction) <= ROUNDING * largest(point):
-            return point, True
-    return point, False
+        moved = largest(correction)
+        if moved <= ROUNDING * largest(point) or moved > last / 2:
+            break
+        last = moved
+    return point, moved <= NEGLIGIBLE * largest(point)
