@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exact_unlearn.algorithms.losses import heads, kl, log_probabilities, zero
+from exact_unlearn.algorithms.losses import heads, kl, log_probabilities, total_loss, zero
 from exact_unlearn.algorithms.projection import evaluation_mode
 from exact_unlearn.algorithms.run import PlainSteps, Run, check, require_labels
 from exact_unlearn.algorithms.samples import Batch
@@ -59,8 +59,8 @@ class _ScrubSteps(PlainSteps):
         if not len(batch):
             return zero(self.run.module)
         with torch.no_grad():
-            teacher = log_probabilities(self.teacher, batch.x)
-        return kl(teacher, log_probabilities(self.run.module, batch.x))
+            teacher = log_probabilities(heads(self.teacher(batch.x)))
+        return kl(teacher, log_probabilities(self.run.outputs(batch)))
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class _NPOSteps(PlainSteps):
         if not len(forget):
             return zero(self.run.module)
         with torch.no_grad():
-            before = _of_labels(log_probabilities(self.teacher, forget.x), forget)
-        now = _of_labels(log_probabilities(self.run.module, forget.x), forget)
+            before = _of_labels(log_probabilities(heads(self.teacher(forget.x))), forget)
+        now = _of_labels(log_probabilities(self.run.outputs(forget)), forget)
         ratios = [F.softplus(self.beta * (new - old)).mean() for new, old in zip(now, before, strict=True)]
         return (2 / self.beta) * torch.stack(ratios).sum()
 
@@ -145,7 +145,8 @@ def salient(run: Run) -> dict[str, Tensor]:
     with evaluation_mode(run.module):
         for part in parts:
             batch = run.forget.take(part)
-            pieces = torch.autograd.grad(run.loss(batch) * len(batch), list(named.values()), allow_unused=True)
+            loss = total_loss(run.losses, run.module, batch) * len(batch)
+            pieces = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
             for name, piece in zip(named, pieces, strict=True):
                 if piece is not None:
                     sizes[name] += piece / len(run.forget)

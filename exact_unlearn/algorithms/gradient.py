@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,19 +26,54 @@ class GD:
 class Retrain:
     """Forget theta*: a fresh initialisation, then GD.
 
-    Every submodule that owns a parameter that may move must have torch's `reset_parameters`.  Frozen parameters keep
-    their values, and so do buffers (running statistics) of submodules in which nothing may move.
+    fresh: a function without arguments that makes an untrained network of the same kind, called with torch's global
+    generator seeded from the run's.  None: every submodule that owns a parameter that may move is drawn anew by
+    torch's `reset_parameters`, which it must have.  Frozen parameters keep their values, and so do buffers (running
+    statistics) of submodules in which nothing may move.
     """
+
+    fresh: Callable[[], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        check(self.fresh is None or callable(self.fresh), "fresh", "a function that makes a network", self.fresh)
 
     def begin(self, run: Run) -> PlainSteps:
         """Draw new parameters, then start."""
         before = {name: p.detach().clone() for name, p in run.module.named_parameters()}
-        reinitialise(run.module, run.generator, run.masks)
+        if self.fresh is None:
+            reinitialise(run.module, run.generator, run.masks)
+        else:
+            _copy_from(run.module, _made(self.fresh, run.generator), run.masks)
         with torch.no_grad():
             for name, parameter in run.module.named_parameters():
                 mask = run.masks.get(name)
                 parameter.copy_(before[name] if mask is None else torch.where(mask, parameter, before[name]))
         return PlainSteps(run)
+
+
+def _made(fresh: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """A network of the factory, drawn from `generator`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        made = fresh()
+    if not isinstance(made, nn.Module):
+        raise ProblemError(f"fresh: expected a function that returns a module, got {type(made).__name__}")
+    return made
+
+
+def _copy_from(module: nn.Module, made: nn.Module, free: Collection[str]) -> None:
+    """Parameters of `made` into `module`, and the buffers of every submodule that holds a parameter that may move."""
+    source, target = made.state_dict(), module.state_dict()
+    for name, value in target.items():
+        if name not in source or source[name].shape != value.shape:
+            found = tuple(source[name].shape) if name in source else "none"
+            raise ProblemError(f"fresh: expected a network with {name} of shape {tuple(value.shape)}, got {found}")
+    everything = {name for name, _ in module.named_parameters()} <= set(free)
+    with torch.no_grad():
+        for name, value in target.items():
+            home = name.rpartition(".")[0]
+            if everything or any(moving.rpartition(".")[0] == home for moving in free):
+                value.copy_(source[name])
 
 
 def reinitialise(module: nn.Module, generator: torch.Generator, free: Collection[str] | None = None) -> None:

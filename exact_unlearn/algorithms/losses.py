@@ -20,12 +20,17 @@ Rows = Literal["all", "largest"]
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error; (n,) targets fit (n, 1) outputs (and are not broadcast to (n, n))."""
+    """Mean squared error; (n,) targets fit (n, 1) outputs (and are not broadcast to (n, n)).
+
+    Class labels (n,) of a head with several outputs stand for their one-hot rows.
+    """
+    if is_label(target) and target.dim() == 1 and output.shape[1] > 1:
+        target = F.one_hot(target.long(), output.shape[1])
     return F.mse_loss(output, target.reshape(output.shape).to(output.dtype))
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Mean of -log softmax(output)[target]."""
+    """Mean of -log softmax(output)[target]; targets are labels (n,), or probabilities (n, l) such as one-hot rows."""
     return F.cross_entropy(output, target)
 
 
@@ -65,7 +70,13 @@ def total_loss(losses: Sequence[Loss], module: nn.Module, batch: Batch) -> Tenso
     """J(theta; B): the losses of all heads, added up.  0 for an empty batch, with a gradient of 0."""
     if not len(batch):
         return zero(module)
-    outputs = _outputs(module, batch)
+    return loss_of(losses, heads(module(batch.x)), batch)
+
+
+def loss_of(losses: Sequence[Loss], outputs: Sequence[Tensor], batch: Batch) -> Tensor:
+    """The losses of all heads, added up, where the outputs on the batch are known."""
+    if len(outputs) != len(batch.targets):
+        raise ProblemError(f"targets: the model has {len(outputs)} heads, but {len(batch.targets)} were given")
     return torch.stack([loss(head, t) for loss, head, t in zip(losses, outputs, batch.targets, strict=True)]).sum()
 
 
@@ -74,16 +85,9 @@ def zero(module: nn.Module) -> Tensor:
     return torch.stack([p.sum() for p in module.parameters() if p.requires_grad]).sum() * 0.0
 
 
-def _outputs(module: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
-    outputs = heads(module(batch.x))
-    if len(outputs) != len(batch.targets):
-        raise ProblemError(f"targets: the model has {len(outputs)} heads, but {len(batch.targets)} were given")
-    return outputs
-
-
-def log_probabilities(module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+def log_probabilities(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """log pi(. | x) of every head, (n, classes)."""
-    return tuple(F.log_softmax(head, dim=1) for head in heads(module(x)))
+    return tuple(F.log_softmax(head, dim=1) for head in outputs)
 
 
 def kl(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:

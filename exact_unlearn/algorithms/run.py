@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from exact_unlearn.algorithms.losses import Loss, total_loss
+from exact_unlearn.algorithms.buffers import Buffers
+from exact_unlearn.algorithms.losses import Loss, heads, loss_of, zero
 from exact_unlearn.algorithms.samples import Batch, Samples
 from exact_unlearn.errors import ProblemError
 
@@ -32,10 +33,22 @@ class Run:
     generator: torch.Generator
     masks: dict[str, Tensor]
     start: dict[str, Tensor]
+    forwarded: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = field(default_factory=dict, repr=False)
 
     def loss(self, batch: Batch) -> Tensor:
-        """J(theta; B)."""
-        return total_loss(self.losses, self.module, batch)
+        """J(theta; B), for a batch of the present step."""
+        if not len(batch):
+            return zero(self.module)
+        return loss_of(self.losses, self.outputs(batch), batch)
+
+    def outputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What the heads say about the batch, (n, l) each.  A batch is forwarded once a step, however many terms of a
+        loss speak about it: running statistics see it once, too.
+        """
+        known = self.forwarded.get(id(batch.x))
+        if known is None or known[0] is not batch.x:
+            known = self.forwarded[id(batch.x)] = batch.x, heads(self.module(batch.x))
+        return known[1]
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that may move, by name."""
@@ -127,7 +140,8 @@ class History:
     method: its hyper-parameters; loss: the mean of the steps' objectives per epoch; steps: AdamW steps taken;
     projections: one record {"step", "epoch", "strength", "distance", "error"} per projection of MinNorm-OG, distance =
     ||theta after - theta before||_2, error = the estimated error of P_perp(theta), relative to ||theta||_2: rounding,
-    and how far J is from differences of the module's outputs.
+    and how far J is from differences of the module's outputs; measures: what `measure` returned before the first
+    step and after every epoch (T + 1 values), empty without it; buffers: the policy for running statistics.
     """
 
     method: Method
@@ -135,6 +149,8 @@ class History:
     steps: int
     loss: tuple[float, ...]
     projections: tuple[dict[str, float], ...] = field(default=())
+    measures: tuple[Any, ...] = field(default=())
+    buffers: Buffers = "as-used"
 
 
 def free_masks(module: nn.Module, free: Any) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, Subset, default_collate
 
 from exact_unlearn.errors import ProblemError
 
@@ -62,6 +63,13 @@ class Samples:
         x, y = default_collate([dataset[index] for index in indices.tolist()])
         return _batch(x, y)
 
+    def subset(self, indices: Tensor) -> Samples:
+        """The samples at `indices` as a set of their own."""
+        if self._batch is not None:
+            batch = self.take(indices)
+            return Samples((batch.x, batch.targets), "samples")
+        return Samples(Subset(cast(Any, self._dataset), indices.tolist()), "samples")
+
     def all(self) -> Batch:
         """Every sample, in order."""
         return self._batch if self._batch is not None else self.take(torch.arange(self._size))
@@ -111,6 +119,14 @@ class _Cycle:
             self._rest = torch.cat([self._rest, torch.randperm(self._size, generator=self._generator)])
         chosen, self._rest = self._rest[:count], self._rest[count:]
         return chosen
+
+
+def accessible(samples: Samples, share: float, generator: torch.Generator) -> Samples:
+    """floor(share * n) samples, drawn without replacement; the products of decimals such as .29 * 100 are meant."""
+    count = math.floor(round(share * len(samples), 9))
+    if len(samples) and not count:
+        raise ProblemError(f"retain_share: {share} of {len(samples)} samples are none")
+    return samples.subset(torch.randperm(len(samples), generator=generator)[:count])
 
 
 def subset(batch: Batch, count: int, balanced: bool, generator: torch.Generator) -> Batch:
