@@ -24,6 +24,7 @@ __all__ = [
     "L2",
     "ActiveNeurons",
     "Certificate",
+    "Effect",
     "ElasticNet",
     "ExactUnlearnError",
     "ExplicitProgram",
@@ -38,6 +39,8 @@ __all__ = [
     "MissingExtraError",
     "NuclearNorm",
     "OverlappingGroups",
+    "Path",
+    "PathStatus",
     "Perceptron",
     "PredictorNorm",
     "ProblemError",
@@ -54,12 +57,14 @@ __all__ = [
     "__version__",
     "certify",
     "closed_form",
+    "effect",
     "exact_problem",
     "explicit_program",
     "judge",
     "margin_problem",
     "solve",
     "surrogate_problem",
+    "unlearn_path",
 ]
 
 # Module -> its public names. __all__ and the TYPE_CHECKING block repeat them for editors and type checkers, which do
@@ -67,10 +72,12 @@ __all__ = [
 _PUBLIC = {
     "certify": "Certificate",
     "drift": "L1Drift SquaredDrift TrustRegion",
+    "effects": "Effect",
     "errors": "ExactUnlearnError FileFormatError InterpolationWarning MissingExtraError ProblemError "
     "RankAmbiguityError SolverError",
     "margins": "margin_problem",
     "models": "LinearModel LinearNetwork Perceptron",
+    "path": "Path PathStatus effect unlearn_path",
     "problem": "UnlearningProblem exact_problem surrogate_problem",
     "program": "ExplicitProgram explicit_program",
     "reference": "solve",
@@ -89,6 +96,7 @@ if TYPE_CHECKING:
     from exact_unlearn import closed_form
     from exact_unlearn.certify import Certificate, certify
     from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
+    from exact_unlearn.effects import Effect
     from exact_unlearn.errors import (
         ExactUnlearnError,
         FileFormatError,
@@ -100,6 +108,7 @@ if TYPE_CHECKING:
     )
     from exact_unlearn.margins import margin_problem
     from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
+    from exact_unlearn.path import Path, PathStatus, effect, unlearn_path
     from exact_unlearn.problem import UnlearningProblem, exact_problem, surrogate_problem
     from exact_unlearn.program import ExplicitProgram, explicit_program
     from exact_unlearn.reference import solve

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ class UnlearningProblem(summary.Summarised):
                    ActiveNeurons).
     rhs:           (k,), or None for 0.
     at_least:      boolean mask (k,) of the rows that read J_i D >= rhs_i instead of J_i D = rhs_i, or None for none.
+    outputs:       theta -> the outputs whose linearisation the rows are, where the model is known: what an answer does
+                   to them is said beside the answer (exact_unlearn.effects).  Files do not hold it.
 
     Narrower floats are widened exactly, arrays are copied and made read-only.  If theta*, J or rhs holds Fractions
     all three become rational and the problem has one exact meaning; but a float problem has one as well,
@@ -74,6 +76,7 @@ class UnlearningProblem(summary.Summarised):
     free: Any = None
     rhs: Any = None
     at_least: Any = None
+    outputs: Any = None
     drifts: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -263,7 +266,9 @@ def surrogate_problem(
         _warn_unless_interpolating(model, theta_star, x, y_retain)
     jacobian = _jacobian(model, theta_star, x, regularizer)
     mask = output_mask(at_least, jacobian.shape[0], len(x) if isinstance(x, np.ndarray) else None)
-    return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free, at_least=mask)
+    inputs = to_float(x) if isinstance(x, np.ndarray) else x
+    outputs = partial(model.predict, x=inputs) if mask is None else None
+    return UnlearningProblem(theta_star, jacobian, regularizer, drift_penalty, free, at_least=mask, outputs=outputs)
 
 
 def exact_problem(

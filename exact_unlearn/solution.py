@@ -18,11 +18,13 @@ import math
 import os
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from exact_unlearn import codec, formats, modules, report, summary
+from exact_unlearn.effects import Effect, measure
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
 from exact_unlearn.problem import UnlearningProblem, require_problem
@@ -151,7 +153,15 @@ class Solution(summary.Summarised):
             lines.append(("relative gap", report.small(self.relative_gap())))
         if self.rank is not None:
             lines.append(("rows", str(self.rank)))
-        return [*lines, ("unique", {True: "yes", False: "no", None: "not known from the form"}[self.unique])]
+        lines.append(("unique", {True: "yes", False: "no", None: "not known from the form"}[self.unique]))
+        return lines if self.effect is None else [*lines, *self.effect.lines()]
+
+    @cached_property
+    def effect(self) -> Effect | None:
+        """What the answer does to the retained outputs of the network; None where the problem does not know it."""
+        if self.problem.outputs is None or self.status is Status.INFEASIBLE:
+            return None
+        return measure(self.problem.outputs, self.problem.theta_star, self.theta)
 
     def __repr__(self) -> str:
         return f"<Solution: {self.status.value} ({self.solver}), value {self.value_text()}>"

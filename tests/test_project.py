@@ -33,7 +33,7 @@ LAYERS = (
     {"activations", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
     {"forms"},
     {"models", "regularizers", "drift", "formats", "modules", "report"},
-    {"problem", "closed_form"},
+    {"effects", "problem", "closed_form"},
     {"solution", "margins"},
     {"program"},
     {"certify"},
@@ -41,7 +41,7 @@ LAYERS = (
     {"reference", "scalable", "exports", "verdict"},
     {"algorithms"},
     {"sweep", "plots", "mathml", "crosscheck", "integrations", "testing"},
-    {"fixtures"},  # above report, because an audit ends in one
+    {"fixtures", "path"},  # above report, because an audit ends in one
     {"demo", "web", "_validation"},
     {"cli"},
     {"__main__"},

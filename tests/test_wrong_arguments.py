@@ -91,6 +91,17 @@ CALLS: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
         xu.Solution,
         {"problem": PROBLEM, "theta": THETA, "nu": np.zeros(K), "status": xu.Status.OPTIMAL},
     ),
+    "unlearn_path": (
+        xu.unlearn_path,
+        {"model": NET, "theta_star": NET_THETA, "x_retain": X, "regularizer": xu.SquaredL2(), "y_retain": None,
+         "x_forget": X, "free": "c", "radius": None, "lam": 1.0, "steps": 1, "tol": 1e-6, "keep": 1e-9, "solver": None,
+         "certify": False, "time_limit": 5.0, "resume": None},
+    ),
+    "effect": (
+        xu.effect,
+        {"model": NET, "problem_or_theta_star": NET_THETA, "solution": NET_THETA + 1.0, "x_retain": X, "x_forget": X,
+         "y_retain": Y, "tolerance": 0.1},
+    ),
     "scalable.ModuleModel": (scalable.ModuleModel, {"module": MODULE, "outputs": "all", "input_shape": None}),
     "scalable.write_back": (scalable.write_back, {"module": torch.nn.Linear(2, 1), "theta": np.ones(3)}),
 }  # fmt: skip
@@ -119,6 +130,7 @@ def test_a_wrong_argument_is_named(name: str) -> None:
 
 ALSO = {
     "model": ("module",), "theta_star": ("theta",), "x_retain": ("module", "x:", "y_retain"), "free": ("block",),
+    "problem_or_theta_star": ("theta_star",),
     "groups": ("labels", "coordinate"), "drift_penalty": ("drift",), "perceptron": ("active_neurons",),
     "weights": ("weight",), "block": ("indices",), "alpha": ("elastic_net",), "beta": ("elastic_net",),
 }  # fmt: skip
@@ -127,7 +139,7 @@ ALSO = {
 
 def test_every_public_function_is_attacked() -> None:
     """Whatever is public and takes arguments is in the table, or is a type that nobody makes by hand."""
-    made_by_us = {"Certificate", "ExplicitProgram", "Status", "Verdict"}
+    made_by_us = {"Certificate", "Effect", "ExplicitProgram", "Path", "PathStatus", "Status", "Verdict"}
     public = {name: getattr(xu, name) for name in xu.__all__}
     errors = {name for name, value in public.items() if isinstance(value, type) and issubclass(value, Exception)}
     rooms = {name for name, value in public.items() if inspect.ismodule(value) and name != "certify"}
