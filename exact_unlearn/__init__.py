@@ -36,6 +36,7 @@ __all__ = [
     "LInf",
     "LinearModel",
     "LinearNetwork",
+    "LocalCertificate",
     "MissingExtraError",
     "NuclearNorm",
     "OverlappingGroups",
@@ -45,6 +46,7 @@ __all__ = [
     "PredictorNorm",
     "ProblemError",
     "RankAmbiguityError",
+    "SmoothNetwork",
     "Solution",
     "SolverError",
     "SquaredDrift",
@@ -56,6 +58,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "certify",
+    "certify_local",
     "closed_form",
     "effect",
     "exact_problem",
@@ -75,6 +78,7 @@ _PUBLIC = {
     "effects": "Effect",
     "errors": "ExactUnlearnError FileFormatError InterpolationWarning MissingExtraError ProblemError "
     "RankAmbiguityError SolverError",
+    "local": "LocalCertificate SmoothNetwork certify_local",
     "margins": "margin_problem",
     "models": "LinearModel LinearNetwork Perceptron",
     "path": "Path PathStatus effect unlearn_path",
@@ -106,6 +110,7 @@ if TYPE_CHECKING:
         RankAmbiguityError,
         SolverError,
     )
+    from exact_unlearn.local import LocalCertificate, SmoothNetwork, certify_local
     from exact_unlearn.margins import margin_problem
     from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
     from exact_unlearn.path import Path, PathStatus, effect, unlearn_path

@@ -36,7 +36,7 @@ LAYERS = (
     {"effects", "problem", "closed_form"},
     {"solution", "margins"},
     {"program"},
-    {"certify"},
+    {"certify", "local"},
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
     {"reference", "scalable", "exports", "verdict"},
     {"algorithms"},
@@ -118,8 +118,9 @@ def test_validation_and_tests_are_imported_by_the_command_line_only() -> None:
         assert "_validation" not in rooms_used(path) or room_of(path) == "cli", path
 
 
-def test_checker_is_standard_library_only() -> None:
-    names = imported_modules(ast.parse((PACKAGE / "certify" / "checker.py").read_text()), "checker")
+@pytest.mark.parametrize("room", ["certify", "local"])
+def test_checker_is_standard_library_only(room: str) -> None:
+    names = imported_modules(ast.parse((PACKAGE / room / "checker.py").read_text()), "checker")
     assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
@@ -187,12 +188,13 @@ print("ok")
     assert out == "ok\n"
 
 
-def test_the_checker_runs_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("room", "files"), [("certify", 2), ("local", 1)])
+def test_the_checker_runs_alone(room: str, files: int, tmp_path: Path) -> None:
     """One file, isolated, without site-packages; bad arguments are one sentence and no traceback."""
-    checker = str(PACKAGE / "certify" / "checker.py")
+    checker = str(PACKAGE / room / "checker.py")
     missing = str(tmp_path / "missing.json")
     result = subprocess.run(
-        [sys.executable, "-I", "-S", checker, missing, missing], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-S", checker, *[missing] * files], capture_output=True, text=True, check=False
     )
     assert result.returncode != 0
     assert "Traceback" not in result.stderr + result.stdout
@@ -297,7 +299,7 @@ def test_ci_runs_what_the_makefile_offers() -> None:
 # --- sizes and words ------------------------------------------------------------------------------------------------
 
 
-AUDITED = {"exact_unlearn/certify/checker.py"}
+AUDITED = {"exact_unlearn/certify/checker.py", "exact_unlearn/local/checker.py"}
 """Trusted files, which outsiders read from top to bottom: splitting or squeezing them would not make that easier."""
 
 

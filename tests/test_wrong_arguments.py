@@ -26,6 +26,7 @@ NET_THETA = np.arange(1.0, NET.n_parameters + 1)
 X, Y = np.array([[1.0, 2.0]]), np.array([1.0])
 PROBLEM = xu.UnlearningProblem(THETA, J, xu.L1())
 SOLUTION = xu.solve(PROBLEM)
+SMOOTH = xu.SmoothNetwork((2, 2, 1))
 MODULE = torch.nn.Linear(2, 1).double()
 
 BAD: dict[str, Any] = {
@@ -87,6 +88,14 @@ CALLS: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "judge": (xu.judge, {"problem": PROBLEM, "theta": THETA, "nu": np.zeros(K)}),
     "explicit_program": (xu.explicit_program, {"problem": PROBLEM}),
     "certify": (xu.certify, {"problem": PROBLEM, "solution": SOLUTION, "rows": None, "tau": None}),
+    "SmoothNetwork": (
+        xu.SmoothNetwork,
+        {"widths": (2, 2, 1), "activation": "tanh", "bias": False, "output": "identity"},
+    ),
+    "certify_local": (
+        xu.certify_local,
+        {"model": SMOOTH, "theta": np.ones(6), "x_retain": X, "y_retain": Y, "centre": np.zeros(6)},
+    ),
     "Solution": (
         xu.Solution,
         {"problem": PROBLEM, "theta": THETA, "nu": np.zeros(K), "status": xu.Status.OPTIMAL},
@@ -132,6 +141,7 @@ ALSO = {
     "model": ("module",), "theta_star": ("theta",), "x_retain": ("module", "x:", "y_retain"), "free": ("block",),
     "problem_or_theta_star": ("theta_star",),
     "groups": ("labels", "coordinate"), "drift_penalty": ("drift",), "perceptron": ("active_neurons",),
+    "output": ("activation",),
     "weights": ("weight",), "block": ("indices",), "alpha": ("elastic_net",), "beta": ("elastic_net",),
 }  # fmt: skip
 """Other words by which a sentence may call an argument: that of the part of it which is wrong."""
@@ -139,7 +149,9 @@ ALSO = {
 
 def test_every_public_function_is_attacked() -> None:
     """Whatever is public and takes arguments is in the table, or is a type that nobody makes by hand."""
-    made_by_us = {"Certificate", "Effect", "ExplicitProgram", "Path", "PathStatus", "Status", "Verdict"}
+    made_by_us = {
+        "Certificate", "Effect", "ExplicitProgram", "LocalCertificate", "Path", "PathStatus", "Status", "Verdict",
+    }  # fmt: skip
     public = {name: getattr(xu, name) for name in xu.__all__}
     errors = {name for name, value in public.items() if isinstance(value, type) and issubclass(value, Exception)}
     rooms = {name for name, value in public.items() if inspect.ismodule(value) and name != "certify"}
