@@ -24,6 +24,7 @@ __all__ = [
     "L2",
     "ActiveNeurons",
     "Certificate",
+    "DiagonalNetwork",
     "Effect",
     "ElasticNet",
     "ExactUnlearnError",
@@ -60,6 +61,7 @@ __all__ = [
     "certify",
     "certify_local",
     "closed_form",
+    "diagonal_minimum",
     "effect",
     "exact_problem",
     "explicit_program",
@@ -74,13 +76,14 @@ __all__ = [
 # not run `__getattr__`; tests/test_project.py compares the three.
 _PUBLIC = {
     "certify": "Certificate",
+    "concave": "diagonal_minimum",
     "drift": "L1Drift SquaredDrift TrustRegion",
     "effects": "Effect",
     "errors": "ExactUnlearnError FileFormatError InterpolationWarning MissingExtraError ProblemError "
     "RankAmbiguityError SolverError",
     "local": "LocalCertificate SmoothNetwork certify_local",
     "margins": "margin_problem",
-    "models": "LinearModel LinearNetwork Perceptron",
+    "models": "DiagonalNetwork LinearModel LinearNetwork Perceptron",
     "path": "Path PathStatus effect unlearn_path",
     "problem": "UnlearningProblem exact_problem surrogate_problem",
     "program": "ExplicitProgram explicit_program",
@@ -99,6 +102,7 @@ _ROOMS = ("algorithms", "certify", "closed_form", "scalable")
 if TYPE_CHECKING:
     from exact_unlearn import closed_form
     from exact_unlearn.certify import Certificate, certify
+    from exact_unlearn.concave import diagonal_minimum
     from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
     from exact_unlearn.effects import Effect
     from exact_unlearn.errors import (
@@ -112,7 +116,7 @@ if TYPE_CHECKING:
     )
     from exact_unlearn.local import LocalCertificate, SmoothNetwork, certify_local
     from exact_unlearn.margins import margin_problem
-    from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
+    from exact_unlearn.models import DiagonalNetwork, LinearModel, LinearNetwork, Perceptron
     from exact_unlearn.path import Path, PathStatus, effect, unlearn_path
     from exact_unlearn.problem import UnlearningProblem, exact_problem, surrogate_problem
     from exact_unlearn.program import ExplicitProgram, explicit_program

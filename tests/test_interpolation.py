@@ -12,7 +12,7 @@ import pytest
 from exact_unlearn.activations import KNOWN
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_rational
-from exact_unlearn.models import LinearModel, LinearNetwork, Perceptron
+from exact_unlearn.models import DiagonalNetwork, LinearModel, LinearNetwork, Perceptron
 
 ROOMY = [  # any outputs of 5 samples with 8 inputs can be interpolated
     LinearModel(8),
@@ -25,6 +25,8 @@ ROOMY = [  # any outputs of 5 samples with 8 inputs can be interpolated
     LinearNetwork((8, 9, 9, 9, 9, 4)),
     *(Perceptron(8, 12, name, outputs) for name in KNOWN if name != "identity" for outputs in (1, 2)),
     Perceptron(8, 8, "identity"),
+    DiagonalNetwork(8, 2),
+    DiagonalNetwork(8, 3),
 ]
 roomy = pytest.mark.parametrize("model", ROOMY, ids=repr)
 RATIONAL_ROOMY = [m for m in ROOMY if not isinstance(m, Perceptron) or m.phi.is_rational]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exact_unlearn.activations import KNOWN, Activation
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import DenseJacobian, to_float, to_rational
-from exact_unlearn.models import LinearModel, LinearNetwork, Model, Perceptron
+from exact_unlearn.models import DiagonalNetwork, LinearModel, LinearNetwork, Model, Perceptron
 
 NETWORKS = [
     LinearNetwork((4, 1)),
@@ -31,7 +31,8 @@ PERCEPTRONS = [Perceptron(3, 4, name, outputs) for name in KNOWN for outputs in 
     Perceptron(1, 1),
     Perceptron(2, 3, Activation("leaky_relu", 0.25)),
 ]
-MODELS: list[Any] = [LinearModel(1), LinearModel(3), LinearModel(4, 3), *NETWORKS, *PERCEPTRONS]
+DIAGONAL = [DiagonalNetwork(3, 1), DiagonalNetwork(1, 3), DiagonalNetwork(4, 2), DiagonalNetwork(3, 4)]
+MODELS: list[Any] = [LinearModel(1), LinearModel(3), LinearModel(4, 3), *NETWORKS, *PERCEPTRONS, *DIAGONAL]
 RATIONAL_MODELS = [m for m in MODELS if not isinstance(m, Perceptron) or m.phi.is_rational]
 
 all_models = pytest.mark.parametrize("model", MODELS, ids=repr)
@@ -51,6 +52,8 @@ def torch_predict(model: Any, theta: torch.Tensor, x: torch.Tensor) -> torch.Ten
             return F.leaky_relu(x @ A.T, float(model.phi.slope)) @ C.T
         other = {"identity": lambda z: z, "square": torch.square}
         return (other.get(model.phi.name) or getattr(F, model.phi.name))(x @ A.T) @ C.T
+    if isinstance(model, DiagonalNetwork):
+        return x @ theta.reshape(model.depth, m).prod(0)[:, None]
     widths = model.widths
     start = widths[-1] * widths[-2]
     for inner, outer in pairwise(widths[:-1]):
@@ -271,6 +274,8 @@ AFFINITY_MODELS = [
     Perceptron(2, 3, "square", 2),
     Perceptron(2, 3, "identity", 2),
     Perceptron(2, 3, Activation("leaky_relu", 1)),
+    DiagonalNetwork(3, 2),
+    DiagonalNetwork(2, 3),
 ]
 
 
@@ -324,6 +329,7 @@ ONE_SENTENCE: list[tuple[Callable[[], Any], str]] = [
     (lambda: LinearNetwork("32"), "widths: expected .* got '32'"),  # type: ignore[arg-type]
     (lambda: LinearNetwork(7), "widths: expected .* got 7"),  # type: ignore[arg-type]
     (lambda: LinearNetwork((3, 0, 1)), r"widths\[1\]: expected an integer >= 1, got 0"),
+    (lambda: DiagonalNetwork(2, 0), "depth: expected an integer >= 1, got 0"),
     (lambda: Perceptron(2, -1), "width: expected an integer >= 1, got -1"),
     (lambda: Perceptron(2, 3, "swish"), "activation: expected one of relu, .* got 'swish'"),
     (lambda: LINEAR.predict([1.0], [[1.0, 2.0]]), "theta: expected 2 parameters, got 1"),

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.models import Layout, LinearModel, LinearNetwork, Perceptron
+from exact_unlearn.models import DiagonalNetwork, Layout, LinearModel, LinearNetwork, Perceptron
 
-MODELS = [LinearModel(3), LinearNetwork((3, 1)), LinearNetwork((3, 2, 1)), LinearNetwork((3, 4, 2, 1))]
+MODELS = [
+    LinearModel(3),
+    LinearNetwork((3, 1)),
+    LinearNetwork((3, 2, 1)),
+    LinearNetwork((3, 4, 2, 1)),
+    DiagonalNetwork(3, 2),
+]
 FEATURES = [Perceptron(3, 3, "identity"), Perceptron(3, 2, "square")]
 
 

@@ -33,7 +33,7 @@ LAYERS = (
     {"activations", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
     {"forms"},
     {"models", "regularizers", "drift", "formats", "modules", "report"},
-    {"effects", "problem", "closed_form"},
+    {"effects", "problem", "closed_form", "concave"},
     {"solution", "margins"},
     {"program"},
     {"certify", "local"},

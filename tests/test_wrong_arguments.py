@@ -41,6 +41,11 @@ CALLS: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "LinearModel": (xu.LinearModel, {"n_inputs": 2, "n_outputs": 1}),
     "LinearNetwork": (xu.LinearNetwork, {"widths": (2, 2, 1)}),
     "Perceptron": (xu.Perceptron, {"n_inputs": 2, "width": 2, "activation": "relu", "n_outputs": 1}),
+    "DiagonalNetwork": (xu.DiagonalNetwork, {"n_inputs": 2, "depth": 2}),
+    "diagonal_minimum": (
+        xu.diagonal_minimum,
+        {"model": xu.DiagonalNetwork(2, 3), "x_retain": X, "y_retain": Y, "limit": 100},
+    ),
     "SquaredL2": (xu.SquaredL2, {"weights": THETA}),
     "L2": (xu.L2, {"weights": THETA}),
     "L1": (xu.L1, {"weights": THETA}),

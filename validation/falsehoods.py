@@ -15,18 +15,24 @@ from . import (
     beyond,
     corollary_1,
     counterexample_d41,
+    diagonal,
+    least_width,
     lemma_1,
     lemma_2,
     lemma_3,
     lemma_4,
     lemma_5,
     lemma_6,
+    max_margin,
     naive,
     proposition_1,
     proposition_2,
+    requests,
     retain_error,
+    same_start,
     section_4_3,
     section_5_1,
+    subsample,
     theorem_1,
     theorem_2,
     theorem_3,
@@ -98,6 +104,16 @@ def _everything_moves(original: Any) -> Any:
 
 def _shifted(loss: Any) -> Any:
     return lambda r: loss(r - 1)
+
+
+def _swapped(original: Any) -> Any:
+    """Multipliers where there were none, and none where there were."""
+
+    def solved(rows: Any) -> Any:
+        found = original(rows)
+        return found and (found[0], [int(not value) for value in found[1]])
+
+    return solved
 
 
 THEOREMS = (
@@ -392,6 +408,32 @@ REST = (
         dead_everywhere=("The dead network has outputs 1.", says(beyond, "equal", one_more)),
         tightness=("s - 1 neurons suffice.", says(beyond, "at_most", one_less)),
         generic_labels=("Labels in general position need s + 1.", says(beyond, "equal", one_more)),
+        same_start=(
+            "Retraining from theta_0 ends at the shortest theta.",
+            (same_start, "_nearest", lambda f: lambda data, start: f(data, 0 * start)),
+        ),
+        same_start_descent=("A billionth of that error is left.", says(same_start, "at_most", lambda p: p / 10**18)),
+        same_start_centre=("The centre does not matter.", denies(same_start, "above")),
+        margin_forgotten=("Support vectors may be forgotten.", (naive, "widest_margin", _swapped)),
+        margin_support=("Without a support vector the optimum is no smaller.", denies(max_margin, "below")),
+        margin_wide=("The optimum is twice as large without the sample.", says(max_margin, "equal", doubled)),
+        margin_narrow=("One neuron stays where it is.", denies(max_margin, "below")),
+        margin_deep=("A deep diagonal network stays where it is.", denies(max_margin, "below")),
+        diagonal_two=("The least value is 2 |w|_1.", says(diagonal, "optimum", doubled, 1)),
+        diagonal_deep=("The value is a thousandth larger.", says(diagonal, "close", slightly_more)),
+        diagonal_another=("The shortest w is the best for every depth.", denies(diagonal, "below")),
+        order=("Two requests leave half.", says(requests, "equal", halved)),
+        order_retaken=("Perceptrons forget in any order.", denies(requests, "above")),
+        order_retaken_smooth=("Smooth perceptrons forget in any order.", denies(requests, "above")),
+        order_penalty=("The orders end twice as far apart.", says(requests, "equal", doubled)),
+        order_local=("The orders end half as far apart.", says(requests, "equal", halved)),
+        subsample_change=("Outputs change by half as much.", says(subsample, "equal", halved)),
+        subsample_enough=("One row more is needed.", says(subsample, "equal", one_more)),
+        subsample_any=("One row less is enough.", says(subsample, "equal", one_less)),
+        subsample_few=("One row less changes nothing.", denies(subsample, "above")),
+        true_width=("One neuron less is enough.", says(least_width, "equal", one_less)),
+        true_width_certified=("One neuron more is needed.", says(least_width, "equal", one_more)),
+        true_width_affine=("One neuron per kink is enough.", denies(least_width, "above")),
     ),
 )
 

@@ -159,6 +159,75 @@ def least_largest(rows: Array, rhs: Sequence[Any]) -> Fraction:
     return best
 
 
+def widest_margin(rows: Array) -> tuple[Array, Vector] | None:
+    """The shortest theta with rows.theta >= 1, and multipliers nu >= 0 with theta = rows^T nu that are 0 wherever there
+    is a gap, positive on independent rows; None if no theta fits.
+
+    Tries every set of tight rows: one that gives both is optimal, and where something fits one of them does.
+    """
+    n, d = rows.shape
+    for size in range(min(n, d) + 1):
+        for tight in combinations(range(n), size):
+            chosen = rows[list(tight)].tolist()
+            if rank(chosen) < size:
+                continue
+            theta = min_norm(chosen, [Fraction(1)] * size, d)
+            if theta is None or any(dot(row, theta) < 1 for row in rows):
+                continue
+            columns = [[row[j] for row in chosen] for j in range(d)]
+            part = min_norm(columns, theta, size)
+            if part is not None and all(value > 0 for value in part):
+                nu = [Fraction(0)] * n
+                for i, value in zip(tight, part, strict=True):
+                    nu[i] = value
+                return theta, nu
+    return None
+
+
+def vertices(rows: Array, rhs: Sequence[Any]) -> list[Vector]:
+    """All vertices of {theta >= 0, rows.theta >= rhs}, by making as many of these inequalities tight as there are
+    unknowns.
+    """
+    d = rows.shape[1]
+    every = [*rows.tolist(), *[[Fraction(int(i == j)) for j in range(d)] for i in range(d)]]
+    bounds = [*rhs, *[Fraction(0)] * d]
+    found: list[Vector] = []
+    for chosen in combinations(range(len(every)), d):
+        tight = [every[i] for i in chosen]
+        if rank(tight) == d:
+            point = min_norm(tight, [bounds[i] for i in chosen], d)
+            if point is not None and all(dot(row, point) >= b for row, b in zip(every, bounds, strict=True)):
+                found.append(point.tolist())
+    return found
+
+
+def in_cone(edges: Sequence[Sequence[Any]], target: Sequence[Any]) -> bool:
+    """Whether `target` is a combination of `edges` with weights >= 0.
+
+    Phase 1 of the simplex method: what is missing, one unit vector per entry, is driven out, always by the first edge
+    that reduces the sum of it and against the first row that stops it (Bland), so that it ends.
+    """
+    signs = [1 if value >= 0 else -1 for value in target]
+    columns = [[sign * Fraction(v) for sign, v in zip(signs, edge, strict=True)] for edge in edges]
+    table = [[column[i] for column in columns] + [abs(Fraction(value))] for i, value in enumerate(target)]
+    basis = [len(columns) + i for i in range(len(table))]  # names of what is missing
+    missing = [sum((row[j] for row in table), start=Fraction(0)) for j in range(len(columns) + 1)]
+    while missing[-1] > 0:
+        enters = next((j for j, gain in enumerate(missing[:-1]) if gain > 0), None)
+        if enters is None:
+            return False
+        limits = [(row[-1] / row[enters], basis[i], i) for i, row in enumerate(table) if row[enters] > 0]
+        _, _, leaves = min(limits)
+        pivot = [value / table[leaves][enters] for value in table[leaves]]
+        table = [
+            pivot if i == leaves else [a - row[enters] * b for a, b in zip(row, pivot, strict=True)]
+            for i, row in enumerate(table)
+        ]
+        missing = [a - missing[enters] * b for a, b in zip(missing, pivot, strict=True)]
+        basis[leaves] = enters
+    return True
+
+
 # ---------------------------------------------------------------- power series
 
 

@@ -24,6 +24,19 @@ def prove(problem: xu.UnlearningProblem) -> Any:
     return certificate
 
 
+def exact_point(problem: xu.UnlearningProblem) -> Any:
+    """The certified optimum as a point in Fractions; SolverError where the proof is not exact."""
+    return exactly(problem).point
+
+
+def exactly(problem: xu.UnlearningProblem) -> Any:
+    """The certificate, whose proof is exact; SolverError otherwise."""
+    certificate = xu.certify(problem)
+    if certificate.proof != "exact":
+        raise xu.SolverError(f"expected an exact proof, got {certificate.proof}: {certificate.message}")
+    return certificate
+
+
 def optimum(certificate: Any, predicted: Fraction) -> Measurement:
     """A measurement of "the optimal value is `predicted`", a rational number.
 

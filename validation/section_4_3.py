@@ -140,21 +140,21 @@ def _rational(shapes: Any, slopes: Any, intercepts: Any, x: Any, y: Any) -> list
     return [(Fraction(shapes[k][2]), point[k], point[width + k]) for k in range(width)]
 
 
-def _samples(rng: Rng, n: int) -> tuple[Any, Any]:
+def samples(rng: Rng, n: int) -> tuple[Any, Any]:
     """Ascending integers, and integer labels."""
     x = fractions(np.sort(rng.choice(np.arange(-8, 9), size=n, replace=False)))
     return x, integers(rng, n, high=6)
 
 
-def _zigzag(rng: Rng, n: int) -> tuple[Any, Any]:
+def zigzag(rng: Rng, n: int) -> tuple[Any, Any]:
     """Labels that go up and down: all second differences alternate in sign."""
-    x, y = _samples(rng, n)
+    x, y = samples(rng, n)
     return x, fractions([(-1) ** i * int(v) for i, v in enumerate(rng.integers(1, 7, size=n))]) + 0 * y
 
 
 def _construction(rng: Rng, case: Any) -> Measurement:
     """The network written down has at most K + 2 neurons and fits, exactly."""
-    x, y = _samples(rng, case)
+    x, y = samples(rng, case)
     found = interpolant(x, y)
     return worst_of([at_most(kinks(x, y) + 2, len(found)), equal(y, _evaluate(found, x), shown=(len(found),) * 2)])
 
@@ -162,14 +162,14 @@ def _construction(rng: Rng, case: Any) -> Measurement:
 def _lower_bound(rng: Rng, case: Any) -> Measurement:
     """Attack on the lower bound: the outputs of random networks of `width` neurons never have K > width."""
     width, n = case
-    x = _samples(rng, n)[0]
+    x = samples(rng, n)[0]
     neurons = [tuple(Fraction(int(v)) for v in rng.integers(-5, 6, size=3)) for _ in range(width)]
     return at_most(width, kinks(x, _evaluate(neurons, x)))
 
 
 def _least(rng: Rng, case: Any) -> Measurement:
     """The integer program's network fits exactly and has K, K + 1 or K + 2 neurons: the least width lies between."""
-    x, y = _samples(rng, case)
+    x, y = samples(rng, case)
     found, bound = narrowest(x, y), kinks(x, y)
     shown = bound, len(found)
     fits = equal(y, _evaluate(found, x), shown=shown)
@@ -178,14 +178,14 @@ def _least(rng: Rng, case: Any) -> Measurement:
 
 def _needed(rng: Rng, case: Any) -> Measurement:
     """Labels that zigzag: K = n_r - 2, so no network with fewer neurons fits, wherever its kinks are."""
-    x, y = _zigzag(rng, case)
+    x, y = zigzag(rng, case)
     return worst_of([at_least(case - 2, kinks(x, y)), at_most(case, len(interpolant(x, y)))])
 
 
 def _against_s(rng: Rng, case: Any) -> Measurement:
     """Width with A free <= least number of neurons with A = A* (every support tried) <= s = rank Phi <= n_r."""
     n, h = case
-    x = _samples(rng, n)[0]
+    x = samples(rng, n)[0]
     A = integers(rng, h, 2, high=5)
     model, inputs = xu.Perceptron(2, h, "relu"), np.array([[t, Fraction(1)] for t in x], dtype=object)
     phi = model.features(model.join({"c": fractions(np.zeros(h)), "A": A}), inputs)
@@ -199,7 +199,7 @@ def _against_s(rng: Rng, case: Any) -> Measurement:
 def _planted(rng: Rng, case: Any) -> Measurement:
     """Labels of a network of k neurons need no more than k."""
     k, n = case
-    x = _samples(rng, n)[0]
+    x = samples(rng, n)[0]
     neurons = [tuple(Fraction(int(v)) for v in rng.choice([-3, -2, -1, 1, 2, 3], size=3)) for _ in range(k)]
     y = np.array([*_evaluate(neurons, x), None], dtype=object)[:-1]
     found = narrowest(x, y)
@@ -208,7 +208,7 @@ def _planted(rng: Rng, case: Any) -> Measurement:
 
 def _straight(rng: Rng, case: Any) -> Measurement:
     """Samples on a line: no kink is needed, and at most two neurons are; labels 0 need none."""
-    x = _samples(rng, case)[0]
+    x = samples(rng, case)[0]
     slope, start = integers(rng, 2)
     y = slope * x + start
     found = narrowest(x, y)
@@ -218,7 +218,7 @@ def _straight(rng: Rng, case: Any) -> Measurement:
 
 def _convex(rng: Rng, case: Any) -> Measurement:
     """Labels on a convex curve: about half as many neurons do."""
-    x = _samples(rng, case)[0]
+    x = samples(rng, case)[0]
     y = x * x + integers(rng, 1)[0] * x + integers(rng, 1)[0]
     found = interpolant(x, y)
     return worst_of([below(case - 2, len(found)), equal(y, _evaluate(found, x), shown=(case - 2, len(found)))])

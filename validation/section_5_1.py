@@ -43,7 +43,7 @@ def _truth(x: Any, y: Any, root: Fraction) -> Any:
     return naive.min_norm(wide, y, wide.shape[1])[: x.shape[1]]
 
 
-def _smallest(x: Any) -> Fraction:
+def smallest_eigenvalue(x: Any) -> Fraction:
     """A rational number below the smallest non-zero eigenvalue of X X^T: product over trace^(r-1)."""
     product, basis = Fraction(1), naive.gram_schmidt(x)[0]
     for q in basis:
@@ -74,7 +74,7 @@ def _linear(rng: Rng, case: Any) -> Measurement:
     _, x, y = _independent(rng, case)
     goal = naive.min_norm(x, y, x.shape[1])
     slope = naive.square_norm(x.T.dot(rational.solve(x.dot(x.T), rational.solve(x.dot(x.T), y))))
-    small = _smallest(x) / 10**9
+    small = smallest_eigenvalue(x) / 10**9
     sizes = [naive.square_norm(ridge(x, y, lam) - goal) / lam**2 for lam in (1, Fraction(1, 100), small)]
     return worst_of([close(slope, sizes[-1], 1e-8, proof="enclosure"), *(at_most(slope, size) for size in sizes)])
 
@@ -122,7 +122,7 @@ def _dependent(rng: Rng, case: Any) -> Measurement:
     _, x, y = _independent(rng, case)
     more, labels = np.concatenate([x, x[:1], 2 * x[:1]]), np.concatenate([y, y[:1], 2 * y[:1]])
     goal = naive.min_norm(x, y, x.shape[1])
-    lam = _smallest(x) / 10**9
+    lam = smallest_eigenvalue(x) / 10**9
     gap = naive.square_norm(ridge(more, labels, lam) - goal)
     return at_most(naive.square_norm(goal) / 10**18, gap)
 

@@ -2,8 +2,8 @@
 
 Every model knows its shape (`n_parameters`, `n_inputs`, `n_outputs`, `blocks`) and computes `predict(theta,
 x)` and the analytic `jacobian(theta, x)` of its outputs.  Arithmetic follows the data: float64, or exact on
-object arrays of `fractions.Fraction` (linear models always; perceptrons with relu, leaky_relu, square or
-identity).
+object arrays of `fractions.Fraction` (linear models and networks of linear layers always; perceptrons with relu,
+leaky_relu, square or identity).
 
 `Model` is what the problem layer asks of a model; a class of your own needs no more.
 """
@@ -13,12 +13,13 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from exact_unlearn.jacobian import Array, Jacobian
+from exact_unlearn.models.diagonal import DiagonalNetwork
 from exact_unlearn.models.layout import Layout
 from exact_unlearn.models.linear import LinearModel
 from exact_unlearn.models.network import LinearNetwork
 from exact_unlearn.models.perceptron import Perceptron
 
-__all__ = ["Layout", "LinearModel", "LinearNetwork", "Model", "Perceptron"]
+__all__ = ["DiagonalNetwork", "Layout", "LinearModel", "LinearNetwork", "Model", "Perceptron"]
 
 
 @runtime_checkable

@@ -41,6 +41,38 @@ def test_shortest_vertices_by_hand() -> None:
     assert vertices == {(0, -2, 0), (0, 0, 2)}
 
 
+def test_widest_margin_by_hand() -> None:
+    solved = naive.widest_margin(instances.fractions([[2, 0], [0, 1], [3, 3]]))
+    assert solved is not None
+    assert solved[0].tolist() == [Fraction(1, 2), 1]
+    assert solved[1] == [Fraction(1, 4), 1, 0], "the third margin is 9/2"
+    copies = naive.widest_margin(instances.fractions([[2, 0], [2, 0]]))
+    assert copies is not None
+    assert sorted(copies[1]) == [0, Fraction(1, 4)], "of two copies one holds"
+    assert naive.widest_margin(instances.fractions([[1, 0], [-1, 0]])) is None
+    assert naive.widest_margin(instances.fractions([[0, 0]])) is None
+
+
+def test_vertices_by_hand() -> None:
+    found = naive.vertices(instances.fractions([[1, 2]]), [Fraction(2)])
+    assert sorted(map(tuple, found)) == [(0, 1), (2, 0)]
+
+
+def test_cones_by_hand_and_against_linear_programs(rng: np.random.Generator) -> None:
+    assert naive.in_cone([[1, 0], [1, 1]], [3, 2])
+    assert not naive.in_cone([[1, 0], [1, 1]], [1, 2])
+    assert naive.in_cone([], [0, 0])
+    assert not naive.in_cone([], [0, 1])
+    assert naive.in_cone([[-1, 2]], [Fraction(-1, 3), Fraction(2, 3)])
+    found = []
+    for _ in range(40):
+        edges, target = instances.integers(rng, 5, 3), instances.integers(rng, 3)
+        program = linprog(np.zeros(5), A_eq=edges.T.astype(float), b_eq=target.astype(float))
+        found.append(naive.in_cone(edges.tolist(), target.tolist()))
+        assert found[-1] == program.success
+    assert len(set(found)) == 2
+
+
 def test_least_largest_by_hand_and_against_linear_programs(rng: np.random.Generator) -> None:
     assert naive.least_largest(instances.fractions([[1, -2, 2]]), [4]) == Fraction(4, 5)
     assert naive.least_largest(instances.fractions([[1, 0], [0, 2]]), [3, 4]) == 3
