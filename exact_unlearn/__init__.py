@@ -65,6 +65,8 @@ __all__ = [
     "effect",
     "exact_problem",
     "explicit_program",
+    "global_network",
+    "global_problem",
     "judge",
     "margin_problem",
     "solve",
@@ -77,6 +79,7 @@ __all__ = [
 _PUBLIC = {
     "certify": "Certificate",
     "concave": "diagonal_minimum",
+    "convexity": "global_network global_problem",
     "drift": "L1Drift SquaredDrift TrustRegion",
     "effects": "Effect",
     "errors": "ExactUnlearnError FileFormatError InterpolationWarning MissingExtraError ProblemError "
@@ -103,6 +106,7 @@ if TYPE_CHECKING:
     from exact_unlearn import closed_form
     from exact_unlearn.certify import Certificate, certify
     from exact_unlearn.concave import diagonal_minimum
+    from exact_unlearn.convexity import global_network, global_problem
     from exact_unlearn.drift import L1Drift, SquaredDrift, TrustRegion
     from exact_unlearn.effects import Effect
     from exact_unlearn.errors import (

@@ -1,7 +1,7 @@
 """Activation functions: value and derivative, stable in floats and exact on Fractions where that is possible.
 
-Conventions: derivatives at a kink are those of torch (relu: 0, leaky_relu: the slope).  The piecewise-linear
-and polynomial functions (relu, leaky_relu, square, identity) also take object arrays of `fractions.Fraction`
+Conventions: derivatives at a kink are those of torch (relu and abs: 0, leaky_relu: the slope).  The piecewise-linear
+and polynomial functions (relu, leaky_relu, abs, square, identity) also take object arrays of `fractions.Fraction`
 and do not round; the others raise ProblemError there.  softplus is log(1 + e^z) everywhere, where torch
 replaces it by z beyond 20 (a difference below 2.1e-9).
 """
@@ -110,6 +110,10 @@ def _step(z: Array) -> Array:
     return np.where(z > 0, z * 0 + 1, z * 0 + 0)
 
 
+def _sign(z: Array) -> Array:
+    return np.where(z > 0, z * 0 + 1, np.where(z < 0, z * 0 - 1, z * 0 + 0))
+
+
 def _sigmoid(z: Array) -> Array:
     e = np.exp(-np.abs(z))
     return np.where(z >= 0, 1.0, e) / (1.0 + e)
@@ -158,11 +162,12 @@ _FORMULAS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] 
     "tanh": (np.tanh, _tanh_derivative),
     "sigmoid": (_sigmoid, _sigmoid_derivative),
     "softplus": (_softplus, _sigmoid),
+    "abs": (np.abs, _sign),
     "square": (lambda z: z * z, lambda z: z + z),
     "identity": (lambda z: z + 0, lambda z: z * 0 + 1),
 }
 
-_RATIONAL = ("relu", "leaky_relu", "square", "identity")
+_RATIONAL = ("relu", "leaky_relu", "abs", "square", "identity")
 
-KNOWN = ("relu", "leaky_relu", "silu", "gelu", "tanh", "sigmoid", "softplus", "square", "identity")
+KNOWN = ("relu", "leaky_relu", "silu", "gelu", "tanh", "sigmoid", "softplus", "abs", "square", "identity")
 """The names that `Activation` takes."""

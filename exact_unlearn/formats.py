@@ -238,6 +238,22 @@ JACOBIAN = OneOf(
         "product": Record({"kind": TEXT, "V": MATRIX, "X": MATRIX, "block": RANGE, "n_parameters": COUNT}),
     },
 )
+ORIGIN = OneOf(
+    "kind",
+    {
+        "two_layer": Record(
+            {
+                "kind": TEXT,
+                "activation": word("relu", "leaky_relu", "abs"),
+                "slope": NUMBER,
+                "width": COUNT,
+                "x": MATRIX,
+                "y": VECTOR,
+                "R": word("squared", "path"),
+            }
+        )
+    },
+)
 PROBLEM = Record(
     {
         "theta_star": VECTOR,
@@ -247,8 +263,9 @@ PROBLEM = Record(
         "regularizer": REGULARIZER,
         "drift_penalty": ListOf(DRIFT),
         "at_least": MASK,
+        "origin": ORIGIN,
     },
-    frozenset({"at_least"}),
+    frozenset({"at_least", "origin"}),
 )
 SOLUTION = Record(
     {
@@ -294,6 +311,7 @@ CLAIMS = Record(
         "distance": OrNull(NUMBER),
         "square": OrNull(NUMBER),
         "unique": OrNull(FLAG),
+        "neurons": OrNull(COUNT),
     },
-    frozenset({"lower", "upper", "gap", "distance", "square", "unique"}),
+    frozenset({"lower", "upper", "gap", "distance", "square", "unique", "neurons"}),
 )

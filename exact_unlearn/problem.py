@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, drift, formats, modules, regularizers, summary
+from exact_unlearn import codec, drift, formats, modules, origin, regularizers, summary
 from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
 from exact_unlearn.forms import Form, Space
 from exact_unlearn.jacobian import (
@@ -63,6 +63,7 @@ class UnlearningProblem(summary.Summarised):
     at_least:      boolean mask (k,) of the rows that read J_i D >= rhs_i instead of J_i D = rhs_i, or None for none.
     outputs:       theta -> the outputs whose linearisation the rows are, where the model is known: what an answer does
                    to them is said beside the answer (exact_unlearn.effects).  Files do not hold it.
+    origin:        the exact problem of a network that this convex one stands for (exact_unlearn.origin), or None.
 
     Narrower floats are widened exactly, arrays are copied and made read-only.  If theta*, J or rhs holds Fractions
     all three become rational and the problem has one exact meaning; but a float problem has one as well,
@@ -77,6 +78,7 @@ class UnlearningProblem(summary.Summarised):
     rhs: Any = None
     at_least: Any = None
     outputs: Any = None
+    origin: Any = None
     drifts: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,9 +103,10 @@ class UnlearningProblem(summary.Summarised):
         set_field(self, "free", free)
         set_field(self, "at_least", row_mask(self.at_least, k))
         set_field(self, "drifts", drift.drift_terms(self.drift_penalty))
+        origin.require_kind(self.origin)
 
     def lines(self) -> summary.Lines:
-        """Objective and size, in one line."""
+        """Objective and size, in one line, and what network it is about, if it is."""
         free, d = int(self.free.sum()), self.n_parameters
         moving = f"{d} parameters" if free == d else f"{d} parameters, {free} of them free"
         name = self.regularizer.name
@@ -112,7 +115,11 @@ class UnlearningProblem(summary.Summarised):
         least = f" ({int(self.at_least.sum())} of them >=)" if self.at_least.any() else ""
         rows = "1 constraint" if self.n_constraints == 1 else f"{self.n_constraints} constraints"
         said = f"{' + '.join(parts)}; {rows}{least}, {moving}{numbers}"
-        return [("problem", said)]
+        return [("problem", said), *self._about()]
+
+    def _about(self) -> summary.Lines:
+        """The network that it stands for, if there is one."""
+        return [] if self.origin is None else [("network", f"{self.origin.words}, width {self.origin.width}")]
 
     @property
     def n_parameters(self) -> int:
@@ -143,8 +150,8 @@ class UnlearningProblem(summary.Summarised):
 
     @property
     def version(self) -> int:
-        """The version of its files: 2 where version 1 has no words for it (rows that read >=, forms), else 1."""
-        return 2 if self.at_least.any() or self.regularizer.name == "form" else 1
+        """The version of its files: 2 where version 1 has no words for it (rows >=, forms, origins), else 1."""
+        return 2 if self.at_least.any() or self.regularizer.name == "form" or self.origin is not None else 1
 
     @property
     def theta_star_fits(self) -> bool:
@@ -160,6 +167,12 @@ class UnlearningProblem(summary.Summarised):
         """R(theta) + Rhat(theta - theta*): a float, or a Fraction where that is rational and theta is."""
         moved = theta - self.theta_star
         return sum((term.value(moved) for term in self.drifts), start=self.regularizer.value(theta))
+
+    def network_value(self, value: Any) -> Any:
+        """R of the network that the problem stands for, of a value of its own; ProblemError without an origin."""
+        if self.origin is None:
+            raise ProblemError("problem: it has no origin, so it stands for no network (see global_problem)")
+        return self.origin.network_value(value)
 
     def free_matrix(self) -> Array:
         """J restricted to the free coordinates, dense: (k, number of free coordinates), float64 or Fractions."""
@@ -186,7 +199,8 @@ class UnlearningProblem(summary.Summarised):
             "regularizer": regularizers.spec_of(self.regularizer, self.n_parameters),
             "drift_penalty": [term.to_spec() for term in self.drifts],
         }
-        return tree | ({"at_least": self.at_least.astype(np.uint8)} if self.at_least.any() else {})
+        tree |= {"at_least": self.at_least.astype(np.uint8)} if self.at_least.any() else {}
+        return tree | ({} if self.origin is None else {"origin": self.origin.to_tree()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to .npz or .safetensors (bit for bit), or to .json (exact rationals; the only one for Fractions)."""
@@ -202,8 +216,9 @@ class UnlearningProblem(summary.Summarised):
         """The inverse of `to_tree`; `source` is named in errors."""
         codec.require_schema(source, tree, SCHEMA)
         formats.require(formats.PROBLEM, tree, source)
-        if tree["version"] == 1 and "at_least" in tree:
-            raise FileFormatError(f"{source}: at_least: version 1 has no rows that read >=, so this must be version 2")
+        for key, what in (("at_least", "rows that read >="), ("origin", "origins")):
+            if tree["version"] == 1 and key in tree:
+                raise FileFormatError(f"{source}: {key}: version 1 has no {what}, so this must be version 2")
         try:
             drifts = [drift.from_spec(_numbers(spec)) for spec in tree["drift_penalty"]]
             return cls(
@@ -214,6 +229,7 @@ class UnlearningProblem(summary.Summarised):
                 free=np.asarray(tree["free"]).astype(bool),
                 rhs=tree["rhs"],
                 at_least=np.asarray(tree["at_least"]).astype(bool) if "at_least" in tree else None,
+                origin=origin.from_tree(tree["origin"]) if "origin" in tree else None,
             )
         except ProblemError as error:
             raise FileFormatError(f"{source}: {error}") from None

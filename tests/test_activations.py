@@ -15,7 +15,7 @@ from scipy.special import log_ndtr
 from exact_unlearn.activations import KNOWN, Activation, as_activation
 from exact_unlearn.errors import ProblemError
 
-RATIONAL = ("relu", "leaky_relu", "square", "identity")
+RATIONAL = ("relu", "leaky_relu", "abs", "square", "identity")
 TRANSCENDENTAL = ("silu", "gelu", "tanh", "sigmoid", "softplus")
 TORCH = {
     "relu": torch.nn.functional.relu,
@@ -25,6 +25,7 @@ TORCH = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "softplus": torch.nn.functional.softplus,
+    "abs": torch.abs,
     "square": torch.square,
     "identity": lambda z: z * 1,
 }
@@ -109,6 +110,7 @@ def test_fractions_are_exact(name: str, z: Fraction) -> None:
     slope = Fraction(1, 100)
     expected = {
         "relu": (max(z, Fraction(0)), Fraction(z > 0)),
+        "abs": (abs(z), Fraction((z > 0) - (z < 0))),
         "leaky_relu": (z if z > 0 else z * slope, Fraction(1) if z > 0 else slope),
         "square": (z * z, 2 * z),
         "identity": (z, Fraction(1)),

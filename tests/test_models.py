@@ -50,7 +50,7 @@ def torch_predict(model: Any, theta: torch.Tensor, x: torch.Tensor) -> torch.Ten
         F = torch.nn.functional
         if model.phi.name == "leaky_relu":
             return F.leaky_relu(x @ A.T, float(model.phi.slope)) @ C.T
-        other = {"identity": lambda z: z, "square": torch.square}
+        other = {"identity": lambda z: z, "abs": torch.abs, "square": torch.square}
         return (other.get(model.phi.name) or getattr(F, model.phi.name))(x @ A.T) @ C.T
     if isinstance(model, DiagonalNetwork):
         return x @ theta.reshape(model.depth, m).prod(0)[:, None]

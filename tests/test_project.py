@@ -30,15 +30,15 @@ PYTHON_FILES = sorted(
 LAYERS = (
     {"errors", "interrupts"},
     {"jacobian"},
-    {"activations", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
+    {"activations", "arrangement", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
     {"forms"},
-    {"models", "regularizers", "drift", "formats", "modules", "report"},
+    {"models", "regularizers", "drift", "formats", "modules", "origin", "report"},
     {"effects", "problem", "closed_form", "concave"},
     {"solution", "margins"},
     {"program"},
     {"certify", "local"},
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
-    {"reference", "scalable", "exports", "verdict"},
+    {"convexity", "reference", "scalable", "exports", "verdict"},
     {"algorithms"},
     {"sweep", "plots", "mathml", "crosscheck", "integrations", "testing"},
     {"fixtures", "path"},  # above report, because an audit ends in one

@@ -27,6 +27,7 @@ X, Y = np.array([[1.0, 2.0]]), np.array([1.0])
 PROBLEM = xu.UnlearningProblem(THETA, J, xu.L1())
 SOLUTION = xu.solve(PROBLEM)
 SMOOTH = xu.SmoothNetwork((2, 2, 1))
+NETWORK = xu.global_problem(xu.Perceptron(2, 2), X, Y, "path")
 MODULE = torch.nn.Linear(2, 1).double()
 
 BAD: dict[str, Any] = {
@@ -89,6 +90,11 @@ CALLS: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
         xu.exact_problem,
         {"model": NET, "theta_star": NET_THETA, "x_retain": X, "y_retain": Y, "regularizer": xu.L2(), "free": "c"},
     ),
+    "global_problem": (
+        xu.global_problem,
+        {"model": xu.Perceptron(2, 2), "x_retain": X, "y_retain": Y, "regularizer": "path"},
+    ),
+    "global_network": (xu.global_network, {"problem": NETWORK, "found": xu.certify(NETWORK)}),
     "solve": (xu.solve, {"problem": PROBLEM, "solver": "HIGHS", "accuracy": 1e-9, "time_limit": 10.0}),
     "judge": (xu.judge, {"problem": PROBLEM, "theta": THETA, "nu": np.zeros(K)}),
     "explicit_program": (xu.explicit_program, {"problem": PROBLEM}),

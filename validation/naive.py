@@ -324,7 +324,7 @@ def perceptron(m: int, h: int, l: int, phi: Callable[[Any], Any], theta: Array, 
 
 
 def activation(name: str) -> Callable[[Any], Any]:
-    """phi on one number: a Fraction or Series (relu, leaky_relu, square, identity), a float or a complex number."""
+    """phi on one number: a Fraction or Series (those of `RATIONAL_ACTIVATIONS`), a float or a complex number."""
     return _ACTIVATIONS[name]
 
 
@@ -356,6 +356,7 @@ def _logistic(z: complex) -> complex:
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": lambda z: z if _real(z) > 0 else z * 0,
     "leaky_relu": _leaky_relu,
+    "abs": lambda z: z if _real(z) > 0 else -z,
     "square": lambda z: z * z,
     "identity": lambda z: z,
     "silu": _smooth(lambda z: z * _logistic(z)),
@@ -365,7 +366,7 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": _smooth(lambda z: z * (1 + erf(z / math.sqrt(2))) / 2),
 }
 
-RATIONAL_ACTIVATIONS = ("relu", "leaky_relu", "square", "identity")
+RATIONAL_ACTIVATIONS = ("relu", "leaky_relu", "abs", "square", "identity")
 ACTIVATIONS = tuple(_ACTIVATIONS)
 
 

@@ -94,7 +94,7 @@ def _posed(problem: UnlearningProblem, rows: list[int]) -> UnlearningProblem:
     """The problem with these rows only, all of them equations."""
     everything = replace(problem, free=np.ones(problem.n_parameters, dtype=bool))
     matrix: Array = np.asarray(everything.free_matrix())[rows]
-    return replace(problem, jacobian=DenseJacobian(matrix), rhs=problem.rhs[rows], at_least=None)
+    return replace(problem, jacobian=DenseJacobian(matrix), rhs=problem.rhs[rows], at_least=None, origin=None)
 
 
 def _claim(posed: UnlearningProblem, solution: Solution, rows: list[int]) -> Solution:

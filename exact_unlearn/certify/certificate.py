@@ -67,7 +67,18 @@ class Certificate(summary.Summarised):
         if self.rows is not None and self.rows.kept is not None and self.rows.residual is not None:
             others = f"the others hold to within {report.small(self.rows.residual)}"
             lines.append(("proved for", f"{len(self.rows.kept)} rows; {others}"))
+        if self.neurons is not None and self.problem is not None and self.problem.origin is not None:
+            lines.append(("network", self.problem.origin.sentence(self.neurons)))
         return lines
+
+    @property
+    def neurons(self) -> int | None:
+        """Of a problem with an origin: from so many neurons on the bounds hold for the network; lower for any number.
+
+        None where the problem has no origin, and where no point was proved.
+        """
+        found = self.tree.get("claims", {}).get("neurons")
+        return None if found is None else int(found)
 
     @property
     def claim(self) -> str:

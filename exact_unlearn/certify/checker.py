@@ -11,6 +11,7 @@ specifies what it reads; the numbers in parentheses below are those of that page
                           checked at the place where it is read
     place        (4)      the feasible point theta = theta* + D, and with it an upper bound
     bound        (5, 6)   the multipliers, or sets of groups, and with them a lower bound; what is near  (8)
+    origin       (11)     that the problem is the program of a network's exact problem, and leaves no cell out
     judge        (7, 9)   what is proved is compared with what is claimed; claims are never used otherwise
 
 A float is the dyadic rational that it is.  M are the free coordinates, F the frozen ones; z = J^T nu on M.
@@ -59,6 +60,8 @@ class Verdict:
     residual:   max |J_i D - b_i| over all rows as written, if the proof is about other rows or labels; of a
                 refutation: every drift misses some row by at least this.
     robust_lower: a bound of R + Rhat wherever |J D - b| <= tau.
+    neurons:    of a problem with an origin: with at least so many neurons the optimum of the network lies between lower
+                and upper; with fewer it is at least lower.
     """
 
     proved: bool
@@ -72,6 +75,7 @@ class Verdict:
     distance: Q | None = None
     residual: Q | None = None
     robust_lower: Q | None = None
+    neurons: int | None = None
 
 
 def require(truth: Any, sentence: str, *found: Any) -> None:
@@ -740,6 +744,8 @@ class Problem:
         work.spend(k * self.d, each=50)
         self.rows = [common((row[j] for j in self.free), work) for row in self._jacobian(member(tree, "jacobian"), k)]
         self._regularizer(member(tree, "regularizer"), mask)
+        require(self.version > 1 or "origin" not in tree, "origin: version 1 has no origins")
+        self.origin = TwoLayer(tree["origin"], work) if "origin" in tree else None
 
     def _jacobian(self, spec: Any, k: int) -> Iterator[Sequence[Any]]:
         """The rows of J over all coordinates."""
@@ -854,6 +860,113 @@ class Problem:
         """(5.3) R(v), or R°(v), from above and from below; and its square where that is rational."""
         kind = "max" if self.name == "linf" else "norms"
         return size(kind, v, self._scales[dual], self.groups, dual, self.work)
+
+
+SLOPES = {"relu": ZERO, "abs": -ONE, "leaky_relu": None}
+
+
+class TwoLayer:
+    """(11) The exact problem of f(x) = sum_j c_j phi(a_j . x), with phi(z) = z for z >= 0 and slope * z for z < 0.
+
+    x: integers over `den`, one list per sample; below: slope * x over the same.  live: the samples that are not 0.
+    """
+
+    def __init__(self, spec: Any, work: Work) -> None:
+        kind, self.activation = member(spec, "kind"), member(spec, "activation")
+        require(kind == "two_layer", "unknown kind of origin", kind)
+        require(isinstance(self.activation, str) and self.activation in SLOPES, "unknown activation", self.activation)
+        own, self.slope = SLOPES[self.activation], number(member(spec, "slope"), work=work)
+        require(own is None or own == self.slope, "the slope is not that of the activation")
+        self.width, self.R = integer(member(spec, "width"), 1, 1 << 53, "width"), member(spec, "R")
+        require(isinstance(self.R, str) and self.R in ("squared", "path"), "unknown measure of a network", self.R)
+        (n, m), self.work = sizes(member(member(spec, "x"), "shape"), 2, "shape"), work
+        require(m > 0, "samples have no entries")
+        flat, self.y = common(array(spec["x"], work, n, m), work), array(member(spec, "y"), work, n)
+        p, q = self.slope.as_integer_ratio()
+        work.spend(2 * n * m, flat.bits, max(p.bit_length(), q.bit_length()))
+        rows = [flat.nums[i * m : (i + 1) * m] for i in range(n)]
+        self.m, self.den = m, flat.den * q
+        self.x, self.below = [[q * v for v in row] for row in rows], [[p * v for v in row] for row in rows]
+        self.bits = max(self.den.bit_length(), flat.bits + max(p.bit_length(), q.bit_length()))
+        self.live = [i for i, row in enumerate(rows) if any(row)]
+
+    def patterns(self, tree: Any) -> list[list[int]]:
+        """(11.1) The signs at the leaves of a tree of all sign patterns, 0 at samples that are 0.
+
+        A node divides what is left by the sign of one more sample, + first.  A branch may end without a leaf where no u
+        has s_i x_i . u > 0 for all signs s chosen there.  So every open cell has a leaf; as no x_i here is 0, their
+        closures cover the space.  Of slope -1, u and -u are one: the first sample has the sign +.
+        """
+        places, found = set(self.live), []
+        left: list[dict[int, int]] = [dict.fromkeys(self.live[:1], 1) if self.slope == -1 else {}]
+        for node in listing(tree, "tree"):
+            require(left, "the tree goes on after its end")
+            signs = left.pop()
+            self.work.spend(1 + 2 * len(self.live))
+            if node is None:
+                require(len(signs) == len(places), "a leaf of the tree leaves the sign of a sample open")
+                self.work.spend(len(self.x), each=100)
+                found.append([signs.get(i, 0) for i in range(len(self.x))])
+            elif type(node) is int:
+                require(node in places and node not in signs, "the tree divides by a sample that is 0, or twice")
+                left += {**signs, node: -1}, {**signs, node: 1}
+            else:
+                self._cut(node, signs)
+        require(not left, "the tree ends before all its branches do")
+        require(found, "the tree has no leaf")
+        return found
+
+    def _cut(self, node: Any, signs: dict[int, int]) -> None:
+        """Gordan: lambda >= 0, not all 0, and sum lambda_i s_i x_i = 0, so that not all s_i x_i . u are positive."""
+        listed = entries(node, sorted(signs), self.work)
+        weights = vector(list(listed.values()), self.work).nums
+        require(any(weights) and min(weights) >= 0, "a branch is cut by weights that are negative, or all 0")
+        self.work.spend(len(weights) * self.m, max(map(int.bit_length, weights)), self.bits)
+        signed = [w * signs[i] for i, w in zip(listed, weights, strict=True)]
+        columns = zip(*(self.x[i] for i in listed), strict=True)
+        require(not any(sum(map(mul, signed, column)) for column in columns), "a branch is cut where cells may be")
+
+    def program(self, problem: Problem, patterns: list[list[int]]) -> None:
+        """(11.2) The problem is the convex program of these patterns, to the last bit.
+
+        Blocks v_p and w_p in turn; sum D_p X (v_p - w_p) = y, then S_p X v_p >= 0 and S_p X w_p >= 0 without the rows
+        of zeros.  Of slope 0 the pattern without + has no block: its neurons are 0 on all samples.
+        """
+        n, m, work = len(self.x), self.m, self.work
+        used = [s for s in patterns if self.slope or max(s, default=0) > 0 or not any(s)]
+        d, k = 2 * len(used) * m, n + 2 * len(used) * len(self.live)
+        shape = problem.d == d and len(problem.rhs) == k and list(problem.at_least) == list(range(n, k))
+        require(shape, "the problem has not as many parameters and rows as its origin")
+        require(problem.free == list(range(d)) and not any(problem.start), "origin: all is free, and theta* is 0")
+        still = not problem.lam and not problem.mu and problem.rho is None and problem.box is None
+        require(still, "origin: there is no drift penalty")
+        require(problem.rhs == [*self.y, *[ZERO] * (k - n)], "the labels are not those of the origin")
+        grouped = problem.name == "group_l2" and problem.pays == [j // m for j in range(d)]
+        fits = grouped if self.R == "squared" else problem.name == "l1"
+        require(fits and all(w == 1 for w in problem.outer), "the regularizer is not that of the origin")
+        work.spend(k * d, problem.longest, self.bits, each=100)
+        for i in range(n):
+            own = [(self.x if s[i] > 0 else self.below)[i] for s in used]
+            row = [sign * v for values in own for sign in (1, -1) for v in values]
+            self._same(problem.rows[i], row, i)
+        at = n
+        for block, s in enumerate(each for each in used for _ in range(2)):
+            for i in self.live:
+                row = [0] * d
+                row[block * m : (block + 1) * m] = [s[i] * v for v in self.x[i]]
+                self._same(problem.rows[at], row, at)
+                at += 1
+
+    def _same(self, row: Vector, own: list[int], at: int) -> None:
+        same = all(a * self.den == b * row.den for a, b in zip(row.nums, own, strict=True))
+        require(same, f"row {at} is not that of the origin")
+
+    def sentence(self, neurons: int) -> str:
+        """What a proof about the program is about."""
+        measure = "1/2 |theta|^2" if self.R == "squared" else "sum |c||a|_1"
+        text = f"this is the least {measure} of two layers of {self.activation} that fit {len(self.x)} samples"
+        text += f", at every width of {neurons} neurons or more"
+        return text if self.width >= neurons else f"{text}; at the width {self.width} it is a lower bound"
 
 
 def scales(weight: Sequence[Q], work: Work) -> tuple[Vector, Vector]:
@@ -1575,7 +1688,9 @@ class Exhaustion:
 
 def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
     """The verdict; Rejected, if the certificate proves nothing, or less than it claims."""
-    proof = Proof(problem, spec)
+    proof, origin = Proof(problem, spec), problem.origin
+    if origin is not None:
+        origin.program(problem, origin.patterns(member(spec, "tree")))
     claims, kind = mapping(member(spec, "claims"), "claims"), member(spec, "kind")
     require(kind in ("bounds", "infeasible"), "unknown kind", kind)
     if kind == "infeasible":
@@ -1599,6 +1714,10 @@ def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
     text += "; the minimiser is unique" * unique
     text += "" if found.distance is None else f"; distance <= {show(found.distance)}"
     found = replace(found, proof=level, sentences=(text,))
+    if origin is not None:
+        neurons = sum(any(proof.theta.nums[j : j + origin.m]) for j in range(0, problem.d, origin.m))
+        neurons = min(neurons, len(origin.live))  # more depend on each other, and may be pruned
+        found = replace(found, neurons=neurons, sentences=(text, origin.sentence(neurons)))
     compare(claims, found, problem.work)
     return found if proof.literal else intended(proof, found, tau)
 
@@ -1617,6 +1736,9 @@ def compare(claims: Mapping[str, Any], found: Verdict, work: Work) -> None:
         if claims.get(name) is not None:
             claimed, own = number(_text(claims, name), work=work), getattr(found, name)
             require(own is not None and fair(claimed, own), f"more is claimed than is proved: {name}")
+    if claims.get("neurons") is not None:
+        enough = found.neurons is not None and integer(claims["neurons"], 0, 1 << 53, "neurons") >= found.neurons
+        require(enough, "more is claimed than is proved: neurons")
 
 
 def intended(proof: Proof, found: Verdict, tau: Q | None) -> Verdict:
@@ -1660,10 +1782,11 @@ def refutation(proof: Proof, claims: Mapping[str, Any], tau: Q | None) -> Verdic
     excess = proof.inner_nu(problem.rhs) - min(reach)
     require(excess > 0, "nu is no Farkas vector: <nu, b> is not above the supremum")
     require(claims.get("proof") == "infeasible", "something else is claimed than that nothing fits")
-    others = [claims.get(key) for key in ("lower", "upper", "gap", "square", "unique", "distance")]
+    others = [claims.get(key) for key in ("lower", "upper", "gap", "square", "unique", "distance", "neurons")]
     require(all(claim is None or claim is False for claim in others), "more is claimed than that nothing fits")
     missed = excess / proof.nu_length
     text = f"proved: no parameters satisfy the constraints; every drift misses some row by at least {show(missed)}"
+    text += "; so no network of any width fits" * (problem.origin is not None)
     if tau is None or tau < missed:
         return Verdict(True, (text,), "infeasible", residual=missed)
     within = f"that is within tau = {show_up(tau)}, so it refutes the rows as written only"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.active import by_tight_rows
+from exact_unlearn.certify.cells import about_network
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.counting_rows import count_rows
@@ -78,6 +79,9 @@ def certify(
     time_limit: seconds.  A rung that takes more than half of what is left is given up for the next one; when all is
     over, the certificate has the best bounds that were found, if only those of theta* itself, and its message says so.
     The limit is looked at between steps: it may be exceeded by one exact solve, or one run of the checker.
+
+    A problem with an origin must be the program of that origin (ProblemError); its certificate carries the tree that
+    proves that no sign pattern is missing, and says for which widths of the network it holds.
     """
     require_limit(time_limit)
     if not isinstance(problem, UnlearningProblem):
@@ -90,6 +94,8 @@ def certify(
             f"solution: it has {solution.theta.size} parameters and {solution.nu.size} multipliers, the problem "
             f"{shape[0]} and {shape[1]}, so it is about another problem"
         )
+    if problem.origin is not None:
+        problem.origin.require(problem)
     with watched(time_limit):
         relaxed = _without_wide_regions(problem)
         if relaxed is not None:
@@ -359,6 +365,7 @@ class _Attempt:
         unique = True if verdict.unique else None
         claims: Tree = {name: None if value is None else rational_text(value) for name, value in fields.items()}
         claims |= {"proof": verdict.proof, "unique": unique}
+        claims |= {} if verdict.neurons is None else {"neurons": verdict.neurons}
         return self._certificate(
             {**tree, "claims": claims}, proof=verdict.proof, unique=unique, theta=draft.theta, **fields
         )
@@ -423,6 +430,8 @@ class _Attempt:
 
     def _certificate(self, parts: Tree, **fields: Any) -> Certificate:
         tree: Tree = {"schema": SCHEMA, "version": self.original.version, **parts}
+        if self.original.origin is not None:
+            tree |= about_network(self.original.origin, tree, fields.get("theta"))
         if self.kept is not None and self.report.tau is not None:
             kept = [row for row in self.kept if not self.original.at_least[row]]
             tree["rows"] = {"kept": kept, "tau": rational_text(self.report.tau)}

@@ -3,7 +3,7 @@
 Every model knows its shape (`n_parameters`, `n_inputs`, `n_outputs`, `blocks`) and computes `predict(theta,
 x)` and the analytic `jacobian(theta, x)` of its outputs.  Arithmetic follows the data: float64, or exact on
 object arrays of `fractions.Fraction` (linear models and networks of linear layers always; perceptrons with relu,
-leaky_relu, square or identity).
+leaky_relu, abs, square or identity).
 
 `Model` is what the problem layer asks of a model; a class of your own needs no more.
 """

@@ -22,7 +22,7 @@ class Perceptron:
 
     n_inputs: m; width: h; activation: a name (see exact_unlearn.activations.KNOWN) or an Activation;
     n_outputs: l. theta holds C first, then A, each flattened row by row; blocks "c" and "A".  There are no
-    biases: append a constant input for them.  Fractions work with relu, leaky_relu, square and identity.
+    biases: append a constant input for them.  Fractions work with relu, leaky_relu, abs, square and identity.
 
     >>> perceptron = Perceptron(1, 2)
     >>> perceptron.predict(perceptron.join({"c": [[1.0, 1.0]], "A": [[1.0], [-1.0]]}), [[3.0], [-2.0]])

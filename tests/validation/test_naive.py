@@ -129,6 +129,7 @@ def test_activations_and_complex_steps(name: str) -> None:
         "tanh": math.tanh,
         "relu": lambda z: max(z, 0.0),
         "leaky_relu": lambda z: max(z, z / 100),
+        "abs": abs,
         "square": lambda z: z * z,
         "identity": lambda z: z,
     }[name]

@@ -385,6 +385,7 @@ export function check(problemTree, certificate, tau = null) {
 
 function judge(P, certificate, tau) {
   const proof = new Proof(P, certificate), claims = member(certificate, "claims"), kind = member(certificate, "kind");
+  if (P.origin) P.origin.program(P, P.origin.patterns(member(certificate, "tree")));
   need(isObject(claims), "claims is no object");
   need(kind === "bounds" || kind === "infeasible", "unknown kind");
   if (kind === "infeasible") return infeasible(proof, claims, tau);
@@ -402,7 +403,11 @@ function judge(P, certificate, tau) {
     if (claims[name] === undefined || claims[name] === null) continue;
     need(fair(parse(claims[name]), own[name] ?? fail(name)), `claims more than is proved: ${name}`);
   }
-  const found = { proved: true, proof: level, unique, ...own };
+  const neurons = P.origin ? P.origin.neurons(proof.theta) : null;
+  if (claims.neurons !== undefined && claims.neurons !== null) {
+    need(neurons !== null && integer(claims.neurons, 0, Number.MAX_SAFE_INTEGER) >= neurons, "claims more than is proved: neurons");
+  }
+  const found = { proved: true, proof: level, unique, ...own, neurons };
   if (proof.literal) return found;
   const needed = largest([proof.tau, proof.error]), accepted = tau !== null && needed.atMost(tau);
   return { ...found, proved: accepted, residual: proof.error, robust_lower: proof.robust(tau ?? needed) };
@@ -418,7 +423,7 @@ function infeasible(proof, claims, tau) {
   const excess = reach.length ? dot(nu, P.rhs).minus(least(reach)) : ZERO;
   need(excess.sign() > 0, "the vector proves nothing");
   need(claims.proof === "infeasible", "something else is claimed");
-  need(["lower", "upper", "gap", "square", "unique", "distance"].every((key) => [undefined, null, false].includes(claims[key])), "more is claimed");
+  need(["lower", "upper", "gap", "square", "unique", "distance", "neurons"].every((key) => [undefined, null, false].includes(claims[key])), "more is claimed");
   const residual = excess.over(sum(nu.map((x) => x.abs())));
   return { proved: tau === null || residual.above(tau), proof: "infeasible", unique: false, residual };
 }

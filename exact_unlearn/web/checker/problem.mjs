@@ -1,6 +1,7 @@
 // Problems, as docs/certificate_format.md describes them.
 
 import { readForm } from "./forms.mjs";
+import { readOrigin } from "./origin.mjs";
 import { ONE, PER_ENTRY, Q, ZERO, dot, int, least, need, parse, ratio, sum, work } from "./rational.mjs";
 
 export { need };
@@ -177,6 +178,8 @@ export class Problem {
     this.isFree = new Set(this.free);
     this.rows = this.jacobian(member(tree, "jacobian"));
     this.R = this.regularizer(member(tree, "regularizer"), mask);
+    need(this.version === 2 || !has(tree, "origin"), "version 1 has no origins");
+    this.origin = has(tree, "origin") ? readOrigin(tree.origin) : null;
   }
 
   // Rows of J over all coordinates; only the free ones are ever used.
