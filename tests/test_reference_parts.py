@@ -316,7 +316,7 @@ def test_counts_go_by_rows_that_are_independent_up_to_rounding() -> None:
     [
         ({"tau": -1.0}, "tau: expected a finite number >= 0, got -1.0"),
         ({"tau": math.inf}, "tau: expected a finite number >= 0, got inf"),
-        ({"solver": 3}, "solver: expected the name of a CVXPY solver, or None, got 3"),
+        ({"solver": 3}, "solver: expected the name of a CVXPY solver, 'direct', or None, got 3"),
     ],
 )
 def test_other_bad_arguments_are_one_sentence(arguments: dict[str, Any], sentence: str) -> None:

@@ -1,7 +1,8 @@
-"""One explicit program, any CVXPY solver: points and multipliers with one sign convention.
+"""One explicit program, any solver: points and multipliers with one sign convention.
 
-CVXPY's own canonicalisation is bypassed on purpose: the program is already explicit, and stating it row by row
-gives the multipliers of exactly these rows from every solver.  The solver is always named; CVXPY never chooses.
+By CVXPY, or by a back end's own interface (direct.py).  CVXPY's own canonicalisation is bypassed on purpose: the
+program is already explicit, and stating it row by row gives the multipliers of exactly these rows from every solver.
+The solver is always named; CVXPY never chooses.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import scipy.sparse as sp
 from exact_unlearn.errors import ProblemError, needed_by
 from exact_unlearn.jacobian import Array
 from exact_unlearn.program import Cones, ExplicitProgram
+from exact_unlearn.reference import direct
+from exact_unlearn.reference.direct import is_direct
 from exact_unlearn.vectors import largest
 from exact_unlearn.watch import remaining
 
@@ -79,6 +82,16 @@ def default_solvers(program: ExplicitProgram) -> list[str]:
     return names
 
 
+def asked(solver: str | None, program: ExplicitProgram, limited: bool) -> list[str]:
+    """The back ends that `solver` stands for, in the order in which they are asked; ProblemError if there is none.
+
+    limited: whether they have to keep a limit of time.
+    """
+    if solver is None:
+        return default_solvers(program)
+    return direct.names_for(program, solver, limited) if is_direct(solver) else [check_solver(solver, program)]
+
+
 def check_solver(name: str, program: ExplicitProgram) -> str:
     """The canonical name of an installed solver that can handle the program, else ProblemError."""
     from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC, SOLVER_MAP_QP
@@ -104,13 +117,11 @@ def check_solver(name: str, program: ExplicitProgram) -> str:
 def run(
     program: ExplicitProgram, solver: str, accuracy: float, time_limit: float | None, length: float = 1.0
 ) -> BackendAnswer:
-    """Solve the program with the named CVXPY solver; never raises for what the solver does.
+    """Solve the program with the named solver; never raises for what the solver does.
 
     length: the size of the parameters; the solver sees them in that unit.  time_limit: seconds; what is left of a
     limit around the call (watch.py) holds as well, and without any time left no solver is called.
     """
-    import cvxpy as cp
-
     if not program.q.size:  # nothing may move and nothing has an epigraph; CVXPY before 1.8 knows no empty vectors
         return BackendAnswer("none", "optimal", np.zeros(0), np.zeros(program.b.size), 0.0, 0.0)
     began = time.perf_counter()
@@ -118,25 +129,50 @@ def run(
     if not limit:
         return BackendAnswer(solver, "not started", None, None, 0.0, 0.0, "no time was left", 0.0)
     scaled, length, cost = normalised(program, length)
-    problem, z, constraints = _cvxpy_problem(scaled)
-    integer = program.integer.size > 0
-    options = _options(solver, accuracy, limit, required=time_limit is not None, integer=integer)
+    name = solver.rpartition(":")[2]
+    options = _options(name, accuracy, limit, required=time_limit is not None, integer=program.integer.size > 0)
+    ask = _directly if is_direct(solver) else _by_cvxpy
+    claim, z, y, solving, compiling, detail = ask(scaled, name, options)
+    elapsed = time.perf_counter() - began
+    solving = min(elapsed, solving) if solving else max(0.0, elapsed - compiling)
+    z = None if z is None or not np.isfinite(z).all() else z * length
+    y = None if y is None or not np.isfinite(y).all() else y * (cost / length)
+    return BackendAnswer(solver, claim, z, y, max(0.0, elapsed - solving), solving, detail, limit)
+
+
+Answered = tuple[str, Array | None, Array | None, float, float, str]
+"""Claim, z, y, seconds of solving and of compiling (0 where unknown), and what an error said."""
+
+
+def _by_cvxpy(program: ExplicitProgram, solver: str, options: dict[str, Any]) -> Answered:
+    import cvxpy as cp
+
+    problem, z, constraints = _cvxpy_problem(program)
+    if solver == "CLARABEL":
+        options = options | _unknown_accepted()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # inaccuracy is judged by residuals, not by warnings
             problem.solve(solver=solver, **options)
         claim, detail = str(problem.status), ""
     except (cp.error.SolverError, ArithmeticError, ValueError, AssertionError) as error:
-        claim, detail = "solver_error", (str(error).splitlines() or [type(error).__name__])[0]
-    elapsed = time.perf_counter() - began
+        claim, detail = "solver_error", _first_line(error)
     stats = problem.solver_stats
-    solving = min(elapsed, float(stats.solve_time)) if stats is not None and stats.solve_time else 0.0
-    compiling = float(problem.compilation_time or 0.0)
-    solving = solving or max(0.0, elapsed - compiling)
-    point = None if z.value is None or not np.isfinite(z.value).all() else np.asarray(z.value, dtype=float) * length
-    y = _multipliers(scaled.cones, constraints)
-    y = None if y is None else y * (cost / length)
-    return BackendAnswer(solver, claim, point, y, max(0.0, elapsed - solving), solving, detail, limit)
+    solving = float(stats.solve_time) if stats is not None and stats.solve_time else 0.0
+    point = None if z.value is None else np.asarray(z.value, dtype=float)
+    return claim, point, _multipliers(program.cones, constraints), solving, float(problem.compilation_time or 0), detail
+
+
+def _directly(program: ExplicitProgram, solver: str, options: dict[str, Any]) -> Answered:
+    try:
+        claim, z, y = direct.ask(program, solver, options)
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        return "solver_error", None, None, 0.0, 0.0, _first_line(error)
+    return claim, z, y, 0.0, 0.0, ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def normalised(program: ExplicitProgram, length: float) -> tuple[ExplicitProgram, float, float]:
@@ -250,7 +286,7 @@ def _options(solver: str, accuracy: float, limit: float, required: bool, integer
         "CLARABEL": {
             "tol_gap_abs": fine, "tol_gap_rel": fine, "tol_feas": fine, "max_iter": 200,
             # where it stalls: a point is better than none, for residuals judge it
-            "reduced_tol_gap_abs": 1e-5, "reduced_tol_gap_rel": 1e-5, "reduced_tol_feas": 1e-5, **_unknown_accepted(),
+            "reduced_tol_gap_abs": 1e-5, "reduced_tol_gap_rel": 1e-5, "reduced_tol_feas": 1e-5,
         },
         "OSQP": {"eps_abs": max(fine, 1e-11), "eps_rel": max(fine, 1e-11), "max_iter": 20_000, "polishing": False},
         "HIGHS": {
@@ -260,6 +296,9 @@ def _options(solver: str, accuracy: float, limit: float, required: bool, integer
             "small_matrix_value": 1e-12, "presolve": "choose" if integer else "off",
         },
         "SCS": {"eps_abs": max(fine, 1e-10), "eps_rel": max(fine, 1e-10), "max_iters": 50_000},
+        "PIQP": dict.fromkeys(
+            ("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel"), max(fine, 1e-11)
+        ),
         "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
     }.get(solver, {})  # fmt: skip
     if limit < math.inf:

@@ -20,7 +20,7 @@ from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.program import Assembly, assemble
-from exact_unlearn.reference import backends, labels
+from exact_unlearn.reference import backends, direct, labels
 from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import infeasible, solve_counting
 from exact_unlearn.reference.polish import polish
@@ -56,9 +56,9 @@ def solve(
 ) -> Solution:
     """Solve the problem exactly as stated, and measure the answer.
 
-    solver: the name of an installed CVXPY solver, or None for the default of the class of program
-    (backends.DEFAULTS; a
-    second back end is asked if the first misses the accuracy, and the better answer is kept).
+    solver: the name of an installed CVXPY solver, or None for the default of the class of program (backends.DEFAULTS;
+    a second back end is asked if the first misses the accuracy, and the better answer is kept); "direct", or
+    "direct:CLARABEL", HIGHS, OSQP or PIQP, hands the same program to a back end's own interface, without CVXPY.
     accuracy: the bound on primal residual, dual residual and relative gap for Status.OPTIMAL (default 1e-9).
     time_limit: seconds for all of it; what is found until then is returned, and the status says so.
     tau: where rows contradict each other as written, labels may be moved by at most this much, as in `certify`.
@@ -78,7 +78,7 @@ def solve(
         raise ProblemError(f"tau: expected a finite number >= 0, got {tau!r}")
     require_problem(problem)
     if solver is not None and not isinstance(solver, str):
-        raise ProblemError(f"solver: expected the name of a CVXPY solver, or None, got {solver!r:.60}")
+        raise ProblemError(f"solver: expected the name of a CVXPY solver, 'direct', or None, got {solver!r:.60}")
     try:
         with watched(time_limit):
             found = _answer(problem, solver, accuracy, time_limit, tau)
@@ -159,7 +159,7 @@ def claimed(
     assembly = assemble(problem)
     compiling = time.perf_counter() - began
     program = assembly.program
-    names = [backends.check_solver(solver, program)] if solver else backends.default_solvers(program)
+    names = backends.asked(solver, program, time_limit is not None)
     if any(term.name == "trust_region" and not term.radius for term in problem.drifts):
         return _pinned(problem, solver, accuracy, time_limit)
     slack = _without_wide_regions(problem, assembly, solver, accuracy, time_limit)
@@ -202,7 +202,11 @@ def _next_to_nothing(
     posed = replace(
         problem, theta_star=np.where(free, 0.0, start), jacobian=J, drift_penalty=None, rhs=_right_side(problem)
     )
-    again = None if R.value(posed.theta_star) else _for_nothing(problem)
+    again = (
+        None
+        if R.value(posed.theta_star)
+        else _for_nothing(problem, direct.PREFIX if direct.is_direct(solver) else None)
+    )
     if again is None and start[free].any():
         again = claimed(posed, solver, accuracy, time_limit)
     if again is None or again.status is not Status.OPTIMAL:
@@ -212,7 +216,7 @@ def _next_to_nothing(
     return again if again.primal_residual() <= accuracy else None
 
 
-def _for_nothing(problem: UnlearningProblem) -> Solution | None:
+def _for_nothing(problem: UnlearningProblem, solver: str | None) -> Solution | None:
     """The solution nearest to theta* among the theta with R(theta) = 0: what R sees is 0, and the rest makes up for it.
 
     Only regions are left of the drift penalty, and D on what R sees takes up its part of them.
@@ -237,7 +241,7 @@ def _for_nothing(problem: UnlearningProblem) -> Solution | None:
         free=blind,
         rhs=_right_side(replace(problem, free=visible)),
     )
-    found = claimed(nearest)
+    found = claimed(nearest, solver)
     if found.primal_residual() > ACCURACY:
         return None
     zero = np.zeros(problem.n_parameters)
