@@ -11,7 +11,9 @@ import pytest
 import torch
 from exact_unlearn._validation.benchmarks import harness, peers, registry
 from exact_unlearn._validation.benchmarks.harness import Bench, Cell, Side, Table
+from exact_unlearn._validation.benchmarks.rivals import RIVALS
 
+import exact_unlearn as xu
 from exact_unlearn.cli import main
 from exact_unlearn.errors import ProblemError
 
@@ -50,6 +52,22 @@ def test_peers_that_were_stopped_took_at_least_so_long() -> None:
     found = Table(BENCH, (table().cells[0], late))
     assert found.verdict("a") == "best peer that reached 1e-06: none; stopped at 15 times ours or later: 1"
     assert table().verdict("a") == "best peer that reached 1e-06: peer, 10.0 times ours (15.0 in processor time)"
+
+
+@pytest.mark.parametrize(("name", "norm"), [(name, norm) for name, rival in RIVALS.items() for norm in rival.norms])
+def test_rivals_reach_the_optimum_that_they_are_timed_for(name: str, norm: str) -> None:
+    rng = np.random.default_rng(5)
+    J, theta = rng.standard_normal((6, 40)), rng.standard_normal(40)
+    R = {"l1": xu.L1(), "linf": xu.LInf(), "group": xu.GroupL2(np.arange(40) // 10), "squared l2": xu.SquaredL2()}[norm]
+    best = xu.solve(xu.UnlearningProblem(theta, J, R))
+    x = RIVALS[name].call(norm, 10, J, J @ theta)
+    assert peers.error_of(norm, 10, J, theta, x, best.value) < 1e-7
+
+
+def test_sides_are_asked_for_the_cases_that_they_take() -> None:
+    side = Side("a", only=("l1", "linf"))
+    assert [side.takes(case) for case in ("l1 (2, 3)", "linf", "group (2, 3)")] == [True, True, False]
+    assert Side("b").takes("anything")
 
 
 def test_sides_limits_and_devices_are_chosen() -> None:

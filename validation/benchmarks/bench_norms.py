@@ -7,6 +7,7 @@ relative residual of the constraints, at the point as it came.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from exact_unlearn.jacobian import Array
 
 from . import peers
 from .harness import Bench, Side, Timed, timed
+from .rivals import RIVALS
 from .worker import peak_memory
 
 SOLVERS = ("CLARABEL", "ECOS", "SCS", "HIGHS")
@@ -32,15 +34,16 @@ def _cases() -> dict[str, dict[str, Any]]:
 
 
 def _sides() -> tuple[Side, ...]:
-    slow = {"limit": 240.0, "once": True}
+    slow = partial(Side, limit=240.0, once=True)
     return (
         Side("scalable.solve", ("torch",)),
-        Side("ECOS", ("cvxpy", "ecos"), **slow),  # type: ignore[arg-type]
-        Side("SCS", ("cvxpy", "scs"), **slow),  # type: ignore[arg-type]
-        Side("CLARABEL", ("cvxpy", "clarabel"), **slow),  # type: ignore[arg-type]
-        Side("HIGHS", ("cvxpy", "highspy"), **slow),  # type: ignore[arg-type]
-        Side("HIGHS, dual form", ("cvxpy", "highspy"), **slow),  # type: ignore[arg-type]
+        slow("ECOS", ("cvxpy", "ecos")),
+        slow("SCS", ("cvxpy", "scs")),
+        slow("CLARABEL", ("cvxpy", "clarabel")),
+        slow("HIGHS", ("cvxpy", "highspy"), only=("l1", "linf")),
+        slow("HIGHS, dual form", ("cvxpy", "highspy"), only=("l1",)),
         Side("SPGL1", ("spgl1",)),
+        *(slow(name, rival.needs, only=rival.norms) for name, rival in RIVALS.items() if name != "Cholesky"),
     )
 
 
@@ -77,12 +80,10 @@ def run(side: str, case: dict[str, Any]) -> dict[str, Any]:
     if side == "scalable.solve":
         done = _ours(J, theta, regularizer(norm, group, theta.size))
     elif side == "HIGHS, dual form":
-        if norm != "l1":
-            raise SystemExit("the dual form is written for l1 only")
         done = peers.solve_dual("HIGHS", norm, J, theta)
+    elif side in RIVALS:
+        done = timed(lambda: RIVALS[side].call(norm, group, J, J @ theta))
     else:
-        if side == "HIGHS" and norm == "group":
-            raise SystemExit("HiGHS solves linear programs only")
         done = peers.solve_primal(side, norm, group, J, theta)
     memory = peak_memory() - before
     from exact_unlearn.scalable import solve

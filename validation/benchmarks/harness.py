@@ -44,13 +44,18 @@ def _over(a: float, b: float) -> float:
 @dataclass(frozen=True)
 class Side:
     """One competitor.  needs: modules without which it is listed as missing; limit: seconds of processor time after
-    which it is stopped, so that a busy machine stops nobody early; once: too slow to be measured more than one time.
+    which it is stopped, so that a busy machine stops nobody early; once: too slow to be measured more than one time;
+    only: beginnings of the labels of the cases that it takes, () for all.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     limit: float = 300.0
     once: bool = False
+    only: tuple[str, ...] = ()
+
+    def takes(self, case: str) -> bool:
+        return not self.only or case.startswith(self.only)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -232,8 +237,9 @@ def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say, device: 
         found: dict[str, list[dict[str, Any]]] = {side.name: [] for side in bench.sides}
         notes: dict[str, str] = {}
         stopped: dict[str, float] = {}
+        sides = [side for side in bench.sides if side.takes(case)]
         for turn in range(repeats):
-            for side in bench.sides:
+            for side in sides:
                 if side.missing:
                     notes[side.name] = f"not installed: {', '.join(side.missing)}"
                 elif side.name not in notes and not (side.once and turn):
@@ -249,7 +255,7 @@ def measure(bench: Bench, cases: Iterable[str], repeats: int, say: Say, device: 
                 _cell(bench.name, case, side.name, found[side.name], notes.get(side.name, "")),
                 stopped=stopped.get(side.name, math.nan),
             )
-            for side in bench.sides
+            for side in sides
         ]
     return Table(bench, tuple(cells))
 

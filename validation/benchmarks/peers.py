@@ -16,6 +16,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ECOS": {"abstol": 1e-8, "reltol": 1e-8, "feastol": 1e-8},
     "SCS": {"eps_abs": 1e-8, "eps_rel": 1e-8, "max_iters": 200_000},
     "HIGHS": {},
+    "OSQP": {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iter": 20_000},
 }
 """A relative gap of 1e-8 in the words of each solver."""
 
@@ -27,6 +28,8 @@ def norm_expression(norm: str, group: int, x: Any) -> Any:
         return cp.norm1(x)
     if norm == "linf":
         return cp.norm_inf(x)
+    if norm == "squared l2":
+        return cp.sum_squares(x) / 2
     return cp.sum(cp.norm(cp.reshape(x, (x.size // group, group), order="C"), 2, axis=1))
 
 
@@ -70,6 +73,8 @@ def norm_value(norm: str, group: int, x: Array) -> float:
         return float(np.abs(x).sum())
     if norm == "linf":
         return float(np.abs(x).max())
+    if norm == "squared l2":
+        return float(x @ x) / 2
     return float(np.linalg.norm(x.reshape(-1, group), axis=1).sum())
 
 
