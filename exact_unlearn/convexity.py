@@ -10,6 +10,7 @@ program.  docs/global_truth.md says what else is convex, and what is not.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import rational, summary
+from exact_unlearn import codec, rational, summary
 from exact_unlearn.certify import Certificate
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float, to_rational
@@ -100,6 +101,11 @@ class Network(summary.Summarised):
         if not self.attained:
             found.append(("", "wider than was asked for; at that width the value is a lower bound"))
         return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights as floats, arrays c (h,) and A (h, m), to .npz or .safetensors."""
+        weights = self.model.split(to_float(self.theta))
+        codec.save_arrays(path, {"c": weights["c"][0], "A": weights["A"]})
 
 
 def global_network(problem: UnlearningProblem, found: Solution | Certificate) -> Network:

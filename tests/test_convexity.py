@@ -217,7 +217,7 @@ def test_files_bring_the_origin_back(activation: str, suffix: str, tmp_path: Pat
     assert checker.check(tmp_path / f"problem{suffix}", tmp_path / "certificate.json").proved
     loaded = xu.Certificate.load(tmp_path / "certificate.json", again)
     assert loaded.neurons == xu.certify(asked).neurons
-    assert "network" in loaded.summary()
+    assert "about" in loaded.summary()
 
 
 def test_slopes_that_floats_do_not_hold_make_fractions() -> None:

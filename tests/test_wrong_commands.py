@@ -19,6 +19,7 @@ from exact_unlearn import cli
 
 SHORT = {
     "solve": ["solve", "in.npz", "-r", "l1", "--no-certify"],
+    "global": ["global", "samples.npz", "-r", "path", "--no-certify"],
     "certify": ["certify", "in.npz", "theta.npz", "-r", "l1"],
     "check": ["check", "whole.json", "proof.json"],
     "program": ["program", "in.npz", "-r", "l1", "-o", "out.npz"],
@@ -102,6 +103,7 @@ def test_hundreds_of_wrong_commands(
     problem.save("whole.json")
     xu.certify(problem).save("proof.json")
     np.savez("in.npz", theta_star=np.ones(d), jacobian=np.eye(2, d))
+    np.savez("samples.npz", x=np.eye(2), y=np.ones(2))
     np.savez("theta.npz", theta=np.ones(d))
     np.savez("none.npz", theta_star=np.zeros(0), jacobian=np.zeros((0, 0)), theta=np.zeros(0))
     Path("folder.npz").mkdir()

@@ -68,7 +68,7 @@ class Certificate(summary.Summarised):
             others = f"the others hold to within {report.small(self.rows.residual)}"
             lines.append(("proved for", f"{len(self.rows.kept)} rows; {others}"))
         if self.neurons is not None and self.problem is not None and self.problem.origin is not None:
-            lines.append(("network", self.problem.origin.sentence(self.neurons)))
+            lines.append(("about", self.problem.origin.sentence(self.neurons)))
         return lines
 
     @property

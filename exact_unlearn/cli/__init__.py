@@ -28,6 +28,7 @@ VERBS = {
     "demo": "the main job on real data, end to end: a network forgets mislabelled digits",
     "explain": "pages that explain, in a browser: why forgetting is not fitting, and what a proof is",
     "solve": "solve a problem file; write solution, complete problem and certificate",
+    "global": "the least network that fits the retained samples, over all parameters, with a proof",
     "certify": "prove what the optimum is, and how good a solution is, whoever found it",
     "judge": "what is true of anybody's solution: feasible, optimal, or claiming more than is possible",
     "check": "the independent checker's verdict on a certificate",

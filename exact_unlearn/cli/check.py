@@ -70,4 +70,5 @@ def _tree(verdict: checker.Verdict) -> dict[str, object]:
         "unique": verdict.unique,
         "residual": (rounded_down if verdict.proof == "infeasible" else rounded_up)(verdict.residual),
         "robust_lower": rounded_down(verdict.robust_lower),
+        "neurons": verdict.neurons,
     }

@@ -23,6 +23,7 @@ from exact_unlearn.watch import watched
 
 if TYPE_CHECKING:
     from exact_unlearn.certify import Certificate
+    from exact_unlearn.convexity import Network
     from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
 
@@ -65,11 +66,15 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: bounds are proved (or claimed optimal with --no-certify); 1: not, or no parameters fit; errors are raised."""
+    return answer(options, _loaded(options))
+
+
+def answer(options: argparse.Namespace, loaded: Loaded) -> int:
+    """Solve, prove, write and report; the exit status of `run`."""
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
     from exact_unlearn.solution import Status
     from exact_unlearn.summary import as_text
 
-    loaded = _loaded(options)
     problem = loaded.problem
     places = _Places(options, loaded)
     certificate: Certificate | None = None
@@ -91,16 +96,19 @@ def run(options: argparse.Namespace) -> int:
             except RankAmbiguityError as error:
                 ambiguity = str(error)
             seconds = time.perf_counter() - began
-    written = places.write(problem, solution, certificate)
+    network = summary.network_of(problem, solution, certificate)
+    written = places.write(problem, solution, certificate, network)
     lines = [*summary.problem_lines(loaded), *solution.lines()]
     if ambiguity:
         lines.append(("proof", f"none yet: {ambiguity}"))
     if certificate is not None:
         lines += certificate.lines()
+    lines += [] if network is None else network.lines()
     lines.append(summary.time_line(solution, seconds))
     lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(written)]
     tree: dict[str, Any] = {"schema": "exact-unlearn/solve-report", "version": 1} | summary.solution_tree(solution)
     tree["certificate"] = None if certificate is None else summary.certificate_tree(certificate)
+    tree |= {} if network is None else {"network": summary.network_tree(network)}
     tree |= {"ambiguity": ambiguity or None, "certify_seconds": seconds, "written": [str(path) for path in written]}
     write_report(options, as_text(lines), tree)
     if options.no_certify:
@@ -154,14 +162,21 @@ class _Places:
         self.weights = None if options.write_back is None else Path(options.write_back)
         if self.weights is not None:
             require_writable("--write-back", self.weights, (".safetensors",))
+        self.network = output.with_name(f"{stem}.network.npz") if problem.origin is not None else None
         # a complete problem that already stands where its copy would go needs none
         self.copies_problem = loaded.is_raw or source.resolve() != self.problem.resolve()
         outputs = [self.solution, self.certificate, *([self.problem] if self.copies_problem else [])]
-        outputs += [] if self.weights is None else [self.weights]
+        outputs += [path for path in (self.weights, self.network) if path is not None]
         inputs = [source] if options.module is None else [Path(options.retain), Path(options.weights or options.retain)]
         require_distinct(outputs, inputs, options)
 
-    def write(self, problem: UnlearningProblem, solution: Solution, certificate: Certificate | None) -> list[Path]:
+    def write(
+        self,
+        problem: UnlearningProblem,
+        solution: Solution,
+        certificate: Certificate | None,
+        network: Network | None = None,
+    ) -> list[Path]:
         """All files or none.  A problem that already stands where its copy would go is left as it is."""
         copies: list[tuple[Path, Any]] = [(self.solution, solution)]
         if self.copies_problem:
@@ -171,6 +186,8 @@ class _Places:
         if self.weights is not None:
             proved = None if certificate is None else certificate.theta
             copies.append((self.weights, WrittenBack(self.module, solution.theta if proved is None else proved)))
+        if self.network is not None and network is not None:
+            copies.append((self.network, network))
         paths = [path for path, _ in copies]
         with written_together(paths) as temporary:
             for path, (_, content) in zip(temporary, copies, strict=True):

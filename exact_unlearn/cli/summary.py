@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     import exact_unlearn.verdict
     from exact_unlearn.certify import Certificate
     from exact_unlearn.cli.problems import Loaded
+    from exact_unlearn.convexity import Network
+    from exact_unlearn.problem import UnlearningProblem
     from exact_unlearn.solution import Solution
 
 
 def problem_lines(loaded: Loaded) -> Lines:
     """What was read."""
-    lines: Lines = [("problem", loaded.problem.lines()[0][1])]
+    lines: Lines = loaded.problem.lines()
     if loaded.unused:
         lines.append(("not used", f"{', '.join(loaded.unused)}: in the file, but nothing asked for it"))
     return lines
@@ -67,7 +69,25 @@ def certificate_tree(certificate: Certificate) -> dict[str, Any]:
         "gap": report.rounded_up(certificate.gap),
         "distance": report.rounded_up(certificate.distance),
         "unique": certificate.unique,
+        "neurons": certificate.neurons,
     }
+
+
+def network_of(problem: UnlearningProblem, solution: Solution, certificate: Certificate | None) -> Network | None:
+    """The network of the proved point, or of the claimed one; None where there is no such point, or no network."""
+    if problem.origin is None:
+        return None
+    from exact_unlearn.convexity import global_network
+
+    if certificate is not None and certificate.theta is not None:
+        return global_network(problem, certificate)
+    return None if solution.status.value == "infeasible" else global_network(problem, solution)
+
+
+def network_tree(network: Network) -> dict[str, Any]:
+    """The network for machines."""
+    tree = {"width": network.model.width, "neurons": network.neurons}
+    return tree | {"attained": network.attained, "value": network.value}
 
 
 def verdict_tree(verdict: exact_unlearn.verdict.Verdict) -> dict[str, Any]:

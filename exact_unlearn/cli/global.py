@@ -1,0 +1,100 @@
+"""``exact-unlearn global``: samples in; the least network that fits them, over all parameters, with a proof."""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exact_unlearn.cli.problems import Loaded
+from exact_unlearn.cli.solve import LIMIT_HELP, add_row_arguments, answer
+from exact_unlearn.cli.terminal import add_report_arguments
+from exact_unlearn.errors import FileFormatError, ProblemError
+
+if TYPE_CHECKING:
+    from exact_unlearn.jacobian import Array
+
+KEYS = ("x", "y", "activation", "slope", "width", "regularizer")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of global."""
+    parser.add_argument(
+        "problem",
+        metavar="DATA",
+        help=".npz or .safetensors with the retained samples, arrays x (n, m) and y (n); a bias is a constant column "
+        "of x. An .npz may also hold activation, slope, width and regularizer, which options override.",
+    )
+    parser.add_argument("--activation", metavar="NAME", help="relu (default), leaky_relu or abs")
+    parser.add_argument("--slope", metavar="NUMBER", help="of leaky_relu below 0, as 0.25 or 1/100 (default 1/100)")
+    parser.add_argument("--width", metavar="NEURONS", type=int, help="of the network (default: one neuron per sample)")
+    parser.add_argument(
+        "-r",
+        "--regularizer",
+        metavar="NAME",
+        help="squared (default), which is 1/2 |theta|^2, or path, which is the sum of |c_j| |a_j|_1",
+    )
+    parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
+    parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")
+    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="the solution, .npz, .safetensors or .json (default: NAME.solution.npz for DATA NAME.*, here); the convex "
+        "problem, the certificate and the weights of the network are written beside it",
+    )
+    parser.add_argument("--no-certify", action="store_true", help="claim only, prove nothing")
+    add_row_arguments(parser)
+    add_report_arguments(parser)
+    parser.set_defaults(module=None, write_back=None, retain=None, weights=None)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0: the optimum is proved (or claimed with --no-certify); 1: not, or no network fits; errors are raised."""
+    return answer(options, _loaded(options))
+
+
+def _loaded(options: argparse.Namespace) -> Loaded:
+    """The convex problem of the samples."""
+    from exact_unlearn import codec
+    from exact_unlearn.activations import Activation
+    from exact_unlearn.convexity import global_problem
+    from exact_unlearn.jacobian import real_array
+    from exact_unlearn.models import Perceptron
+
+    path = Path(options.problem)
+    if path.is_dir():
+        raise FileFormatError(f"{path}: is a directory; expected a file")
+    arrays = codec.load_arrays(path)
+    for name in ("x", "y"):
+        if name not in arrays:
+            held = ", ".join(sorted(arrays)) or "nothing"
+            raise FileFormatError(f"{path}: the array {name!r} is missing; the file holds {held}")
+    given = {key: _given(options, arrays, key, path) for key in KEYS[2:]}
+    x = real_array("x", arrays["x"], 2)
+    slope = None if given["slope"] is None else _slope(given["slope"])
+    width = max(len(x), 1) if given["width"] is None else given["width"]
+    activation = Activation(given["activation"] or "relu", slope)
+    problem = global_problem(
+        Perceptron(max(x.shape[1], 1), width, activation), x, arrays["y"], given["regularizer"] or "squared"
+    )
+    return Loaded(problem, True, tuple(sorted(set(arrays) - set(KEYS))))
+
+
+def _given(options: argparse.Namespace, arrays: dict[str, Array], key: str, path: Path) -> Any:
+    """What the option says, else what the file does: one text or number."""
+    option = getattr(options, key)
+    if option is not None or key not in arrays:
+        return option
+    if arrays[key].size != 1:
+        raise FileFormatError(f"{path}: {key}: expected one text or number, got an array of shape {arrays[key].shape}")
+    return arrays[key].reshape(-1)[0].item()
+
+
+def _slope(value: Any) -> Fraction:
+    try:
+        return Fraction(value)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        raise ProblemError(f"slope: expected a number such as 0.25 or 1/100, got {value!r:.60}") from None
