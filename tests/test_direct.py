@@ -110,4 +110,4 @@ def test_cvxpy_is_not_imported(tmp_path: Path) -> None:
         f"status = main(['solve', {str(tmp_path / 'p.npz')!r}, '--solver', 'direct'])\n"
         "sys.exit(status or ('cvxpy' in sys.modules and 3))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, cwd=tmp_path).returncode == 0

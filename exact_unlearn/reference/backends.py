@@ -296,9 +296,10 @@ def _options(solver: str, accuracy: float, limit: float, required: bool, integer
             "small_matrix_value": 1e-12, "presolve": "choose" if integer else "off",
         },
         "SCS": {"eps_abs": max(fine, 1e-10), "eps_rel": max(fine, 1e-10), "max_iters": 50_000},
-        "PIQP": dict.fromkeys(
-            ("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel"), max(fine, 1e-11)
-        ),
+        "PIQP": {
+            "eps_abs": max(fine, 1e-11), "eps_rel": max(fine, 1e-11),
+            "eps_duality_gap_abs": max(fine, 1e-11), "eps_duality_gap_rel": max(fine, 1e-11),
+        },
         "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
     }.get(solver, {})  # fmt: skip
     if limit < math.inf:

@@ -138,7 +138,7 @@ def _refined(K: Any, solve: Callable[[Array], Array], target: Array, start: Arra
         if not np.isfinite(correction).all():
             return start, False
         point = point + correction
-        moved = largest(correction)
+        moved = float(largest(correction))
         if moved <= ROUNDING * largest(point) or moved > last / 2:
             break
         last = moved
