@@ -9,11 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from exact_unlearn.cli import experiment_images
 from exact_unlearn.cli.terminal import add_report_arguments, progress, require_folder, require_report, write_report
 from exact_unlearn.errors import ProblemError, require_extra
 
 EXPERIMENTS = {
     "data-poisoning": "Tables 1, 5, 6, 7 and Figures 1, 3, 4, 5: a sine, five poisoned samples, eight methods",
+    "label-erasure": "Figures 2, 6 to 14, Tables 8 to 16: forget that images have colours; eleven methods",
+    "collapse": "Tables 2, 17 to 22: forget the few images whose colour is not that of their class; eleven methods",
     "solver-lies": "claims of CVXPY's solvers against certified optima, as the conditioning of J grows; a minute",
 }
 
@@ -24,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", choices=list(EXPERIMENTS), help=listed)
     parser.add_argument("--folder", metavar="DIR", default="experiment-output", help="results, one file per cell")
     parser.add_argument("--output", metavar="DIR", help="tables and figures (default: the folder itself)")
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of an hour; says that it is quick")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="minutes instead of hours; says that it is quick")
+    sizes.add_argument("--full", action="store_true", help="the whole grid (the default)")
     parser.add_argument("--seeds", metavar="RANGE", help="such as 0-9 (the default) or 0,3,5")
     parser.add_argument("--budgets", metavar="LIST", help="epochs of unlearning, of 10,100,1000")
     parser.add_argument("--no-exact-view", action="store_true", help="leave out the exact surrogate solutions")
@@ -41,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="0",
         help="weights of the drift to prove them for, such as 0,9 (default: 0)",
     )
+    experiment_images.add_arguments(parser)
     parser.add_argument("--jobs", metavar="N", type=int, default=-1, help="processes; -1 (the default): one per core")
     parser.add_argument("--backend", metavar="NAME", help="a joblib back end: loky (the default), dask, ray, ...")
     add_report_arguments(parser)
@@ -52,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
 
     needed = ("cvxpy", "scipy", "matplotlib") if options.name == "solver-lies" else ("torch", "scipy", "matplotlib")
     require_extra("experiment", *needed)
+    if options.name not in experiment_images.NAMES:
+        experiment_images.require_none(options)
     if options.name == "solver-lies":
         _solver_lies(options)
         return DONE
@@ -61,11 +69,18 @@ def run(options: argparse.Namespace) -> int:
     require_report(options)
     if options.jobs == 0 or options.jobs < -1:
         raise ProblemError(f"--jobs: expected a number of processes >= 1, or -1 for one per core, got {options.jobs}")
-    plan = _plan(options, data_poisoning)
 
     def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
+    if options.name in experiment_images.NAMES:
+        seeds = _numbers("--seeds", options.seeds) if options.seeds else None
+        with data_poisoning.told(options.quiet, say) as tell:
+            files = experiment_images.run(options, seeds, folder, output, tell)
+        if options.json != "-":
+            print("\nwritten: " + ", ".join(str(path) for path in files))
+        return DONE
+    plan = _plan(options, data_poisoning)
     if plan.quick and not options.quiet:
         say("quick version: fewer seeds, a shorter training, one setting per method; not the paper's numbers")
     with data_poisoning.told(options.quiet, say) as tell:
