@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     if options.name in experiment_images.NAMES:
         seeds = _numbers("--seeds", options.seeds) if options.seeds else None
         with data_poisoning.told(options.quiet, say) as tell:
-            files = experiment_images.run(options, seeds, folder, output, tell)
+            files = experiment_images.carry_out(options, seeds, folder, output, tell)
         if options.json != "-":
             print("\nwritten: " + ", ".join(str(path) for path in files))
         return DONE

@@ -50,7 +50,7 @@ def require_none(options: argparse.Namespace) -> None:
             raise ProblemError(f"--{name.replace('_', '-')}: is for {' and '.join(NAMES)}, not for {options.name}")
 
 
-def run(
+def carry_out(
     options: argparse.Namespace,
     seeds: tuple[int, ...] | None,
     folder: Path,
