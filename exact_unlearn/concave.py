@@ -109,13 +109,14 @@ def _vertices(X: Array, b: Array) -> list[tuple[Fraction, ...]]:
 
 def _quasinorm(w: tuple[Fraction, ...], depth: int, bits: int) -> tuple[Fraction, Fraction]:
     """Rationals that enclose sum_j |w_j|^(2/L), L = depth."""
-    roots = [_root(value * value, depth, bits) for value in w if value]
-    inexact = sum(root**depth != value * value for root, value in zip(roots, filter(None, w), strict=True))
+    squares = [value * value for value in w if value]
+    roots = [root(square, depth, bits) for square in squares]
+    inexact = sum(power**depth != square for power, square in zip(roots, squares, strict=True))
     lower = sum(roots, start=Fraction(0))
     return lower, lower + Fraction(inexact, 1 << bits)
 
 
-def _root(value: Fraction, degree: int, bits: int) -> Fraction:
+def root(value: Fraction, degree: int, bits: int) -> Fraction:
     """The largest multiple of 2^-bits, or an exact root, that is no larger than value^(1/degree)."""
     exact = Fraction(_integer_root(value.numerator, degree), _integer_root(value.denominator, degree))
     if exact**degree == value:

@@ -22,11 +22,13 @@ from exact_unlearn import codec, rational, summary
 from exact_unlearn.certify import Certificate
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float, to_rational
-from exact_unlearn.models import Perceptron
+from exact_unlearn.models import DiagonalNetwork, LinearModel, LinearNetwork, Perceptron
 from exact_unlearn.models.layout import inputs, targets
 from exact_unlearn.origin import TwoLayer
+from exact_unlearn.predictors import Predictor
 from exact_unlearn.problem import UnlearningProblem, require_problem
-from exact_unlearn.regularizers import L1, GroupL2
+from exact_unlearn.realisations import measure, realised
+from exact_unlearn.regularizers import L1, L2, GroupL2, NuclearNorm, SquaredL2
 from exact_unlearn.solution import Solution
 
 ROOT_BITS = 200
@@ -36,24 +38,29 @@ ROOT_BITS = 200
 def global_problem(model: Any, x_retain: Any, y_retain: Any, regularizer: str = "squared") -> UnlearningProblem:
     """The exact problem min R(theta) subject to f(theta, X) = y over all theta, as a convex one.
 
-    model: a Perceptron with relu, leaky_relu or abs and one output; its width says which network is asked about.
-    x_retain: (n_r, m), a bias being a constant column; y_retain: (n_r,) or (n_r, 1).  regularizer: "squared" is
-    1/2 |theta|^2, "path" is sum_j |c_j| |a_j|_1, whose program is linear.
+    model: a Perceptron with relu, leaky_relu or abs and one output, whose width says which network is asked about; or
+    with square; a LinearModel, a LinearNetwork or a DiagonalNetwork.  x_retain: (n_r, m), a bias being a constant
+    column; y_retain: (n_r,) or (n_r, l).  regularizer: "squared" is 1/2 |theta|^2 (one output, or two linear layers; a
+    DiagonalNetwork of two); "path" the sum over all paths of products of |weights|, sum_j |c_j| |a_j|_1 of a
+    Perceptron, whose program is linear; "nuclear" is sum_j |c_j| |a_j|_2^2, of square only.
 
     The problem has the network as its `origin`.  Its optimum is that of every network with at least as many neurons as
-    some solution has non-zero blocks, and n_r always suffice; of narrower ones it is a lower bound.  `global_network`
-    makes the network of a solution.  Solve, certify, save and check it like any other.
+    some solution has non-zero blocks, and n_r always suffice; of narrower ones it is a lower bound.  `network_value` of
+    the problem turns its optimum into R of the network (the identity but for three linear layers or more), and
+    `global_network` makes the network of a solution.  Solve, certify, save and check it like any other.
 
     ProblemError, one sentence, for what is not convex, and where the samples have too many sign patterns.
     """
     for kind, door in DOORS.items():
         if isinstance(model, kind):
             return door(model, x_retain, y_retain, regularizer)
-    known = " or ".join(kind.__name__ for kind in DOORS)
-    raise ProblemError(f"model: expected a {known}, whose exact problem is convex, got {type(model).__name__}")
+    known = ", ".join(kind.__name__ for kind in DOORS)
+    raise ProblemError(f"model: expected one of {known}, whose exact problems are convex, got {type(model).__name__}")
 
 
 def _perceptron(model: Perceptron, x_retain: Any, y_retain: Any, regularizer: str) -> UnlearningProblem:
+    if model.phi.name == "square" and model.n_outputs == 1:
+        return _about_predictor("square", (model.n_inputs, model.width, 1), x_retain, y_retain, regularizer)
     if model.n_outputs != 1:
         raise ProblemError(
             f"model: the exact problem of two layers is convex for one output only, and the model has {model.n_outputs}"
@@ -72,7 +79,41 @@ def _perceptron(model: Perceptron, x_retain: Any, y_retain: Any, regularizer: st
     return UnlearningProblem(parts.theta_star, J, measure, rhs=parts.rhs, at_least=parts.at_least, origin=origin)
 
 
-DOORS: dict[type, Callable[[Any, Any, Any, str], UnlearningProblem]] = {Perceptron: _perceptron}
+def _about_predictor(
+    model: str, widths: tuple[int, ...], x_retain: Any, y_retain: Any, regularizer: str
+) -> UnlearningProblem:
+    x = inputs(x_retain, widths[0], "x_retain")
+    y = targets(y_retain, len(x), widths[-1], "y_retain")
+    origin = Predictor(model, widths, x, y, regularizer)
+    start, matrix, rhs = origin.parts()
+    objectives: dict[str, Callable[[], Any]] = {
+        "squared_l2": SquaredL2,
+        "l2": L2,
+        "l1": L1,
+        "nuclear_norm": lambda: NuclearNorm(slice(0, start.size), origin.shape),
+    }
+    objective = objectives[str(origin.objective)]()
+    return UnlearningProblem(start, DenseJacobian(matrix), objective, rhs=rhs, origin=origin)
+
+
+def _linear(model: LinearModel, x_retain: Any, y_retain: Any, regularizer: str) -> UnlearningProblem:
+    return _about_predictor("linear", (model.n_inputs, model.n_outputs), x_retain, y_retain, regularizer)
+
+
+def _linear_network(model: LinearNetwork, x_retain: Any, y_retain: Any, regularizer: str) -> UnlearningProblem:
+    return _about_predictor("linear_network", model.widths, x_retain, y_retain, regularizer)
+
+
+def _diagonal(model: DiagonalNetwork, x_retain: Any, y_retain: Any, regularizer: str) -> UnlearningProblem:
+    return _about_predictor("diagonal", (model.n_inputs,) * model.depth + (1,), x_retain, y_retain, regularizer)
+
+
+DOORS: dict[type, Callable[[Any, Any, Any, str], UnlearningProblem]] = {
+    Perceptron: _perceptron,
+    LinearModel: _linear,
+    LinearNetwork: _linear_network,
+    DiagonalNetwork: _diagonal,
+}
 """Class of models -> what makes its convex problem."""
 
 
@@ -83,13 +124,14 @@ DOORS: dict[type, Callable[[Any, Any, Any, str], UnlearningProblem]] = {Perceptr
 class Network(summary.Summarised):
     """The network of a solution of a convex problem.
 
-    model: a Perceptron of the width asked for, or of `neurons` where that is larger.  theta: (d,) floats; Fractions of
-    a certificate, with which the network interpolates exactly.  neurons: how many it needs.  value: R(theta).
-    attained: whether the width asked for is enough for them; if not, the value of the convex problem is a lower bound
-    at that width, and whether it is attained there is not known.
+    model: of the widths asked for, or of `neurons` where that is larger.  theta: (d,) floats; Fractions of a
+    certificate, with which the network interpolates exactly (floats where it takes eigenvectors or singular vectors).
+    neurons: how many it needs in a hidden layer.  value: R(theta).  attained: whether the widths asked for are enough
+    for them; if not, the value of the convex problem is a lower bound at these widths, and whether it is attained there
+    is not known.
     """
 
-    model: Perceptron
+    model: Any
     theta: Array
     neurons: int
     value: float
@@ -103,9 +145,11 @@ class Network(summary.Summarised):
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights as floats, arrays c (h,) and A (h, m), to .npz or .safetensors."""
+        """Write the weights as floats, one array per block of the model, to .npz or .safetensors: c (h,) and A (h, m)
+        of a Perceptron with one output.
+        """
         weights = self.model.split(to_float(self.theta))
-        codec.save_arrays(path, {"c": weights["c"][0], "A": weights["A"]})
+        codec.save_arrays(path, {name: M[0] if name == "c" and len(M) == 1 else M for name, M in weights.items()})
 
 
 def global_network(problem: UnlearningProblem, found: Solution | Certificate) -> Network:
@@ -126,8 +170,13 @@ def global_network(problem: UnlearningProblem, found: Solution | Certificate) ->
         raise ProblemError("found: it has no point, so there is no network to make")
     if point.size != problem.n_parameters:
         raise ProblemError(f"found: it has {point.size} parameters, the problem {problem.n_parameters}")
-    exact = isinstance(found, Certificate)
-    return _two_layers(problem.origin, to_rational(point), exact)
+    exact, origin = isinstance(found, Certificate), problem.origin
+    if isinstance(origin, TwoLayer):
+        return _two_layers(origin, to_rational(point), exact)
+    network, theta, neurons = realised(origin, to_rational(point), exact)
+    value = measure(network, theta, origin.R)
+    attained = min(origin.widths[1:-1], default=neurons) >= neurons or origin.model == "diagonal"
+    return Network(network, theta if exact else to_float(theta), neurons, value, attained)
 
 
 def _two_layers(origin: TwoLayer, point: Array, exact: bool) -> Network:

@@ -251,7 +251,17 @@ ORIGIN = OneOf(
                 "y": VECTOR,
                 "R": word("squared", "path"),
             }
-        )
+        ),
+        "predictor": Record(
+            {
+                "kind": TEXT,
+                "model": word("linear", "linear_network", "diagonal", "square"),
+                "widths": ListOf(COUNT),
+                "x": MATRIX,
+                "y": MATRIX,
+                "R": word("squared", "path", "nuclear"),
+            }
+        ),
     },
 )
 PROBLEM = Record(

@@ -22,6 +22,7 @@ from exact_unlearn.activations import Activation
 from exact_unlearn.arrangement import PATTERNS, Arrangement, arrangement
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_rational
+from exact_unlearn.predictors import Predictor
 
 SLOPES = {"relu": Fraction(0), "abs": Fraction(-1)}
 """phi(z) for z < 0 is this multiple of z; leaky_relu has a slope of its own."""
@@ -166,6 +167,11 @@ class TwoLayer:
         """The networks that the problem is about."""
         return f"two layers of {self.activation}"
 
+    @property
+    def title(self) -> str:
+        """The network that is asked about."""
+        return f"{self.words}, width {self.width}"
+
     def neurons(self, theta: Array) -> int:
         """How many neurons are enough for a point of the convex problem, which `convexity.global_network` may prune."""
         blocks = np.count_nonzero((theta.reshape(-1, self.x.shape[1]) != 0).any(axis=1))
@@ -204,7 +210,7 @@ def _scaled(x: Array, slope: Fraction) -> tuple[Array, Array]:
     return to_rational(x), slope * to_rational(x)
 
 
-ORIGINS = {TwoLayer.kind: TwoLayer}
+ORIGINS: dict[str, Any] = {TwoLayer.kind: TwoLayer, Predictor.kind: Predictor}
 """Kinds of origins that files know."""
 
 

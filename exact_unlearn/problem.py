@@ -119,7 +119,7 @@ class UnlearningProblem(summary.Summarised):
 
     def _about(self) -> summary.Lines:
         """The network that it stands for, if there is one."""
-        return [] if self.origin is None else [("network", f"{self.origin.words}, width {self.origin.width}")]
+        return [] if self.origin is None else [("network", self.origin.title)]
 
     @property
     def n_parameters(self) -> int:

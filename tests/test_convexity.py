@@ -143,7 +143,7 @@ X, Y = np.array([[1.0, 1.0], [2.0, 1.0]]), np.array([1.0, 2.0])
     [
         ((xu.Perceptron(2, 3, "tanh"), X, Y), "positively homogeneous, and not for tanh"),
         ((xu.Perceptron(2, 3, "relu", 2), X, Y), "one output only, and the model has 2"),
-        ((None, X, Y), "model: expected a Perceptron.*got NoneType"),
+        ((None, X, Y), "model: expected one of Perceptron, .*got NoneType"),
         ((xu.Perceptron(2, 3), X[:, :1], Y), "x_retain: expected shape"),
         ((xu.Perceptron(2, 3), X, Y[:1]), "y_retain: expected shape"),
         ((xu.Perceptron(2, 3), X * np.nan, Y), "x_retain: expected finite numbers"),

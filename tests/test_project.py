@@ -31,10 +31,10 @@ LAYERS = (
     {"errors", "interrupts"},
     {"jacobian"},
     {"activations", "arrangement", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
-    {"forms"},
+    {"forms", "predictors"},
     {"models", "regularizers", "drift", "formats", "modules", "origin", "report"},
     {"effects", "problem", "closed_form", "concave"},
-    {"solution", "margins"},
+    {"solution", "margins", "realisations"},
     {"program"},
     {"certify", "local"},
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them

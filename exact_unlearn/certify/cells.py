@@ -11,14 +11,15 @@ from exact_unlearn.jacobian import Array
 
 
 def about_network(origin: Any, tree: Tree, theta: Array | None) -> Tree:
-    """The parts `tree` and `claims` of the certificate `tree` of a problem with this origin.
+    """The parts `tree`, where sign patterns are to be proved, and `claims` of the certificate of such a problem.
 
     theta: the proved point, or None where nothing fits.
     """
     claims = tree["claims"]
     if theta is not None:
         claims = {"neurons": origin.neurons(theta), **claims}
-    return {"tree": [_node(node) for node in origin.cells.tree], "claims": claims}
+    cells = {} if origin.cells is None else {"tree": [_node(node) for node in origin.cells.tree]}
+    return {**cells, "claims": claims}
 
 
 def _node(node: Node) -> Any:

@@ -745,7 +745,7 @@ class Problem:
         self.rows = [common((row[j] for j in self.free), work) for row in self._jacobian(member(tree, "jacobian"), k)]
         self._regularizer(member(tree, "regularizer"), mask)
         require(self.version > 1 or "origin" not in tree, "origin: version 1 has no origins")
-        self.origin = TwoLayer(tree["origin"], work) if "origin" in tree else None
+        self.origin = origin_of(tree["origin"], work) if "origin" in tree else None
 
     def _jacobian(self, spec: Any, k: int) -> Iterator[Sequence[Any]]:
         """The rows of J over all coordinates."""
@@ -872,8 +872,7 @@ class TwoLayer:
     """
 
     def __init__(self, spec: Any, work: Work) -> None:
-        kind, self.activation = member(spec, "kind"), member(spec, "activation")
-        require(kind == "two_layer", "unknown kind of origin", kind)
+        self.activation = member(spec, "activation")
         require(isinstance(self.activation, str) and self.activation in SLOPES, "unknown activation", self.activation)
         own, self.slope = SLOPES[self.activation], number(member(spec, "slope"), work=work)
         require(own is None or own == self.slope, "the slope is not that of the activation")
@@ -926,6 +925,10 @@ class TwoLayer:
         columns = zip(*(self.x[i] for i in listed), strict=True)
         require(not any(sum(map(mul, signed, column)) for column in columns), "a branch is cut where cells may be")
 
+    def verify(self, problem: Problem, certificate: Any) -> None:
+        """The problem is the program of the patterns that the certificate's tree proves complete."""
+        self.program(problem, self.patterns(member(certificate, "tree")))
+
     def program(self, problem: Problem, patterns: list[list[int]]) -> None:
         """(11.2) The problem is the convex program of these patterns, to the last bit.
 
@@ -937,9 +940,7 @@ class TwoLayer:
         d, k = 2 * len(used) * m, n + 2 * len(used) * len(self.live)
         shape = problem.d == d and len(problem.rhs) == k and list(problem.at_least) == list(range(n, k))
         require(shape, "the problem has not as many parameters and rows as its origin")
-        require(problem.free == list(range(d)) and not any(problem.start), "origin: all is free, and theta* is 0")
-        still = not problem.lam and not problem.mu and problem.rho is None and problem.box is None
-        require(still, "origin: there is no drift penalty")
+        bare(problem)
         require(problem.rhs == [*self.y, *[ZERO] * (k - n)], "the labels are not those of the origin")
         grouped = problem.name == "group_l2" and problem.pays == [j // m for j in range(d)]
         fits = grouped if self.R == "squared" else problem.name == "l1"
@@ -948,18 +949,19 @@ class TwoLayer:
         for i in range(n):
             own = [(self.x if s[i] > 0 else self.below)[i] for s in used]
             row = [sign * v for values in own for sign in (1, -1) for v in values]
-            self._same(problem.rows[i], row, i)
+            same(problem.rows[i], row, self.den, i)
         at = n
         for block, s in enumerate(each for each in used for _ in range(2)):
             for i in self.live:
                 row = [0] * d
                 row[block * m : (block + 1) * m] = [s[i] * v for v in self.x[i]]
-                self._same(problem.rows[at], row, at)
+                same(problem.rows[at], row, self.den, at)
                 at += 1
 
-    def _same(self, row: Vector, own: list[int], at: int) -> None:
-        same = all(a * self.den == b * row.den for a, b in zip(row.nums, own, strict=True))
-        require(same, f"row {at} is not that of the origin")
+    def neurons(self, theta: Vector) -> int:
+        """How many are enough: one per block; more than there are samples depend on each other, and may be pruned."""
+        blocks = sum(any(theta.nums[j : j + self.m]) for j in range(0, len(theta.nums), self.m))
+        return min(blocks, len(self.live))
 
     def sentence(self, neurons: int) -> str:
         """What a proof about the program is about."""
@@ -967,6 +969,100 @@ class TwoLayer:
         text = f"this is the least {measure} of two layers of {self.activation} that fit {len(self.x)} samples"
         text += f", at every width of {neurons} neurons or more"
         return text if self.width >= neurons else f"{text}; at the width {self.width} it is a lower bound"
+
+
+class Predictor:
+    """(11.3) The exact problem of a network that is linear in x, or in x x^T, as one about its predictor.
+
+    x: integers over `den`, one list per sample.  name: the regularizer of the convex problem.
+    """
+
+    def __init__(self, spec: Any, work: Work) -> None:
+        self.model, self.R, self.work = member(spec, "model"), member(spec, "R"), work
+        widths = [integer(width, 1, 1 << 53, "widths") for width in listing(member(spec, "widths"), "widths")]
+        require(len(widths) > 1, "a network has two widths or more")
+        self.m, self.l, self.depth, self.least = widths[0], widths[-1], len(widths) - 1, min(widths[1:-1], default=1)
+        known = {"linear": self.depth == 1, "linear_network": True, "square": self.depth == 2 and self.l == 1}
+        known["diagonal"] = self.l == 1 and set(widths[:-1]) == {self.m}
+        require(isinstance(self.model, str) and known.get(self.model), "no model has these widths", self.model)
+        name = self._name()
+        require(name, "the exact problem of this network is not convex in its predictor")
+        self.name, (self.n, m) = name, sizes(member(member(spec, "x"), "shape"), 2, "shape")
+        require(m == self.m, "samples have not as many entries as the first width")
+        flat = common(array(spec["x"], work, self.n, m), work)
+        self.y = array(member(spec, "y"), work, self.n, self.l)
+        self.x, self.den = [flat.nums[i * m : (i + 1) * m] for i in range(self.n)], flat.den
+        self.bits = max(self.den.bit_length(), flat.bits)
+
+    def _name(self) -> str | None:
+        """The least R of all networks with a predictor, as a regularizer of the predictor; None where not convex."""
+        if self.model == "square" or self.R not in ("squared", "path"):
+            return "nuclear_norm" if self.model == "square" and self.R == "nuclear" else None
+        if self.R == "path" or (self.model == "diagonal" and self.depth == 2):
+            return "l1"
+        if self.depth == 1:
+            return "squared_l2"
+        if self.model == "diagonal":
+            return None
+        return "l2" if self.l == 1 else "nuclear_norm" if self.depth == 2 else None
+
+    def verify(self, problem: Problem, certificate: Any) -> None:
+        """The problem is that of the predictor, to the last bit."""
+        m, n, square = self.m, self.n, self.model == "square"
+        l = 1 if square else self.l
+        shape, k = (m if square else l, m), n * l
+        d = math.prod(shape)
+        fits = problem.d == d and len(problem.rhs) == k and not problem.at_least
+        require(fits, "the problem has not as many parameters and rows as its origin")
+        bare(problem)
+        require(problem.rhs == self.y, "the labels are not those of the origin")
+        fits = problem.name == self.name and all(w == 1 for w in problem.outer)
+        if fits and self.name == "nuclear_norm":
+            fits = tuple(problem.shape) == shape and list(problem.indices) == list(range(d))
+        require(fits, "the regularizer is not that of the origin")
+        self.work.spend(k * d, problem.longest, (1 + square) * self.bits, each=200)
+        for i, x in enumerate(self.x):
+            if square:
+                same(problem.rows[i], [a * b for a in x for b in x], self.den**2, i)
+                continue
+            for o in range(l):
+                same(problem.rows[i * l + o], [0] * (o * m) + x + [0] * ((l - 1 - o) * m), self.den, i * l + o)
+
+    def neurons(self, theta: Vector) -> int:
+        """How many per hidden layer are enough; 0 where there is nothing to choose."""
+        return {"linear": 0, "diagonal": 0, "linear_network": min(self.m, self.l), "square": self.m}[self.model]
+
+    def sentence(self, neurons: int) -> str:
+        """What a proof about the program is about."""
+        measure = {"squared": "1/2 |theta|^2", "path": "path norm", "nuclear": "sum |c||a|_2^2"}[self.R]
+        L, models = self.depth, f"{self.model.replace('_', ' ')} models, layers: {self.depth},"
+        text = f"the least {measure} of {models} that fit {self.n} samples"
+        root = self.name == "l2" and L > 2
+        text = f"{L}/2 v^(2/{L}) of this optimum v is {text}" if root else f"this is {text}"
+        if not neurons:
+            return text
+        text += f", at every width of {neurons} neurons or more"
+        return text if self.least >= neurons else f"{text}; at these widths it is a lower bound"
+
+
+def origin_of(spec: Any, work: Work) -> TwoLayer | Predictor:
+    """(11) The network whose exact problem a problem says that it stands for."""
+    kind = member(spec, "kind")
+    require(isinstance(kind, str) and kind in ("two_layer", "predictor"), "unknown kind of origin", kind)
+    return TwoLayer(spec, work) if kind == "two_layer" else Predictor(spec, work)
+
+
+def bare(problem: Problem) -> None:
+    """All is free, theta* is 0, and there is no drift penalty."""
+    require(problem.free == list(range(problem.d)) and not any(problem.start), "origin: all is free, and theta* is 0")
+    still = not problem.lam and not problem.mu and problem.rho is None and problem.box is None
+    require(still, "origin: there is no drift penalty")
+
+
+def same(row: Vector, own: list[int], den: int, at: int) -> None:
+    """A row of the problem is the origin's, integers over `den`."""
+    equal = len(row.nums) == len(own) and all(a * den == b * row.den for a, b in zip(row.nums, own, strict=True))
+    require(equal, f"row {at} is not that of the origin")
 
 
 def scales(weight: Sequence[Q], work: Work) -> tuple[Vector, Vector]:
@@ -1690,7 +1786,7 @@ def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
     """The verdict; Rejected, if the certificate proves nothing, or less than it claims."""
     proof, origin = Proof(problem, spec), problem.origin
     if origin is not None:
-        origin.program(problem, origin.patterns(member(spec, "tree")))
+        origin.verify(problem, spec)
     claims, kind = mapping(member(spec, "claims"), "claims"), member(spec, "kind")
     require(kind in ("bounds", "infeasible"), "unknown kind", kind)
     if kind == "infeasible":
@@ -1715,8 +1811,7 @@ def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
     text += "" if found.distance is None else f"; distance <= {show(found.distance)}"
     found = replace(found, proof=level, sentences=(text,))
     if origin is not None:
-        neurons = sum(any(proof.theta.nums[j : j + origin.m]) for j in range(0, problem.d, origin.m))
-        neurons = min(neurons, len(origin.live))  # more depend on each other, and may be pruned
+        neurons = origin.neurons(proof.theta)
         found = replace(found, neurons=neurons, sentences=(text, origin.sentence(neurons)))
     compare(claims, found, problem.work)
     return found if proof.literal else intended(proof, found, tau)

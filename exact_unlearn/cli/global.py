@@ -26,14 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=".npz or .safetensors with the retained samples, arrays x (n, m) and y (n); a bias is a constant column "
         "of x. An .npz may also hold activation, slope, width and regularizer, which options override.",
     )
-    parser.add_argument("--activation", metavar="NAME", help="relu (default), leaky_relu or abs")
+    parser.add_argument("--activation", metavar="NAME", help="relu (default), leaky_relu, abs or square")
     parser.add_argument("--slope", metavar="NUMBER", help="of leaky_relu below 0, as 0.25 or 1/100 (default 1/100)")
     parser.add_argument("--width", metavar="NEURONS", type=int, help="of the network (default: one neuron per sample)")
     parser.add_argument(
         "-r",
         "--regularizer",
         metavar="NAME",
-        help="squared (default), which is 1/2 |theta|^2, or path, which is the sum of |c_j| |a_j|_1",
+        help="squared (default), which is 1/2 |theta|^2; path, the sum of |c_j| |a_j|_1; or nuclear, the sum of "
+        "|c_j| |a_j|_2^2, for square",
     )
     parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
     parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")

@@ -86,7 +86,7 @@ def network_of(problem: UnlearningProblem, solution: Solution, certificate: Cert
 
 def network_tree(network: Network) -> dict[str, Any]:
     """The network for machines."""
-    tree = {"width": network.model.width, "neurons": network.neurons}
+    tree = {"width": getattr(network.model, "width", None), "neurons": network.neurons}
     return tree | {"attained": network.attained, "value": network.value}
 
 

@@ -385,7 +385,7 @@ export function check(problemTree, certificate, tau = null) {
 
 function judge(P, certificate, tau) {
   const proof = new Proof(P, certificate), claims = member(certificate, "claims"), kind = member(certificate, "kind");
-  if (P.origin) P.origin.program(P, P.origin.patterns(member(certificate, "tree")));
+  if (P.origin) P.origin.verify(P, certificate);
   need(isObject(claims), "claims is no object");
   need(kind === "bounds" || kind === "infeasible", "unknown kind");
   if (kind === "infeasible") return infeasible(proof, claims, tau);
