@@ -68,7 +68,7 @@ def test_every_verb_has_its_module_and_its_help(verb: str, capsys: pytest.Captur
 
 def test_every_module_with_a_run_is_a_verb() -> None:
     here = Path(cli.__file__).parent
-    shared = {"__init__", "modules", "problems", "summary", "terminal"}
+    shared = {"__init__", "experiment_images", "modules", "problems", "summary", "terminal"}
     assert {path.stem for path in here.glob("*.py")} - shared == set(cli.VERBS)
 
 
