@@ -70,7 +70,7 @@ docs: $(VENV)/dev.stamp  ## Build the documentation into docs/_build; a warning 
 	$(BIN)/python docs/_ext/offline.py docs/_build
 
 clean:  ## Remove everything that was built, the environment included
-	rm -rf $(VENV) $(OLDER) build dist docs/_build docs/api demo-output theorems-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDER) build dist docs/_build docs/api docs/gallery demo-output theorems-output .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find exact_unlearn validation tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are the last thing each recipe makes, so an interrupted installation is simply taken up again.

@@ -17,8 +17,16 @@ author = "The exact_unlearn authors"
 copyright = f"2026, {author}"
 version = release = exact_unlearn.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml", "plain_docstrings", "api_pages", "explain_pages"]
-exclude_patterns = ["_build", "_ext", "results"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_gallery.gen_gallery",
+    "mathml",
+    "plain_docstrings",
+    "api_pages",
+    "explain_pages",
+]
+exclude_patterns = ["_build", "_ext", "examples", "results"]
 default_role = "py:obj"
 
 myst_enable_extensions = ["deflist", "dollarmath", "tasklist"]
@@ -35,6 +43,26 @@ TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-ass
 autodoc_default_options = {"members": True, "ignore-module-all": True, "exclude-members": "set_score_request"}
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100
+
+# docs/examples becomes docs/gallery: each program runs, its figures are drawn, and one that fails ends the build.
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", "house_style.apply"),
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("exact_unlearn",),
+    "reference_url": {"exact_unlearn": None},
+    "first_notebook_cell": (
+        '# In a clone of the repository, for the package is in no index yet.\n%pip install --quiet ".[demo,torch]"'
+    ),
+    "download_all_examples": False,
+    "show_signature": False,
+    "min_reported_time": 10**9,  # pages are the same whatever machine built them
+    "write_computation_times": False,
+}
 
 html_theme = "furo"
 html_title = "exact_unlearn"

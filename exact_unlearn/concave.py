@@ -65,6 +65,11 @@ def diagonal_minimum(model: DiagonalNetwork, x_retain: Any, y_retain: Any, limit
     ordinary, floats are taken as the rationals they are.  limit: on the sets of rank X columns, C(m, rank X).
 
     Raises ProblemError, one sentence, on another model, on depth 1, beyond the limit, and where nothing fits.
+
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn.models import DiagonalNetwork
+    >>> xu.diagonal_minimum(DiagonalNetwork(2, depth=3), [[1.0, 2.0]], [2.0])
+    <DiagonalMinimum: 1/2 |theta|^2 = 1.5, the least of 2 vertices>
     """
     if not isinstance(model, DiagonalNetwork):
         raise ProblemError(f"model: expected a DiagonalNetwork, got {type(model).__name__}")

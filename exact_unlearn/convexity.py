@@ -50,6 +50,11 @@ def global_problem(model: Any, x_retain: Any, y_retain: Any, regularizer: str = 
     `global_network` makes the network of a solution.  Solve, certify, save and check it like any other.
 
     ProblemError, one sentence, for what is not convex, and where the samples have too many sign patterns.
+
+    >>> import exact_unlearn as xu
+    >>> x, y = [[-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]], [1.0, 0.0, 1.0]  # the second input is the bias
+    >>> xu.global_problem(xu.Perceptron(2, 4), x, y, "path")
+    <UnlearningProblem: l1; 33 constraints (30 of them >=), 20 parameters>
     """
     for kind, door in DOORS.items():
         if isinstance(model, kind):
@@ -159,6 +164,12 @@ def global_network(problem: UnlearningProblem, found: Solution | Certificate) ->
     = |v_p| (any s gives the same function and the same path norm).  More than rank many feature columns phi(X v_p)
     depend on each other: along a null vector, in the direction that does not raise the cost, one of them becomes 0.
     ProblemError for a problem that has no origin, and for a claim or a proof without a point.
+
+    >>> import exact_unlearn as xu
+    >>> problem = xu.global_problem(xu.Perceptron(2, 4), [[-1.0, 1.0], [1.0, 1.0]], [0.0, 1.0], "path")
+    >>> network = xu.global_network(problem, xu.certify(problem))
+    >>> network.neurons, network.attained, network.model.predict(network.theta, [[-1, 1], [1, 1]])[:, 0].tolist()
+    (1, True, [Fraction(0, 1), Fraction(1, 1)])
     """
     require_problem(problem)
     if problem.origin is None:

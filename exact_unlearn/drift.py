@@ -111,6 +111,10 @@ class SquaredDrift(_Recipe):
     of {0}.
 
     Raises ProblemError unless lam is a finite number >= 0.
+
+    >>> import exact_unlearn as xu
+    >>> xu.SquaredDrift(2.0).value([3.0, -4.0])
+    25.0
     """
 
     lam: Value
@@ -132,6 +136,10 @@ class SquaredDrift(_Recipe):
 class L1Drift(_Recipe):
     """lam |drift|_1.  Conjugate: the indicator of |h|_inf <= lam.  Raises ProblemError unless lam is finite
     and >= 0.
+
+    >>> import exact_unlearn as xu
+    >>> xu.L1Drift(2.0).value([3.0, -4.0])
+    14.0
     """
 
     lam: Value
@@ -160,6 +168,11 @@ class TrustRegion(_Recipe):
 
     Conjugate: radius |h|_2, or radius |h|_1 for the box.  radius = 0 allows drift 0 only.  norm: 2, inf or
     "inf". Raises ProblemError on other norms and unless the radius is finite and >= 0.
+
+    >>> import exact_unlearn as xu
+    >>> xu.TrustRegion(5.0).value([3.0, -4.0]), xu.TrustRegion(3.0, norm=float("inf")).value([3.0, -4.0])
+    (0.0, inf)
+    >>> near = xu.SquaredDrift(0.1) + xu.TrustRegion(5.0)  # penalties add up
     """
 
     radius: Value

@@ -33,6 +33,15 @@ class Effect(summary.Summarised):
     [0, 1] for which they keep to it along theta* + s (theta - theta*), s <= t, as far as a grid of 32 points tells; 1
     where they do all the way.  lam: the weight of a SquaredDrift that would have kept them, or None where it was not
     asked for.
+
+    >>> import numpy as np
+    >>> import exact_unlearn as xu
+    >>> model = xu.Perceptron(n_inputs=2, width=3, activation="tanh")
+    >>> theta_star = np.linspace(-1.0, 1.0, model.n_parameters)
+    >>> x = np.array([[1.0, 0.5], [-0.5, 1.0]])
+    >>> report = xu.effect(model, theta_star, theta_star, x)
+    >>> report.retained_change, report.holds_until
+    (0.0, 1.0)
     """
 
     retained_change: float

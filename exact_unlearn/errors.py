@@ -19,24 +19,50 @@ from contextlib import contextmanager
 
 
 class ExactUnlearnError(Exception):
-    """Any error that this package raises on purpose: one sentence on one line, whatever was quoted in it."""
+    """Any error that this package raises on purpose: one sentence on one line, whatever was quoted in it.
+
+    >>> import exact_unlearn as xu
+    >>> try:
+    ...     xu.L1(weights=[-1.0])
+    ... except xu.ExactUnlearnError as error:
+    ...     print(type(error).__name__)
+    ProblemError
+    """
 
     def __str__(self) -> str:
         return " ".join(super().__str__().split())
 
 
 class ProblemError(ExactUnlearnError, ValueError):
-    """An argument does not describe an unlearning problem: wrong shape, dtype, value, name or combination."""
+    """An argument does not describe an unlearning problem: wrong shape, dtype, value, name or combination.
+
+    >>> import exact_unlearn as xu
+    >>> xu.UnlearningProblem([3.0], [[1.0, 2.0]], xu.L1())
+    Traceback (most recent call last):
+    exact_unlearn.errors.ProblemError: jacobian: expected 1 columns, one per entry of theta_star, got 2
+    """
 
 
 class FileFormatError(ExactUnlearnError, ValueError):
-    """A file is truncated, of another format, of a newer version, or contradicts itself."""
+    """A file is truncated, of another format, of a newer version, or contradicts itself.
+
+    >>> import exact_unlearn as xu
+    >>> xu.UnlearningProblem.load("missing.npz")
+    Traceback (most recent call last):
+    exact_unlearn.errors.FileFormatError: missing.npz: cannot be read (No such file or directory)
+    """
 
 
 class SolverError(ExactUnlearnError, RuntimeError):
     """A back end is not installed, or returned something that cannot be an answer to the problem it was given.
 
     Example: `infeasible` for a surrogate, whose constraint J D = 0 the drift D = 0 always satisfies.
+
+    >>> import exact_unlearn as xu
+    >>> impossible = xu.UnlearningProblem([3.0], [[1.0], [1.0]], xu.L1(), rhs=[1.0, 2.0])
+    >>> xu.solve(impossible).require_optimal()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    exact_unlearn.errors.SolverError: ...
     """
 
 
@@ -48,7 +74,12 @@ class NotMeasuredError(ExactUnlearnError, RuntimeError):
 
 
 class MissingExtraError(ExactUnlearnError, ImportError):
-    """Something that is not installed is needed; the sentence names it and the extra that brings it."""
+    """Something that is not installed is needed; the sentence names it and the extra that brings it.
+
+    >>> from exact_unlearn.errors import missing_extra
+    >>> print(missing_extra("a figure", "matplotlib"))
+    a figure needs matplotlib; install it with: pip install 'exact-unlearn[demo]'
+    """
 
     modules: tuple[str, ...] = ()
     """What is missing."""
@@ -59,11 +90,26 @@ class RankAmbiguityError(ExactUnlearnError, ValueError):
 
     The literal problem and the intended one then differ, often by far, so certification asks which one is meant
     instead of answering silently.
+
+    >>> import exact_unlearn as xu
+    >>> J = [[1.0, 2.0], [1.0, 2.0 + 1e-15]]  # equal, or not?
+    >>> xu.certify(xu.UnlearningProblem([3.0, 1.0], J, xu.L1()))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    exact_unlearn.errors.RankAmbiguityError: ...
     """
 
 
 class InterpolationWarning(UserWarning):
-    """theta* does not interpolate the data: the surrogate still solves, but the theorems do not apply."""
+    """theta* does not interpolate the data: the surrogate still solves, but the theorems do not apply.
+
+    >>> import warnings
+    >>> import exact_unlearn as xu
+    >>> with warnings.catch_warnings(record=True) as heard:
+    ...     warnings.simplefilter("always")
+    ...     _ = xu.surrogate_problem(xu.LinearModel(2), [3.0, 1.0], [[1.0, 2.0]], xu.L2(), y_retain=[7.0])
+    >>> [warning.category is xu.InterpolationWarning for warning in heard]
+    [True]
+    """
 
 
 EXTRAS = {

@@ -7,6 +7,7 @@ is the business of the classes here; a new storage only has to follow the `Jacob
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
@@ -204,3 +205,39 @@ def to_rational(array: Array) -> Array:
 def to_float(array: Array) -> Array:
     """The nearest float64 numbers."""
     return array.astype(np.float64) if array.dtype == object else np.asarray(array, dtype=np.float64)
+
+
+def tree_of(jacobian: Jacobian) -> dict[str, Any]:
+    """What files hold of it; ProblemError beyond DENSE_LIMIT."""
+    if isinstance(jacobian, DenseJacobian):
+        return {"kind": "dense", "matrix": jacobian.matrix}
+    if isinstance(jacobian, ProductJacobian):
+        block = [jacobian.block.start, jacobian.block.stop]
+        n = jacobian.n_parameters
+        return {"kind": "product", "V": jacobian.V, "X": jacobian.X, "block": block, "n_parameters": n}
+    k, d = jacobian.shape
+    if k * d > DENSE_LIMIT:
+        raise ProblemError(
+            f"jacobian: {k} x {d} entries are more than the {DENSE_LIMIT} that a file or a proof about it holds; "
+            "freeze what does not move with requires_grad_(False), so that it is no part of theta; or retain less"
+        )
+    return {"kind": "dense", "matrix": rows_of(jacobian, np.arange(d), np.dtype(np.float64))}
+
+
+def rows_of(jacobian: Jacobian, columns: Array, dtype: np.dtype[Any]) -> Array:
+    """J on some columns, written out by products with unit vectors: the same entries whoever asks."""
+    k = jacobian.shape[0]
+    rows = np.empty((k, columns.size), dtype=dtype)
+    unit = to_rational(np.zeros(k)) if dtype == np.dtype(object) else np.zeros(k)
+    for i in range(k):
+        unit[i] += 1
+        rows[i] = np.asarray(jacobian.rmatvec(unit))[columns]
+        unit[i] -= 1
+    return rows
+
+
+def from_tree(tree: Mapping[str, Any]) -> Jacobian:
+    """The inverse of `tree_of`."""
+    if tree["kind"] == "dense":
+        return DenseJacobian(tree["matrix"])
+    return ProductJacobian(tree["V"], tree["X"], slice(*tree["block"]), tree["n_parameters"])

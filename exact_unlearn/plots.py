@@ -27,7 +27,7 @@ BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY = "#E69F00", "#56B4E9"
 INK, SOFT, GREY, PALE = "#222222", "#555555", "#8A8A8A", "#E6E6E6"
 
-_STYLE: Any = {
+STYLE: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "figure.facecolor": "white",
@@ -55,6 +55,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5.5,
 }
+"""Settings of matplotlib that make the house style."""
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def figure(width: float, height: float, title: str, subtitle: str = "") -> Itera
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as NewFigure
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         fig = NewFigure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(fig)
         headline, below = textwrap.wrap(title, int(9 * width)), textwrap.wrap(subtitle, int(12.4 * width))

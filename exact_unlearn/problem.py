@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, drift, formats, modules, origin, regularizers, summary
+from exact_unlearn import codec, drift, formats, modules, origin, pictures, regularizers, summary
 from exact_unlearn.errors import FileFormatError, InterpolationWarning, ProblemError
 from exact_unlearn.forms import Form, Space
 from exact_unlearn.jacobian import (
@@ -31,9 +31,12 @@ from exact_unlearn.jacobian import (
     ProductJacobian,
     as_jacobian,
     dimensions,
+    from_tree,
     real_array,
+    rows_of,
     to_float,
     to_rational,
+    tree_of,
 )
 from exact_unlearn.masks import free_mask, output_mask, row_mask
 from exact_unlearn.models.layout import named_mask
@@ -49,7 +52,7 @@ INTERPOLATION_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class UnlearningProblem(summary.Summarised):
+class UnlearningProblem(pictures.Drawn):
     """minimise R(theta* + D) + Rhat(D) subject to J D = rhs (>= rhs where at_least), D_i = 0 where not free[i].
 
     theta_star:    (d,) trained parameters; float64, or Fractions for an exact rational problem.
@@ -68,6 +71,10 @@ class UnlearningProblem(summary.Summarised):
     Narrower floats are widened exactly, arrays are copied and made read-only.  If theta*, J or rhs holds Fractions
     all three become rational and the problem has one exact meaning; but a float problem has one as well,
     for every float is a dyadic rational.  Raises ProblemError, one sentence, on anything that does not fit.
+
+    >>> import exact_unlearn as xu
+    >>> xu.UnlearningProblem([3.0, 1.0, 2.0], [[1.0, 2.0, 0.0]], xu.L1(), free=[0, 1])
+    <UnlearningProblem: l1; 1 constraint, 3 parameters, 2 of them free>
     """
 
     theta_star: Array
@@ -120,6 +127,10 @@ class UnlearningProblem(summary.Summarised):
     def _about(self) -> summary.Lines:
         """The network that it stands for, if there is one."""
         return [] if self.origin is None else [("network", self.origin.title)]
+
+    def shown(self) -> pictures.Shown:
+        """theta* alone."""
+        return self, None, self.lines()[0][1]
 
     @property
     def n_parameters(self) -> int:
@@ -185,7 +196,7 @@ class UnlearningProblem(summary.Summarised):
                 f"jacobian: {k} x {columns.size} entries are more than the {DENSE_LIMIT} that the reference solver "
                 "takes; use exact_unlearn.scalable, which needs products with J only"
             )
-        return _rows(self.jacobian, columns, self.theta_star.dtype)
+        return rows_of(self.jacobian, columns, self.theta_star.dtype)
 
     def to_tree(self) -> dict[str, Any]:
         """The logical object of docs/formats.md: plain values and arrays."""
@@ -193,7 +204,7 @@ class UnlearningProblem(summary.Summarised):
             "schema": SCHEMA,
             "version": self.version,
             "theta_star": self.theta_star,
-            "jacobian": _jacobian_tree(self.jacobian),
+            "jacobian": tree_of(self.jacobian),
             "rhs": self.rhs,
             "free": self.free.astype(np.uint8),
             "regularizer": regularizers.spec_of(self.regularizer, self.n_parameters),
@@ -223,7 +234,7 @@ class UnlearningProblem(summary.Summarised):
             drifts = [drift.from_spec(_numbers(spec)) for spec in tree["drift_penalty"]]
             return cls(
                 theta_star=tree["theta_star"],
-                jacobian=_jacobian_from_tree(tree["jacobian"]),
+                jacobian=from_tree(tree["jacobian"]),
                 regularizer=regularizers.from_spec(_numbers(tree["regularizer"])),
                 drift_penalty=sum(drifts[1:], start=drifts[0]) if drifts else None,
                 free=np.asarray(tree["free"]).astype(bool),
@@ -276,6 +287,10 @@ def surrogate_problem(
 
     J of a torch module is written out up to MODULE_LIMIT entries; beyond, products with it remain, for
     exact_unlearn.scalable.
+
+    >>> import exact_unlearn as xu
+    >>> xu.surrogate_problem(xu.LinearModel(3), [3.0, 1.0, 2.0], [[1.0, 2.0, 0.0]], xu.L2())
+    <UnlearningProblem: l2; 1 constraint, 3 parameters>
     """
     model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     if y_retain is not None:
@@ -304,6 +319,10 @@ def exact_problem(
     returns a Farkas vector.
 
     at_least: boolean mask (n_r,) or (n_r, l) of the outputs that must be at least y, f(theta, x) >= y, instead of y.
+
+    >>> import exact_unlearn as xu
+    >>> xu.exact_problem(xu.LinearModel(2), [3.0, 1.0], [[1.0, 2.0]], [6.0], xu.L2()).rhs  # theta* says 5
+    array([1.])
     """
     model, theta_star, x, regularizer, free = _model_data(model, theta_star, x_retain, regularizer, free)
     regularizer = regularizers.as_regularizer(regularizer, theta_star)
@@ -435,40 +454,6 @@ def _check_product(jacobian: Jacobian, regularizer: Any, free: Array) -> None:
         raise ProblemError(
             "regularizer: PredictorNorm and jacobian come from different networks or parameters (V differs)"
         )
-
-
-def _jacobian_tree(jacobian: Jacobian) -> dict[str, Any]:
-    if isinstance(jacobian, DenseJacobian):
-        return {"kind": "dense", "matrix": jacobian.matrix}
-    if isinstance(jacobian, ProductJacobian):
-        block = [jacobian.block.start, jacobian.block.stop]
-        n = jacobian.n_parameters
-        return {"kind": "product", "V": jacobian.V, "X": jacobian.X, "block": block, "n_parameters": n}
-    k, d = jacobian.shape
-    if k * d > DENSE_LIMIT:
-        raise ProblemError(
-            f"jacobian: {k} x {d} entries are more than the {DENSE_LIMIT} that a file or a proof about it holds; "
-            "freeze what does not move with requires_grad_(False), so that it is no part of theta; or retain less"
-        )
-    return {"kind": "dense", "matrix": _rows(jacobian, np.arange(d), np.dtype(np.float64))}
-
-
-def _rows(jacobian: Jacobian, columns: Array, dtype: np.dtype[Any]) -> Array:
-    """J on some columns, written out by products with unit vectors: the same entries whoever asks."""
-    k = jacobian.shape[0]
-    rows = np.empty((k, columns.size), dtype=dtype)
-    unit = to_rational(np.zeros(k)) if dtype == np.dtype(object) else np.zeros(k)
-    for i in range(k):
-        unit[i] += 1
-        rows[i] = np.asarray(jacobian.rmatvec(unit))[columns]
-        unit[i] -= 1
-    return rows
-
-
-def _jacobian_from_tree(tree: Mapping[str, Any]) -> Jacobian:
-    if tree["kind"] == "dense":
-        return DenseJacobian(tree["matrix"])
-    return ProductJacobian(tree["V"], tree["X"], slice(*tree["block"]), tree["n_parameters"])
 
 
 def _numbers(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,13 @@ class ExplicitProgram:
     binary variables.  Back to the parameters: theta = theta_offset + theta_map @ z, and nu = nu_map @ y for
     multipliers y of the rows (sign: P z + q + A.T y = 0, y in the dual cone).  exact_up_to: how large |theta_i|
     may be before a binary program cuts it off (inf for convex ones).
+
+    >>> import exact_unlearn as xu
+    >>> program = xu.explicit_program(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.SquaredL2()))
+    >>> P, q, A, l, u = program.osqp()
+    >>> P.toarray()
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     P: sp.csc_array
@@ -195,6 +202,11 @@ def explicit_program(problem: UnlearningProblem) -> ExplicitProgram:
     """The program of the problem as it is stated.  Raises ProblemError if J is too large to be written out.
 
     `solve` hands it to a back end, in the problem's own unit, and first without regions that nothing is near.
+
+    >>> import exact_unlearn as xu
+    >>> program = xu.explicit_program(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> program.kind, program.A.shape
+    ('LP', (5, 4))
     """
     return assemble(require_problem(problem)).program
 

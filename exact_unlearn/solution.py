@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, formats, modules, report, summary
+from exact_unlearn import codec, formats, modules, pictures, report, summary
 from exact_unlearn.effects import Effect, measure
 from exact_unlearn.errors import FileFormatError, ProblemError, SolverError
 from exact_unlearn.jacobian import Array, DenseJacobian, real_array, to_float
@@ -41,7 +41,12 @@ CANCELLED = 1e-5
 
 
 class Status(Enum):
-    """How a solve ended.  `advice` says what to try."""
+    """How a solve ended.  `advice` says what to try.
+
+    >>> import exact_unlearn as xu
+    >>> xu.Status.INTERVAL.advice
+    'Integer program: the optimum lies in [lower, upper] but was not proved; allow more time, or pass fewer groups.'
+    """
 
     OPTIMAL = "optimal"
     INACCURATE = "inaccurate"
@@ -82,7 +87,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Solution(summary.Summarised):
+class Solution(pictures.Drawn):
     """A claimed optimum: parameters, multipliers, and how they were obtained.
 
     theta: (d,).  nu: (k,), one per row of the caller's J.  subgradient: g (d,) or None; drift_subgradients: h_k
@@ -90,6 +95,11 @@ class Solution(summary.Summarised):
     summand of the form, in the space of its map, that add up to g; else None.  lower, upper: bounds on the optimum of
     an integer program.  rank: the RankReport of the solve.  unique: True or False where known, else None.  Seconds are
     wall-clock.
+
+    >>> import exact_unlearn as xu
+    >>> solution = xu.solve(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L2()))
+    >>> solution.is_optimal(1e-9), solution.primal_residual() < 1e-12
+    (True, True)
     """
 
     problem: UnlearningProblem
@@ -165,6 +175,12 @@ class Solution(summary.Summarised):
 
     def __repr__(self) -> str:
         return f"<Solution: {self.status.value} ({self.solver}), value {self.value_text()}>"
+
+    def shown(self) -> pictures.Shown:
+        """theta; ProblemError where the claim is that no parameters fit."""
+        if self.status is Status.INFEASIBLE:
+            raise ProblemError("plot: the claim is that no parameters fit, so there is no point to show")
+        return self.problem, self.theta, repr(self).strip("<>")
 
     def value_text(self) -> str:
         """R + Rhat in twelve digits, or why it is no number."""

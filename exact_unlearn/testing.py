@@ -38,7 +38,12 @@ SOLVED = 1e-6
 
 
 class LawError(ExactUnlearnError, AssertionError):
-    """A law is broken; the sentence says which, and where."""
+    """A law is broken; the sentence says which, and where.
+
+    >>> from exact_unlearn.testing import LawError
+    >>> issubclass(LawError, AssertionError)
+    True
+    """
 
 
 def check_regularizer(regularizer: Any, n_parameters: int, seed: int = 0) -> None:
@@ -54,6 +59,10 @@ def check_regularizer(regularizer: Any, n_parameters: int, seed: int = 0) -> Non
 
     Counts are asked for the last two only.  n_parameters: d, on which R must be defined.  Raises ProblemError where R
     has no form, or none that fits.
+
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn.testing import check_regularizer
+    >>> check_regularizer(xu.L1() + xu.Huber(0.5), n_parameters=5)
     """
     rng = np.random.default_rng(seed)
     J: Any = rng.integers(-4, 5, (max(1, n_parameters // 3), n_parameters)).astype(float)
@@ -80,6 +89,10 @@ def check_jacobian(model: Any, theta: Any, x: Any, seed: int = 0) -> None:
 
     theta: (d,), at which f is smooth (no ReLU at its kink); x: (n, m) or what the model takes.  float64 is needed for
     differences to say anything.  For a torch module hand over ModuleModel(module.double()).
+
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn.testing import check_jacobian
+    >>> check_jacobian(xu.LinearModel(2), [3.0, 1.0], [[1.0, 2.0], [0.5, -1.0]])
     """
     rng, theta = np.random.default_rng(seed), np.asarray(theta, dtype=np.float64)
     outputs, J = _outputs(model, theta, x), model.jacobian(theta, x)
@@ -157,6 +170,10 @@ def check_algorithm(method: Any, seed: int = 0) -> None:
 
     method: a name of `algorithms.METHODS` or an instance of your own, as `algorithms.unlearn` takes it.  Raises
     ProblemError where it is none.
+
+    >>> from exact_unlearn.algorithms import GD
+    >>> from exact_unlearn.testing import check_algorithm
+    >>> check_algorithm(GD())
     """
     import torch
 

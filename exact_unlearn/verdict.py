@@ -64,6 +64,11 @@ class Verdict(summary.Summarised):
     nu_lower:  the lower bound of the optimum that the caller's multipliers prove, alone; None where none were given.
     certificate: what is proved about the problem.
     sentences: all of this for people.
+
+    >>> import exact_unlearn as xu
+    >>> verdict = xu.judge(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()), [3.0, 1.0])
+    >>> verdict.optimal, verdict.feasible, verdict.violation == 0, float(verdict.excess)
+    (False, True, True, 0.6)
     """
 
     outcome: str
@@ -122,6 +127,11 @@ def judge(
     the outcome is "undecided" where too little was proved by then.
 
     Raises ProblemError on what is no vector of d finite numbers, RankAmbiguityError where `certify` does.
+
+    >>> import exact_unlearn as xu
+    >>> problem = xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1())
+    >>> xu.judge(problem, [3.0, 1.0]).outcome, xu.judge(problem, [0.0, 2.5]).outcome
+    ('feasible but not optimal', 'optimal')
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")

@@ -84,7 +84,7 @@ def test_commands_in_the_pages_exist(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
-    generated = {"api/index.md"}
+    generated = {"api/index.md", "gallery/index.rst"}
     missing = [target for target in targets if target not in generated and not (path.parent / target).exists()]
     assert not missing
 
@@ -92,7 +92,7 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
 def test_every_page_is_in_the_contents_once() -> None:
     listed = re.sub(r"^:.*$", "", blocks(DOCS / "index.md", r"\{toctree\}"), flags=re.MULTILINE).split()
     names = {path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES}
-    assert sorted(listed) == sorted(["api/index", *(names - {"index"})])
+    assert sorted(listed) == sorted(["api/index", "gallery/index", *(names - {"index"})])
 
 
 def test_every_page_that_explains_has_a_card_with_a_picture() -> None:
@@ -269,16 +269,30 @@ def test_docstrings_show_formulas_and_arguments_as_such() -> None:
     assert plain_text("A sentence\n  that goes on: here") == "A sentence\nthat goes on: here"
 
 
-def test_api_pages_name_every_module_and_every_public_name(tmp_path: Path) -> None:
+def test_api_pages_are_those_of_the_public_names(tmp_path: Path) -> None:
     folder = tmp_path / "api"
     folder.mkdir()
-    (folder / "exact_unlearn.gone.md").write_text("a module that is no more")
+    (folder / "exact_unlearn.gone.md").write_text("a name that is no more")
     (folder / "index.md").write_text("an old list")
     api_pages.write_pages(folder)
     index = (folder / "index.md").read_text()
-    modules = {path.stem for path in folder.glob("*.md")} - {"index"}
-    below = {path.relative_to(ROOT).with_suffix("") for path in (ROOT / "exact_unlearn").rglob("*.py")}
-    expected = {".".join(path.parts).removesuffix(".__init__") for path in below}
-    assert modules == {name for name in expected if not re.search(r"\._", name)}
-    for name in xu.__all__:
-        assert name == "__version__" or f"`xu.{name} <" in index
+    pages = {path.name for path in folder.glob("*.md")} - {"index.md"}
+    assert len({page.lower() for page in pages}) == len(pages)
+    assert set(re.findall(r"^\| \[[^\]]+\]\(([^)]+)\) \| \S", index, re.MULTILINE)) == pages
+    for name in set(xu.__all__) - {"__version__"}:
+        page = f"{api_pages.page_name('exact_unlearn', name)}.md"
+        assert f"[xu.{name}]({page})" in index
+        assert f".. minigallery:: exact_unlearn.{name}\n" in (folder / page).read_text()
+    assert "autofunction:: exact_unlearn.certify.ladder.certify" in (folder / "exact_unlearn.certify.md").read_text()
+
+
+def test_the_gallery_has_sixteen_programs_that_end_in_proofs() -> None:
+    """The documentation runs them; here it is seen that each checks a proof and says so at the top what it is about."""
+    programs = sorted((DOCS / "examples").glob("*.py"))
+    assert [path.name[:2] for path in programs] == [f"{k:02}" for k in range(1, 17)]
+    for path in programs:
+        text = path.read_text()
+        title, underline = text.splitlines()[1:3]
+        assert underline == "=" * len(title)
+        assert re.search(r"check\(\w*\)\.proved|verdict\.proved|outcome\.proved|mended\.proved", text), path.name
+        assert text.count("plt.show()") == 1, path.name

@@ -31,8 +31,8 @@ LAYERS = (
     {"errors", "interrupts"},
     {"jacobian"},
     {"activations", "arrangement", "codec", "masks", "rational", "rowspace", "summary", "vectors", "watch"},
-    {"forms", "predictors"},
-    {"models", "regularizers", "drift", "formats", "modules", "origin", "report"},
+    {"forms", "plots", "predictors"},
+    {"models", "regularizers", "drift", "formats", "modules", "origin", "pictures", "report"},
     {"effects", "problem", "closed_form", "concave"},
     {"solution", "margins", "realisations"},
     {"program"},
@@ -40,7 +40,7 @@ LAYERS = (
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
     {"convexity", "reference", "scalable", "exports", "verdict"},
     {"algorithms"},
-    {"sweep", "plots", "mathml", "crosscheck", "integrations", "testing"},
+    {"sweep", "mathml", "crosscheck", "integrations", "testing"},
     {"fixtures", "path"},  # above report, because an audit ends in one
     {"demo", "web", "_validation"},
     {"cli"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction as Q
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import exact_unlearn as xu
-from exact_unlearn.certify.certificate import _short
+from exact_unlearn.certify.certificate import Number, _short
 from exact_unlearn.errors import ProblemError
 
 
@@ -35,6 +36,32 @@ def test_numbers_of_thousands_of_digits_are_no_trouble() -> None:
     assert certificate.lower.denominator > 10**4300
     assert repr(certificate).startswith("<Certificate: exact. The optimum is known as a fraction, ≈ 60.8389889473")
     assert "60.8389889473" in certificate.summary()
+    for text in (f"{certificate.lower}", repr(certificate.lower), str(certificate.point)):
+        assert "digits" in text
+        assert len(text) < 300 * 120
+    assert str(certificate.lower).startswith("≈ 60.8389889473")
+    assert copy.deepcopy(certificate.lower) == certificate.lower == pickle_round(certificate.lower)
+
+
+def pickle_round(number: Any) -> Any:
+    """What any copying protocol makes of a number."""
+    make, arguments = number.__reduce__()
+    return make(*arguments)
+
+
+@pytest.mark.parametrize("value", [Q(1, 3), Q(-7), Q(0), Q(10**4200, 7)])
+def test_numbers_that_can_be_written_are_written(value: Q) -> None:
+    assert str(Number(value)) == str(value)
+    assert repr(Number(value)) == repr(value)
+    assert hash(Number(value)) == hash(value)
+
+
+@pytest.mark.parametrize("size", [4298, 4299, 4300, 4301, 4302, 20000])
+def test_no_size_fails_to_print(size: int) -> None:
+    for value in (10**size, 10**size - 1, -(10**size)):
+        assert repr(Number(value)).startswith(("<Fraction ≈", "Fraction("))
+        assert repr(Number(1, value)).startswith(("<Fraction ≈", "Fraction("))
+        assert str(Number(value, 3))
 
 
 def test_an_infeasible_problem_and_an_irrational_optimum() -> None:
@@ -91,7 +118,7 @@ def test_the_point_of_a_proof_in_fractions(tmp_path: Path) -> None:
     problem, _, certificate = solved([3, 4, 5], [[1, 2, 3]], xu.SquaredL2())
     assert certificate.point is not None
     assert certificate.theta is not None
-    assert all(type(x) is Q for x in certificate.point)
+    assert all(isinstance(x, Q) for x in certificate.point)
     assert certificate.point.astype(float).tolist() == certificate.theta.tolist()
     assert sum(a * x for a, x in zip((1, 2, 3), certificate.point, strict=True)) == 26
     assert sum(x * x for x in certificate.point) / 2 == certificate.upper

@@ -27,6 +27,14 @@ class SCRUB:
     in the others:  -ascent * KL(pi_theta* || pi_theta) on B_f.
 
     distill: lambda_reg >= 0; ascent: lambda_GA >= 0; final_epochs: T_GD.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import SCRUB, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 2), [(x[k : k + 1], torch.tensor([k])) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=SCRUB(), epochs=2)
+    >>> history.method, history.steps
+    (SCRUB(distill=0.1, ascent=0.1, final_epochs=0), 2)
     """
 
     distill: float = 0.1
@@ -68,6 +76,14 @@ class NPO:
     """Negative preference optimisation: descend (2/beta) mean_{B_f} log(1 + (pi_theta(y|x) / pi_theta*(y|x))^beta).
 
     The ratio is computed as a difference of log-probabilities.  beta: lambda_reg > 0.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import NPO, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 2), [(x[k : k + 1], torch.tensor([k])) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=NPO(), epochs=2)
+    >>> history.method, history.steps
+    (NPO(beta=0.1), 2)
     """
 
     beta: float = 0.1
@@ -109,6 +125,14 @@ class SalUn:
     Coordinates whose |grad J(theta*; D_f)| lies below its median are frozen: neither gradients nor weight decay
     move them. Descend J(theta; B_r) + ascent * J(theta; B'_f), B'_f = B_f with labels drawn anew from the wrong
     classes. ascent: lambda_GA >= 0.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import SalUn, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 2), [(x[k : k + 1], torch.tensor([k])) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=SalUn(), epochs=2)
+    >>> history.method, history.steps
+    (SalUn(ascent=0.1), 2)
     """
 
     ascent: float = 0.1

@@ -15,7 +15,16 @@ from exact_unlearn.errors import ProblemError
 
 @dataclass(frozen=True)
 class GD:
-    """Descend J(theta; B_r)."""
+    """Descend J(theta; B_r).
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import GD, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=GD(), epochs=2)
+    >>> history.method, history.steps
+    (GD(), 2)
+    """
 
     def begin(self, run: Run) -> PlainSteps:
         """Start."""
@@ -30,6 +39,14 @@ class Retrain:
     generator seeded from the run's.  None: every submodule that owns a parameter that may move is drawn anew by
     torch's `reset_parameters`, which it must have.  Frozen parameters keep their values, and so do buffers (running
     statistics) of submodules in which nothing may move.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import Retrain, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=Retrain(), epochs=2)
+    >>> history.method, history.steps
+    (Retrain(fresh=None), 2)
     """
 
     fresh: Callable[[], nn.Module] | None = None
@@ -113,7 +130,16 @@ def _children_first(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, 
 
 @dataclass(frozen=True)
 class GA:
-    """Ascend J(theta; B_f): descend its negative."""
+    """Ascend J(theta; B_f): descend its negative.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import GA, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=GA(), epochs=2)
+    >>> history.method, history.steps
+    (GA(), 2)
+    """
 
     def begin(self, run: Run) -> _Ascent:
         """Start."""
@@ -128,7 +154,16 @@ class _Ascent(PlainSteps):
 
 @dataclass(frozen=True)
 class NegGradPlus:
-    """Descend J(theta; B_r) - ascent * J(theta; B_f).  ascent: lambda_GA >= 0."""
+    """Descend J(theta; B_r) - ascent * J(theta; B_f).  ascent: lambda_GA >= 0.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import NegGradPlus, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=NegGradPlus(ascent=0.2), epochs=2)
+    >>> history.method, history.steps
+    (NegGradPlus(ascent=0.2), 2)
+    """
 
     ascent: float = 0.1
 
@@ -150,7 +185,16 @@ class _NegGradSteps(PlainSteps):
 
 @dataclass(frozen=True)
 class NGD:
-    """GD with N(0, noise^2) added to every coordinate of every gradient.  noise: sigma >= 0."""
+    """GD with N(0, noise^2) added to every coordinate of every gradient.  noise: sigma >= 0.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import NGD, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=NGD(noise=0.01), epochs=2)
+    >>> history.method, history.steps
+    (NGD(noise=0.01), 2)
+    """
 
     noise: float = 0.1
 

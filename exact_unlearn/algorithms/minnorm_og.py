@@ -29,6 +29,14 @@ class MinNormOG:
     strength: lambda_reg in [0, 1]; decay: gamma_reg in [0, 1]; final_epochs: T_GD; project_every: T_Proj;
     n_perturb: n_pert. rows: "all" outputs of a head or its "largest" logit; None: largest for class labels, all
     otherwise. order: "project-descend" or "descend-project".
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import MinNormOG, unlearn
+    >>> net, x = torch.nn.Linear(3, 1, bias=False).double(), torch.eye(3, dtype=torch.float64)
+    >>> module, history = unlearn(net, (x[:2], net(x[:2]).detach()), (x[2:], net(x[2:]).detach()),
+    ...                           method=MinNormOG(strength=1.0), epochs=1, learning_rate=0.0)
+    >>> bool(module.weight[0, 2].abs() < 1e-12), bool(torch.allclose(module.weight[0, :2], net.weight[0, :2]))
+    (True, True)
     """
 
     strength: float = 0.1

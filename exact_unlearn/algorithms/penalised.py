@@ -19,6 +19,14 @@ class Ridge:
     """Descend J(theta; B_r) + strength_k |theta|_2^2, strength_k = strength * decay^k after k batches.
 
     strength: lambda_reg >= 0; decay: gamma_reg in [0, 1].
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import Ridge, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=Ridge(strength=0.2), epochs=2)
+    >>> history.method, history.steps
+    (Ridge(strength=0.2, decay=0.9), 2)
     """
 
     strength: float = 0.1
@@ -51,6 +59,14 @@ class L1Sparse:
     """Descend J(theta; B_r) + 2 (1 - t/T) strength |theta|_1: full weight in epoch 0, 2 strength / T in epoch T - 1.
 
     strength: lambda_reg >= 0.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import L1Sparse, unlearn
+    >>> x = torch.eye(3)[:2]
+    >>> net, data = torch.nn.Linear(3, 1), [(x[k : k + 1], torch.ones(1, 1)) for k in (0, 1)]
+    >>> module, history = unlearn(net, data[0], data[1], method=L1Sparse(strength=0.2), epochs=2)
+    >>> history.method, history.steps
+    (L1Sparse(strength=0.2), 2)
     """
 
     strength: float = 0.1

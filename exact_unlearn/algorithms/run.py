@@ -126,7 +126,13 @@ class PlainSteps:
 
 
 class Method(Protocol):
-    """Hyper-parameters of a method, under names of its own."""
+    """Hyper-parameters of a method, under names of its own.
+
+    >>> from exact_unlearn.algorithms import GD, Method
+    >>> method: Method = GD()
+    >>> method
+    GD()
+    """
 
     def begin(self, run: Run) -> Steps:
         """Check the data, and start."""
@@ -142,6 +148,13 @@ class History:
     ||theta after - theta before||_2, error = the estimated error of P_perp(theta), relative to ||theta||_2: rounding,
     and how far J is from differences of the module's outputs; measures: what `measure` returned before the first
     step and after every epoch (T + 1 values), empty without it; buffers: the policy for running statistics.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import unlearn
+    >>> x, y = torch.eye(3), torch.ones(3, 1)
+    >>> _, history = unlearn(torch.nn.Linear(3, 1), (x[:2], y[:2]), (x[2:], y[2:]), epochs=2, strength=0.5)
+    >>> [round(record["strength"], 6) for record in history.projections]
+    [0.5, 0.45]
     """
 
     method: Method

@@ -74,6 +74,13 @@ def unlearn(
 
     The copy keeps the module's training or evaluation mode while it is trained.  Raises ProblemError on arguments
     that do not fit.
+
+    >>> import torch
+    >>> from exact_unlearn.algorithms import unlearn
+    >>> net, x = torch.nn.Linear(3, 1), torch.eye(3)
+    >>> module, history = unlearn(net, (x[:2], torch.ones(2, 1)), (x[2:], torch.ones(1, 1)), method="gd", epochs=3)
+    >>> history.epochs, len(history.loss)
+    (3, 3)
     """
     check(isinstance(epochs, int) and epochs >= 0, "epochs", "an integer >= 0", epochs)
     check(0 <= learning_rate < math.inf, "learning_rate", "a number >= 0", learning_rate)

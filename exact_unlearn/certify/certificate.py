@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn import codec, formats, modules, report, summary
+from exact_unlearn import codec, formats, modules, pictures, report, summary
 from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.rows import RowReport
 from exact_unlearn.errors import FileFormatError, ProblemError
@@ -26,13 +27,47 @@ SCHEMA = "exact-unlearn/certificate"
 PROOFS = ("exact", "enclosure", "repaired", "infeasible", "none")
 
 
+class Number(Fraction):
+    """A Fraction that prints at any size; CPython refuses to write integers of more than 4300 digits.
+
+    >>> Number(1, 3), Number(10**5000 + 1, 3 * 10**5000)
+    (Fraction(1, 3), <Fraction ≈ 0.333333333333333: 5001 over 5001 digits>)
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return super().__str__() if self._is_printable() else self._in_short()
+
+    def __repr__(self) -> str:
+        if not self._is_printable():
+            return f"<Fraction {self._in_short()}>"
+        return f"Fraction({self.numerator}, {self.denominator})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Number, (self.numerator, self.denominator)
+
+    def _is_printable(self) -> bool:
+        limit = sys.get_int_max_str_digits()
+        return not limit or max(_digits(self.numerator), _digits(self.denominator)) < limit
+
+    def _in_short(self) -> str:
+        return f"{_short(self)}: {_digits(self.numerator)} over {_digits(self.denominator)} digits"
+
+
+def _digits(integer: int) -> int:
+    """The decimal digits of an integer, without writing it; for huge ones it may count one too many."""
+    return int(abs(integer).bit_length() * math.log10(2)) + 1
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Certificate(summary.Summarised):
+class Certificate(pictures.Drawn):
     """What is proved about a problem: lower <= optimum <= upper, and how near a point is to every minimiser.
 
     proof:     "exact" (the optimum itself), "enclosure" (relative gap at most 1e-30), "repaired" (a feasible point
                and the gap it has), "infeasible" (no parameters fit), "none" (nothing was proved; see `message`).
-    lower, upper: exact rationals; for an exact root a rational enclosure of it.  None where nothing is known.
+    lower, upper: exact rationals, Fractions that print at any size; for an exact root a rational enclosure of it.
+               None where nothing is known.
     gap:       (upper - lower) / upper, 0/0 = 0; 0 if and only if the proof is exact.
     distance:  bound on |theta - minimiser| for every minimiser, or None.
     unique:    True if the minimiser is proved to be unique, else None.
@@ -40,6 +75,13 @@ class Certificate(summary.Summarised):
     theta:     (d,) the proved feasible point rounded to floats, better than what any solver returned.
     rows:      how the rows of J were understood.
     message:   why this level and no higher one.
+
+    >>> import exact_unlearn as xu
+    >>> certificate = xu.certify(xu.UnlearningProblem([3, 1], [[1, 2]], xu.SquaredL2()))
+    >>> certificate.lower, certificate.point.tolist()
+    (Fraction(5, 2), [Fraction(1, 1), Fraction(2, 1)])
+    >>> certificate.check().proved
+    True
     """
 
     problem: UnlearningProblem | None
@@ -54,6 +96,11 @@ class Certificate(summary.Summarised):
     rows: RowReport | None = None
     message: str = ""
     tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else Number(value))
 
     # ------------------------------------------------------------ what it says
 
@@ -100,7 +147,7 @@ class Certificate(summary.Summarised):
             proof.place()
         except checker.Rejected as error:
             raise ProblemError(str(error)) from None
-        return np.array([Fraction(n, proof.theta.den) for n in proof.theta.nums], dtype=object)
+        return np.array([Number(n, proof.theta.den) for n in proof.theta.nums], dtype=object)
 
     @cached_property
     def digest(self) -> str | None:
@@ -131,6 +178,13 @@ class Certificate(summary.Summarised):
         if about is None:
             raise ProblemError("problem: this certificate was loaded alone; pass the problem that it is about")
         return about
+
+    def shown(self) -> pictures.Shown:
+        """The proved point; ProblemError where there is none, or the problem is not at hand."""
+        theta = self.point if self.theta is None else self.theta
+        if theta is None:
+            raise ProblemError(f"plot: there is no proved point to show; the proof is {self.proof!r}")
+        return self._about(None), theta, f"{self.proof}: {self.claim}"
 
     def write_back(self, module: Any) -> Any:
         """Copy the proved point into the trainable parameters of the torch module that the problem is about.

@@ -82,6 +82,10 @@ def certify(
 
     A problem with an origin must be the program of that origin (ProblemError); its certificate carries the tree that
     proves that no sign pattern is missing, and says for which widths of the network it holds.
+
+    >>> import exact_unlearn as xu
+    >>> xu.certify(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    <Certificate: exact. The optimum is 2.5, exactly, at a unique minimiser.>
     """
     require_limit(time_limit)
     if not isinstance(problem, UnlearningProblem):

@@ -16,6 +16,13 @@ def scipy_arguments(program: ExplicitProgram) -> dict[str, Any]:
     """The arguments of `scipy.optimize.milp` for an LP or MILP: `milp(**scipy_arguments(program))`.
 
     Its `fun` lacks `program.constant`; its `x` is z.  ProblemError for a program with curvature or cones.
+
+    >>> import exact_unlearn as xu
+    >>> program = xu.explicit_program(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> from scipy.optimize import milp
+    >>> from exact_unlearn.exports import scipy_arguments
+    >>> program.theta(milp(**scipy_arguments(program)).x).round(9).tolist()
+    [0.0, 2.5]
     """
     from scipy.optimize import Bounds, LinearConstraint
 
@@ -37,6 +44,12 @@ def qpsolvers_problem(program: ExplicitProgram) -> Any:
     """A `qpsolvers.Problem` of an LP or QP: minimise 1/2 x.T P x + q.T x, G x <= h, A x = b.
 
     The value lacks `program.constant`.  ProblemError for cones and integers; ExactUnlearnError without qpsolvers.
+
+    >>> import exact_unlearn as xu
+    >>> program = xu.explicit_program(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> from exact_unlearn.exports import qpsolvers_problem
+    >>> qpsolvers_problem(program).A.shape
+    (1, 4)
     """
     if program.kind not in ("LP", "QP"):
         raise ProblemError(f"program: qpsolvers takes LPs and QPs, and this is a {program.kind}")
@@ -59,6 +72,13 @@ def cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any]:
 
     After `problem.solve(...)`, `program.theta(z.value)` are the parameters.  The binary entries of z equal a boolean
     variable of their own.
+
+    >>> import exact_unlearn as xu
+    >>> program = xu.explicit_program(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> from exact_unlearn.exports import cvxpy_problem
+    >>> problem, z = cvxpy_problem(program)
+    >>> round(float(problem.solve(solver="CLARABEL")), 6), program.theta(z.value).round(6).tolist()
+    (2.5, [0.0, 2.5])
     """
     cp = _library("cvxpy")
     z = cp.Variable(program.q.size)

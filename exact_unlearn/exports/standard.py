@@ -33,6 +33,16 @@ def write_program(program: ExplicitProgram, path: str | os.PathLike[str]) -> Non
     """Write `program` in the format that the suffix of `path` names; the file appears complete or not at all.
 
     Raises ProblemError, one sentence, for another suffix and for cones that the format cannot express.
+
+    >>> import pathlib, tempfile
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn.exports import write_program
+    >>> program = xu.explicit_program(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "program.mps")
+    ...     write_program(program, path)
+    ...     print(path.read_text().splitlines()[-1])
+    ENDATA
     """
     path = Path(path)
     writers = {".mps": _mps, ".qplib": _qplib, ".cbf": _cbf}

@@ -45,6 +45,16 @@ def write_vipr(certificate: Certificate, path: str | os.PathLike[str]) -> None:
 
     Linear programs are R = l1 or linf, alone or with l1 drifts and boxes.  ProblemError, one sentence, for another
     form, for a proof that is not exact, and for a proof about some rows only: VIPR files hold the problem as written.
+
+    >>> import pathlib, tempfile
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn.exports import write_vipr
+    >>> certificate = xu.certify(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "proof.vipr")
+    ...     write_vipr(certificate, path)
+    ...     print(next(line for line in path.read_text().splitlines() if line.startswith("RTP")))
+    RTP range 5/2 5/2
     """
     problem = _linear(certificate)
     program = _Program.of(problem)

@@ -33,6 +33,11 @@ class LocalCertificate(summary.Summarised):
                minimum; None: neither is proved.
     growth:    where it is a minimum, values exceed its own by at least growth/2 times the squared distance from it.
     moved:     how far theta is from the one that was given to `certify_local`; None of a file.
+
+    >>> import exact_unlearn as xu
+    >>> found = xu.certify_local(xu.Perceptron(1, 1, activation="tanh"), [1.0, 0.5], [[1.0]], [0.5])
+    >>> found.lower <= found.upper, float(found.distance) < 1e-9
+    (True, True)
     """
 
     proof: str

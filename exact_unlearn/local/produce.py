@@ -47,6 +47,12 @@ def certify_local(model: Any, theta: Any, x_retain: Any, y_retain: Any, centre: 
     give dependent rows of J, or the KKT system is singular (symmetries, degenerate neurons).  `proved` is False in any
     case: other networks, farther away, may be better.  Raises ProblemError on activations that are not smooth, and on
     arguments that do not fit.
+
+    >>> import exact_unlearn as xu
+    >>> model = xu.Perceptron(n_inputs=1, width=1, activation="tanh")
+    >>> certificate = xu.certify_local(model, [1.0, 0.5], [[1.0]], [0.5])
+    >>> certificate.proof, certificate.strict_minimum
+    ('local', True)
     """
     ordered = as_network(model)
     if theta is None and is_module(model):

@@ -44,6 +44,16 @@ def effect(
     with squared drifts, else by some solves (to 10 %, on the safe side).
 
     Raises ProblemError, one sentence, on arguments that do not fit.
+
+    >>> import numpy as np
+    >>> import exact_unlearn as xu
+    >>> model = xu.Perceptron(n_inputs=2, width=3, activation="tanh")
+    >>> theta_star = np.linspace(-1.0, 1.0, model.n_parameters)
+    >>> x = np.array([[1.0, 0.5], [-0.5, 1.0]])
+    >>> problem = xu.surrogate_problem(model, theta_star, x, xu.SquaredL2())
+    >>> report = xu.effect(model, problem, xu.solve(problem), x)
+    >>> report.retained_change > 0.01, report.lam > 0  # to first order only, and what would have kept them
+    (True, True)
     """
     model = modules.as_model(model)
     if not all(hasattr(model, name) for name in ("n_parameters", "predict")):

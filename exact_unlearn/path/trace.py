@@ -22,7 +22,12 @@ SCHEMA = "exact-unlearn/path"
 
 
 class PathStatus(Enum):
-    """Why a path ended.  `advice` says what to try."""
+    """Why a path ended.  `advice` says what to try.
+
+    >>> import exact_unlearn as xu
+    >>> xu.PathStatus.CONVERGED.value, xu.PathStatus("stalled").name
+    ('converged', 'STALLED')
+    """
 
     CONVERGED = "converged"
     STEPS_USED_UP = "steps_used_up"
@@ -97,6 +102,15 @@ class Path(summary.Summarised):
     where the first step began; y: (n, l) what the retained outputs shall be; value: R(theta); start_value: R(start);
     error: max |f(theta, x) - y|; stationarity: of the last point that was examined; kind: "lam" or "radius", what
     controls the steps; effect: what all of it does to the outputs.  `control` is what `resume` goes on with.
+
+    >>> import numpy as np
+    >>> import exact_unlearn as xu
+    >>> model = xu.Perceptron(n_inputs=2, width=3, activation="tanh")
+    >>> theta_star = np.linspace(-1.0, 1.0, model.n_parameters)
+    >>> x = np.array([[1.0, 0.5], [-0.5, 1.0]])
+    >>> path = xu.unlearn_path(model, theta_star, x, xu.SquaredL2(), steps=2)
+    >>> path.status.value, len(path.steps), path.theta.shape
+    ('steps_used_up', 2, (9,))
     """
 
     theta: Array

@@ -84,6 +84,15 @@ def unlearn_path(
     of one side of every kink; what happens when a pre-activation passes 0 within a step is measured like every error.
 
     Raises ProblemError, one sentence, on arguments that do not fit, and on regularizers that count.
+
+    >>> import numpy as np
+    >>> import exact_unlearn as xu
+    >>> model = xu.Perceptron(n_inputs=2, width=3, activation="tanh")
+    >>> theta_star = np.linspace(-1.0, 1.0, model.n_parameters)
+    >>> x = np.array([[1.0, 0.5], [-0.5, 1.0]])
+    >>> path = xu.unlearn_path(model, theta_star, x, xu.SquaredL2(), steps=5)
+    >>> path.value < path.start_value, path.error < 1e-9
+    (True, True)
     """
     _check_numbers(radius, lam, steps, tol, keep, time_limit)
     if not isinstance(certify, bool):

@@ -143,3 +143,13 @@ def _refined(K: Any, solve: Callable[[Array], Array], target: Array, start: Arra
             break
         last = moved
     return point, moved <= NEGLIGIBLE * largest(point)
+
+
+def complementary(program: Any, z: Array, y: Array, star: Array) -> Array:
+    """y with 0 for rows that read >= and are met with a gap, as far as floats can tell."""
+    rows = slice(program.cones.zero, program.nu_map.shape[1])
+    gaps, size = (program.b - program.A @ z)[rows], largest(star)
+    most = largest(y[: rows.stop])
+    out = y.copy()
+    out[rows] = np.where(y[rows] * (size or 1.0) < gaps * most, 0.0, y[rows])
+    return out

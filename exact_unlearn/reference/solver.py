@@ -23,7 +23,7 @@ from exact_unlearn.program import Assembly, assemble
 from exact_unlearn.reference import backends, direct, labels
 from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import infeasible, solve_counting
-from exact_unlearn.reference.polish import polish
+from exact_unlearn.reference.polish import complementary, polish
 from exact_unlearn.reference.units import rescaled
 from exact_unlearn.regularizers import PredictorNorm, SquaredL2
 from exact_unlearn.rowspace import RowSpace
@@ -70,6 +70,10 @@ def solve(
     set. theta* is feasible for every surrogate, so `infeasible` from a back end is recorded as
     Status.BACKEND_FAILED; an exact problem can truly be infeasible, and then `nu` is a Farkas vector.  Raises
     ProblemError for bad arguments only.
+
+    >>> import exact_unlearn as xu
+    >>> xu.solve(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    <Solution: optimal (HIGHS), value 2.5>
     """
     accuracy = _positive("accuracy", ACCURACY if accuracy is None else accuracy)
     if time_limit is not None:
@@ -423,7 +427,7 @@ def _build(
             *(_into_domain(term, part) for term, part in forces),
         ]
         rows = program.nu_map.shape[1]
-        y = _complementary(program, z, y, problem)
+        y = complementary(program, z, y, to_float(problem.theta_star))
         parts = _absorbed(problem, parts, program.A[:rows].T @ -y[:rows])
         subgradient, drift_subgradients, nu = parts[0], tuple(parts[1:]), program.nu(y)
         shares = None if problem.regularizer.has_conjugate else own
@@ -441,16 +445,6 @@ def _build(
         compile_seconds=seconds + answer.compile_seconds,
         solve_seconds=answer.solve_seconds,
     )
-
-
-def _complementary(program: Any, z: Array, y: Array, problem: UnlearningProblem) -> Array:
-    """y with 0 for rows that read >= and are met with a gap, as far as floats can tell."""
-    rows = slice(program.cones.zero, program.nu_map.shape[1])
-    gaps, size = (program.b - program.A @ z)[rows], float(np.max(np.abs(to_float(problem.theta_star)), initial=0.0))
-    largest = float(np.max(np.abs(y[: rows.stop]), initial=0.0))
-    out = y.copy()
-    out[rows] = np.where(y[rows] * (size or 1.0) < gaps * largest, 0.0, y[rows])
-    return out
 
 
 def _on_constraints(problem: UnlearningProblem, assembly: Assembly, theta: Array) -> Array:

@@ -26,6 +26,12 @@ class L0(Recipe):
     program.
 
     groups: None, or labels, index sequences or a word as for GroupL2. Raises ProblemError otherwise.
+
+    >>> import exact_unlearn as xu
+    >>> int(xu.L0().value([3.0, 0.0, -4.0]))
+    2
+    >>> int(xu.L0(groups=[0, 0, 1]).value([3.0, 0.0, 0.0]))
+    1
     """
 
     partition: Partition | None
@@ -82,6 +88,11 @@ class ActiveNeurons(Recipe):
     that of L0 on the columns of C with a_i != 0.  A mixed-integer program.
 
     perceptron: a Perceptron (n_inputs, width, n_outputs). Raises ProblemError on other models.
+
+    >>> import exact_unlearn as xu
+    >>> perceptron = xu.Perceptron(n_inputs=1, width=2)
+    >>> int(xu.ActiveNeurons(perceptron).value([1.0, 0.0, 5.0, 7.0]))  # c = (1, 0)
+    1
     """
 
     n_inputs: int

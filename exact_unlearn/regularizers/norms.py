@@ -38,6 +38,10 @@ class L2(Weighted):
     """R(theta) = sqrt(sum_i w_i theta_i^2), a second-order cone program.  Dual norm sqrt(sum g_i^2 / w_i).
 
     Over every affine set it has the minimiser of SquaredL2 with the same weights (Theorem 2 for weights 1).
+
+    >>> import exact_unlearn as xu
+    >>> xu.L2().value([3.0, -4.0])
+    5.0
     """
 
     name: ClassVar[str] = "l2"
@@ -48,7 +52,12 @@ class L2(Weighted):
 
 @dataclass(frozen=True, eq=False)
 class L1(Weighted):
-    """R(theta) = sum_i w_i |theta_i|, a linear program.  Dual norm max |g_i| / w_i."""
+    """R(theta) = sum_i w_i |theta_i|, a linear program.  Dual norm max |g_i| / w_i.
+
+    >>> import exact_unlearn as xu
+    >>> xu.L1().value([3.0, -4.0]), xu.L1(weights=[1.0, 2.0]).value([3.0, -4.0])
+    (7.0, 11.0)
+    """
 
     name: ClassVar[str] = "l1"
 
@@ -60,6 +69,10 @@ class L1(Weighted):
 class LInf(Weighted):
     """R(theta) = max_i w_i |theta_i|, a linear program with minimisers that are often not unique.  Dual norm
     sum |g_i| / w_i.
+
+    >>> import exact_unlearn as xu
+    >>> xu.LInf().value([3.0, -4.0])
+    4.0
     """
 
     name: ClassVar[str] = "linf"

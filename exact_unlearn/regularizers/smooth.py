@@ -21,6 +21,10 @@ class SquaredL2(Weighted):
 
     weights: shape (d,), finite and >= 0; None means 1.  R*(g) = 1/2 sum g_i^2 / w_i, inf where g_i != 0 =
     w_i. Raises ProblemError on any other weights.
+
+    >>> import exact_unlearn as xu
+    >>> xu.SquaredL2().value([3.0, -4.0])
+    12.5
     """
 
     name: ClassVar[str] = "squared_l2"
@@ -35,6 +39,10 @@ class ElasticNet(Recipe):
 
     R*(g) = sum max(|g_i| - alpha, 0)^2 / (2 beta); for beta = 0 the indicator of |g|_inf <= alpha.
     Raises ProblemError unless both are finite numbers >= 0.
+
+    >>> import exact_unlearn as xu
+    >>> xu.ElasticNet(alpha=1.0, beta=2.0).value([3.0, -4.0])
+    32.0
     """
 
     alpha: Value

@@ -38,6 +38,10 @@ class GroupL2(Recipe):
     groups: index sequences or a 1-D integer label array (label g = group g); they must partition range(d). Where
     `surrogate_problem` is given a model, also "layer", "neuron", "filter" or "head", whatever of them the model has.
     weights: shape (G,), finite and >= 0; None means 1.  Raises ProblemError otherwise.
+
+    >>> import exact_unlearn as xu
+    >>> xu.GroupL2([0, 0, 1]).value([3.0, 4.0, -2.0])
+    7.0
     """
 
     partition: Partition
@@ -90,6 +94,12 @@ class PredictorNorm(Recipe):
     lengths. Dual norm of a matrix G on the block: min |B|_F over G = V B.T, inf when G does not lie in
     range(V) or g does not vanish off the block.  Floats lie in a subspace only up to rounding, so "in
     range(V)" means up to `range_slack`.
+
+    >>> import exact_unlearn as xu
+    >>> network = xu.LinearNetwork((2, 1, 1))  # w = c a
+    >>> theta = network.join({"A1": [[3.0, 4.0]], "c": [[2.0]]})
+    >>> float(xu.PredictorNorm(network, theta).value(theta))
+    10.0
     """
 
     V: Array
@@ -245,6 +255,10 @@ class NuclearNorm(Recipe):
     block: the name of a block (resolved by `resolve`, which the problem constructors call), a slice with
     explicit ends, or indices.  Dual norm: the spectral norm of g on the block, inf when g does not vanish
     elsewhere. Raises ProblemError on overlapping indices or when block and shape disagree.
+
+    >>> import exact_unlearn as xu
+    >>> xu.NuclearNorm(slice(0, 4), (2, 2)).value([3.0, 0.0, 0.0, 4.0])
+    7.0
     """
 
     block: Any

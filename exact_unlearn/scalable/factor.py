@@ -47,6 +47,11 @@ class RowFactor:
     k), unit combinations of the unit-length rows that are numerically zero.  tolerance: how short such a
     combination had to be.  unseen: 0 for a whole factor; where only a part of the row space was explored, 1 /
     the smallest singular value seen there, assumed of the rest.
+
+    >>> from exact_unlearn.scalable import RowFactor, project
+    >>> factor = project([[1.0, 2.0], [2.0, 4.0]], [3.0, 1.0]).factor
+    >>> isinstance(factor, RowFactor), factor.rank
+    (True, 1)
     """
 
     scale: Tensor
@@ -230,6 +235,11 @@ def choleskyqr(
 
     gram: J diag(weights) J.T in float64, if known.  A combination of unit rows, of unit length itself, counts
     as zero when no longer than `tolerance`.
+
+    >>> from exact_unlearn.scalable import as_torch_jacobian, choleskyqr
+    >>> J = as_torch_jacobian([[1.0, 2.0], [2.0, 4.0], [0.0, 1.0]])
+    >>> choleskyqr(J, None, tolerance=1e-10).rank
+    2
     """
     if gram is None:
         gram = jacobian.reduce(jacobian.gram(weights, torch.float64))
@@ -290,6 +300,11 @@ def tsqr(jacobian: TorchJacobian, weights: Tensor | None, tolerance: float) -> R
     """The factor by Householder QR of blocks of J.T, one after the other: the naive twin of `choleskyqr`.
 
     Its rank is decided at `householder_tolerance`.
+
+    >>> from exact_unlearn.scalable import as_torch_jacobian, tsqr
+    >>> J = as_torch_jacobian([[1.0, 2.0], [2.0, 4.0], [0.0, 1.0]])
+    >>> tsqr(J, None, tolerance=1e-10).rank
+    2
     """
     k, d = jacobian.shape
     upper = torch.zeros(0, k, dtype=torch.float64, device=jacobian.device)

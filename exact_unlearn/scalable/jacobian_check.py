@@ -42,7 +42,12 @@ PROBES = 24
 
 
 class KinkWarning(UserWarning):
-    """Some samples sit where the module has a kink in its parameters: their rows of J are those of one side."""
+    """Some samples sit where the module has a kink in its parameters: their rows of J are those of one side.
+
+    >>> from exact_unlearn.scalable import KinkWarning
+    >>> issubclass(KinkWarning, UserWarning)
+    True
+    """
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ class TorchJacobian(Protocol):
     Arithmetic is that of the wider of J and the vector it meets: a float64 vector makes float64 products of
     float32 data, each of which is then exact.  Tensors must live on `device`.  NumPy vectors are accepted by
     `matvec` and `rmatvec`, which then compute in float64 and return NumPy vectors.
+
+    >>> from exact_unlearn.scalable import TorchJacobian, as_torch_jacobian
+    >>> isinstance(as_torch_jacobian([[1.0, 2.0]]), TorchJacobian)
+    True
     """
 
     @property
@@ -163,6 +167,12 @@ class DenseTorchJacobian:
 
     Narrower floats are widened, integers become float64.  error_estimate: relative error of the entries as
     derivatives (jacobian_check.py), 0 where they are data.  Raises ProblemError on anything but a real matrix.
+
+    >>> import torch
+    >>> from exact_unlearn.scalable import DenseTorchJacobian
+    >>> J = DenseTorchJacobian(torch.tensor([[1.0, 2.0]]))
+    >>> J.shape, J.matvec([3.0, 1.0]).tolist()
+    ((1, 2), [5.0])
     """
 
     matrix: Tensor
@@ -354,7 +364,12 @@ def as_tensor(name: str, values: Any, device: torch.device | None = None) -> Ten
 
 
 def as_torch_jacobian(jacobian: Any) -> TorchJacobian:
-    """A matrix (tensor or array), a Jacobian of the NumPy side or a TorchJacobian, as a TorchJacobian."""
+    """A matrix (tensor or array), a Jacobian of the NumPy side or a TorchJacobian, as a TorchJacobian.
+
+    >>> from exact_unlearn.scalable import as_torch_jacobian
+    >>> as_torch_jacobian([[1.0, 2.0]]).rmatvec([3.0]).tolist()
+    [3.0, 6.0]
+    """
     if isinstance(jacobian, DenseJacobian):
         return DenseTorchJacobian(as_tensor("jacobian", jacobian.matrix))
     if not isinstance(jacobian, Tensor | np.ndarray):

@@ -67,6 +67,13 @@ class ModuleModel:
     mode, .grad and random states are left as found.  Dropout in train mode is refused; BatchNorm in train mode
     uses its running statistics (and warns), because per-sample gradients do not exist otherwise.  Raises
     ProblemError on arguments that do not fit.
+
+    >>> import torch
+    >>> from exact_unlearn.scalable import ModuleModel
+    >>> model = ModuleModel(torch.nn.Linear(2, 1, bias=False).double())
+    >>> J = model.jacobian(model.theta(), torch.tensor([[1.0, 2.0]], dtype=torch.float64))
+    >>> J.rmatvec(torch.ones(1, dtype=torch.float64)).tolist()
+    [1.0, 2.0]
     """
 
     module: nn.Module
@@ -324,6 +331,12 @@ def write_back(module: nn.Module, theta: Any) -> nn.Module:
     `module`; returns the module.
 
     The parameters stay the same objects, and .grad is untouched; numbers are rounded to their precision.
+
+    >>> import torch
+    >>> from exact_unlearn.scalable import write_back
+    >>> module = torch.nn.Linear(2, 1, bias=False)
+    >>> write_back(module, [1.0, 2.0]).weight.tolist()
+    [[1.0, 2.0]]
     """
     layout = layout_of(unwrapped(module))
     found = theta if isinstance(theta, Tensor | np.ndarray) else getattr(theta, "theta", theta)

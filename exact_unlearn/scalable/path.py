@@ -17,6 +17,13 @@ def solve_path(
 ) -> Iterator[Solution]:
     """Solve problems one after the other, each started from the answer before: a path of lambda, or a shrinking
     retain set.
+
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn import scalable
+    >>> J = [[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]
+    >>> problems = [xu.UnlearningProblem([3.0, 1.0, 2.0], J[:k], xu.L2()) for k in (2, 1)]
+    >>> [round(solution.value**2, 6) for solution in scalable.solve_path(problems)]
+    [5.833333, 5.0]
     """
     before: Solution | None = None
     for problem in problems:

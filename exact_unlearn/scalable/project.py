@@ -85,6 +85,10 @@ def project(
 
     Returns a Projection: tensors in, tensors out; arrays in, arrays out.  Raises ProblemError on arguments that
     do not fit, on NaN and infinities.
+
+    >>> from exact_unlearn.scalable import project
+    >>> project([[1.0, 2.0]], [3.0, 1.0]).theta.round(12).tolist()
+    [1.0, 2.0]
     """
     started = time.perf_counter()
     asked = ask(jacobian, theta, lam, weights, free, rhs, rank_tolerance, goal, route)

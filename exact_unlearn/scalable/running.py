@@ -41,7 +41,12 @@ class DerivativeError(ProblemError, RuntimeError):
 
 
 class FrozenStatisticsWarning(UserWarning):
-    """BatchNorm was in train mode, where samples are coupled; its running statistics were used instead."""
+    """BatchNorm was in train mode, where samples are coupled; its running statistics were used instead.
+
+    >>> from exact_unlearn.scalable import FrozenStatisticsWarning
+    >>> issubclass(FrozenStatisticsWarning, UserWarning)
+    True
+    """
 
 
 def run(module: nn.Module, state: Mapping[str, Tensor], inputs: Inputs, dtype: torch.dtype) -> Any:

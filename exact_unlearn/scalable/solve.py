@@ -87,6 +87,12 @@ def solve(
     Takes squared drifts and Euclidean trust regions with every regularizer named in this module, and forms that come to
     one of these: with factors, with a centre, and sums of absolute values or squares; and rows that read >= of a matrix
     J (tight.py).  Raises ProblemError, with the way out, for other combinations; gap outside (0, 1); unknown routes.
+
+    >>> import exact_unlearn as xu
+    >>> from exact_unlearn import scalable
+    >>> solution = scalable.solve(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
+    >>> solution.status.value, solution.theta.round(6).tolist()
+    ('optimal', [0.0, 2.5])
     """
     if not isinstance(problem, UnlearningProblem):
         raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")

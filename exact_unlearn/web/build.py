@@ -23,7 +23,12 @@ _EXPORT = re.compile(r"^export (?:\{[^}]*\};\n)?", re.MULTILINE)
 
 
 def page(name: str) -> str:
-    """The HTML of one page; ProblemError for an unknown name."""
+    """The HTML of one page; ProblemError for an unknown name.
+
+    >>> from exact_unlearn import web
+    >>> "https://" in web.page("shadow")
+    False
+    """
     if name not in PAGES:
         raise ProblemError(f"page: expected one of {', '.join(PAGES)}, got {name!r}")
     found, names = PAGES[name], list(PAGES)
@@ -46,7 +51,12 @@ def page(name: str) -> str:
 
 
 def script(name: str) -> str:
-    """The JavaScript of one page: its module `page`, after all that it imports."""
+    """The JavaScript of one page: its module `page`, after all that it imports.
+
+    >>> from exact_unlearn import web
+    >>> "import {" in web.script("shadow")
+    False
+    """
     sources: dict[str, str] = {}
     _collect(f"{name}/page", sources, set())
     wanted: dict[str, set[str]] = {module: set() for module in sources}  # of a module by others
@@ -61,7 +71,14 @@ def script(name: str) -> str:
 
 
 def write_pages(folder: Path) -> list[Path]:
-    """Write all pages into `folder`, which is made where it is missing; they link to each other."""
+    """Write all pages into `folder`, which is made where it is missing; they link to each other.
+
+    >>> import pathlib, tempfile
+    >>> from exact_unlearn import web
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     len(web.write_pages(pathlib.Path(folder))) == len(web.PAGES)
+    True
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.html" for name in PAGES]
     for path in written:

@@ -11,6 +11,10 @@ class Page:
 
     title, lead: its heading, and the sentence below it
     numbers: whether the folder holds numbers.json
+
+    >>> from exact_unlearn import web
+    >>> web.PAGES["lie"].title
+    'Drag the lie'
     """
 
     title: str
