@@ -10,7 +10,7 @@ import numpy as np
 import exact_unlearn as xu
 from exact_unlearn import closed_form
 
-from . import diagonal, least_width, max_margin, naive, requests, same_start, subsample
+from . import diagonal, least_width, max_margin, naive, one_door, requests, same_start, subsample
 from .appendix_e import outputs_of, rows_of
 from .finding import Claim, Measurement, Result, at_most, differ, equal, worst_of
 from .instances import (
@@ -263,8 +263,8 @@ RESULT = Result(
         r"data move, by $\sum_{k \ge 2} q_k (1+\lambda)^{-k}$ exactly: about $(1+\lambda)^{-2}$. The dead network "
         "of D.4.1 is no curiosity: every deep linear network has it, and every perceptron with a homogeneous "
         "activation. The bound $s$ of Theorem 5 is met by labels in general position. And what else is exact: "
-        "retraining from the same start, maximum margin, diagonal networks, the order of requests, constraints of a "
-        "sample only, and the least width itself."
+        "retraining from the same start, maximum margin, linear, diagonal and square networks, the order of requests, "
+        "constraints of a sample only, and the least width itself."
     ),
     tried="As above: rational instances, both sides by routes that share no formula.",
     claims=(
@@ -462,6 +462,7 @@ RESULT = Result(
         ),
         *same_start.CLAIMS,
         *max_margin.CLAIMS,
+        *one_door.CLAIMS,
         *diagonal.CLAIMS,
         *requests.CLAIMS,
         *subsample.CLAIMS,
