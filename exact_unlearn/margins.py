@@ -62,6 +62,8 @@ def margin_problem(
     if isinstance(regularizer, PredictorNorm):
         raise ProblemError("regularizer: PredictorNorm belongs to outputs that are kept; for margins use SquaredL2")
     x, y = real_array("features", features, 2), real_array("labels", labels, 1)
+    if not x.shape[1]:
+        raise ProblemError(f"features: expected at least one column, got shape {x.shape}")
     if len(x) != y.size:
         raise ProblemError(f"labels: expected {len(x)} entries, one per row of features, got {y.size}")
     k = _classes(y, model, classes)

@@ -117,11 +117,12 @@ def test_other_regularizers_and_drift_penalties() -> None:
     sparse = xu.certify(xu.margin_problem(X, SIGNS, "penalized", regularizer=xu.L1()))
     assert sparse.proof == "exact"
     assert max(by_hand(with_one(to_rational(X)), SIGNS, None, sparse.point)) <= 0
-    start = np.ones(5)
-    near = xu.margin_problem(X, SIGNS, "penalized", theta_star=start, drift_penalty=xu.SquaredDrift(9.0))
-    far = xu.margin_problem(X, SIGNS, "penalized", theta_star=start)
-    assert xu.certify(near).proof == "exact"
-    assert np.linalg.norm(xu.solve(near).drift) < np.linalg.norm(xu.solve(far).drift)
+    start = np.ones(15)
+    near = xu.certify(xu.margin_problem(X, KINDS, "penalized", theta_star=start, drift_penalty=xu.SquaredDrift(9.0)))
+    far = xu.certify(xu.margin_problem(X, KINDS, "penalized", theta_star=start))
+    assert near.proof == far.proof == "exact"
+    moved = [sum((t - 1) ** 2 for t in found.point) for found in (near, far)]
+    assert moved[0] < moved[1] - Fraction(1, 100)
 
 
 def test_degenerate_data() -> None:
@@ -171,6 +172,7 @@ MODEL = xu.LinearModel(4, 3)
         ({"labels": [np.nan] * 7}, "labels: expected finite numbers"),
         ({"labels": KINDS[:, None]}, "labels: expected 1 dimension"),
         ({"features": X[0]}, "features: expected 2 dimensions"),
+        ({"features": X[:, :0]}, "features: expected at least one column"),
         ({"bias": "yes"}, "bias: expected one of none, penalized, free, got 'yes'"),
         ({"bias": "free", "regularizer": xu.L1()}, "bias: 'free' is about 1/2 .theta..2; give other regularizers"),
         ({"bias": "free", "model": MODEL, "theta_star": np.zeros(12)}, "bias: expected 'none' beside a model"),
