@@ -25,7 +25,7 @@ def table() -> Table:
     return Table(
         BENCH,
         (
-            Cell("norms", "a", "ours", (1.0, 2.0, 3.0), cpu=2.0, error=1e-9, memory=1.0, floor=0.5),
+            Cell("norms", "a", "ours", (1.0, 2.0, 3.0), cpu=2.0, error=1e-9, memory=1.0, read=0.5),
             Cell("norms", "a", "fast but wrong", (0.1,), cpu=0.1, error=1e-2, memory=1.0),
             Cell("norms", "a", "peer", (20.0,), cpu=30.0, error=1e-8, memory=1.0),
             Cell("norms", "a", "absent", note="not installed: no_such_module"),

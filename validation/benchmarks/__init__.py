@@ -1,5 +1,5 @@
 """Side by side with peers: every side in a process of its own, interleaved, medians, ratios, peak memory, and
-the floor.
+one read of J.
 
 harness.py    starts the processes, collects, makes tables and figures
 worker.py     what runs in one process

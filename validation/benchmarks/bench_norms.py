@@ -92,7 +92,7 @@ def run(side: str, case: dict[str, Any]) -> dict[str, Any]:
     x, note = done.result if side == "scalable.solve" else (done.result, "")
     error = peers.error_of(norm, group, J, theta, x, best.value)
     numbers = {"seconds": done.seconds, "cpu": done.cpu, "error": error, "memory": memory}
-    return numbers | {"floor": peers.floor_seconds(J), "note": note}
+    return numbers | {"read": peers.read_seconds(J), "note": note}
 
 
 def _ours(J: Array, theta: Array, R: Any) -> Timed:

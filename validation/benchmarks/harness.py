@@ -92,7 +92,7 @@ class Cell:
     cpu: float = math.nan
     error: float = math.nan
     memory: float = math.nan
-    floor: float = math.nan
+    read: float = math.nan
     note: str = ""
     stopped: float = math.nan
 
@@ -153,7 +153,7 @@ class Table:
 
     def text(self) -> str:
         """One line per case and side."""
-        words = ("ms", "ratio", "cpu", "x floor", "error", "MiB", "spread")
+        words = ("ms", "ratio", "cpu", "x read", "error", "MiB", "spread")
         head = f"{'case':26} {'side':20}" + "".join(f" {word:>8}" for word in words) + "  note"
         lines = [self.bench.title, head]
         for case in self.bench.cases:
@@ -166,10 +166,10 @@ class Table:
 
     def _line(self, cell: Cell) -> str:
         ours = self.cell(cell.case, self.bench.ours)
-        floors = _over(cell.median, cell.floor)
+        reads = _over(cell.median, cell.read)
         return (
             f"{cell.case:26} {cell.side:20} {1e3 * cell.median:8.1f} {_over(cell.median, ours.median):8.2f} "
-            f"{_over(cell.cpu, ours.cpu):8.2f} {floors:8.1f} {cell.error:8.0e} {cell.memory:8.0f} "
+            f"{_over(cell.cpu, ours.cpu):8.2f} {reads:8.1f} {cell.error:8.0e} {cell.memory:8.0f} "
             f"{cell.spread:8.2f}  {cell.note}"
         )
 
@@ -271,7 +271,7 @@ def _cell(bench: str, case: str, side: str, answers: Sequence[dict[str, Any]], n
         statistics.median(float(answer.get("cpu", math.nan)) for answer in answers),
         max(float(answer["error"]) for answer in answers),
         max(float(answer["memory"]) for answer in answers),
-        min(float(answer.get("floor", math.nan)) for answer in answers),
+        min(float(answer.get("read", math.nan)) for answer in answers),
         note or str(answers[-1].get("note", "")),
     )
 
