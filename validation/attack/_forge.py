@@ -26,6 +26,8 @@ from exact_unlearn.regularizers import Huber, TotalVariation
 from tests import certificate_cases as cases
 from tests import row_cases
 
+from . import _trees
+
 ROOT = Path(__file__).parent.parent.parent
 JAVASCRIPT = ROOT / "tests" / "js" / "command.mjs"
 DRIFTS = tuple(cases.DRIFTS)
@@ -63,6 +65,7 @@ class Answer:
 KINDS = (
     "squared_l2", "elastic_net", "l1", "linf", "l2", "l2_irrational", "group_l2", "nuclear_norm", "predictor_norm",
     "l0", "active_neurons", "infeasible", "moved labels", "rows", "form",
+    "global",
 )  # fmt: skip
 
 
@@ -73,6 +76,8 @@ def draw(kind: str, rng: random.Random) -> cases.Case:
         return _with_rows(rng, seed)
     if kind == "form":
         return _of_a_form(seed % FORMS)
+    if kind == "global":
+        return _trees.case(seed)
     if kind == "predictor_norm":
         return cases.predictor(rng.choice((1, 2)), rng.choice(("none", "slack ball", "box")), seed)
     if kind in ("l0", "active_neurons"):
@@ -97,7 +102,7 @@ def _with_rows(rng: random.Random, seed: int) -> cases.Case:
         return row_cases.resting(rng.choice(tuple(cases.REGULARIZERS)), seed)
     if chosen == 2:
         return row_cases.told_apart(seed)
-    kind = rng.choice([kind for kind in KINDS if kind not in ("infeasible", "rows", "form")])
+    kind = rng.choice([kind for kind in KINDS if kind not in ("infeasible", "rows", "form", "global")])
     plain, added = draw(kind, rng), kind in ("l0", "active_neurons", "moved labels")
     return row_cases.with_rows(plain, "inactive" if added else rng.choice(tuple(row_cases.KINDS)), seed)
 
@@ -333,7 +338,7 @@ def forgery(kind: str, seed: str, problems: bool) -> Forgery:
 
 # ---------------------------------------------------------------- answers
 
-NUMBERS = ("lower", "upper", "gap", "square", "distance", "residual", "robust_lower")
+NUMBERS = ("lower", "upper", "gap", "square", "distance", "residual", "robust_lower", "neurons")
 
 
 def python_answer(job: Forgery) -> Answer:
@@ -349,7 +354,7 @@ def python_answer(job: Forgery) -> Answer:
     except checker.Rejected as error:
         return Answer(1, "none", False, {}, str(error))
     verdict = checker.check(problem, certificate, tau)
-    numbers = {name: getattr(verdict, name) for name in NUMBERS if getattr(verdict, name) is not None}
+    numbers = {name: Q(getattr(verdict, name)) for name in NUMBERS if getattr(verdict, name) is not None}
     status = 0 if verdict.proved else 1 if verdict.proof == "none" else 3
     return Answer(status, verdict.proof, verdict.unique, numbers, "; ".join(verdict.sentences))
 
