@@ -6,8 +6,9 @@ A new verb is a line in `VERBS` and a module of that name beside this file with
     run(options) -> int         its work; the result is the exit status
 
 Exit status: 0 done (and proved, where something was to be proved), 1 not proved, 2 a mistake of the caller, told in one
-sentence, 3 (check only) proved for another problem than the caller's, 70 a mistake of ours, 75 not measured (something
-came between: try again), 130 interrupted, 141 the reader of the output went away.
+sentence, 3 (check only) proved for another problem than the caller's, 4 (local, check) a local statement is proved, 70 a
+mistake of ours, 75 not measured (something came between: try again), 130 interrupted, 141 the reader of the output went
+away.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ VERBS = {
     "global": "the least network that fits the retained samples, over all parameters, with a proof",
     "certify": "prove what the optimum is, and how good a solution is, whoever found it",
     "judge": "what is true of anybody's solution: feasible, optimal, or claiming more than is possible",
+    "local": "near one point of a smooth network: the only KKT point, its value, whether it is a minimum",
     "check": "the independent checker's verdict on a certificate",
     "program": "write the explicit QP, LP, SOCP, SDP or MILP of a problem",
     "theorems": "verify the results of the paper numerically, with proofs, figures and a report",
@@ -41,7 +43,7 @@ VERBS = {
     "bench": "side by side with peers, as ratios, each in a process of its own",
 }
 
-DONE, NOT_PROVED, USAGE, PROVED_OTHER = 0, 1, 2, 3
+DONE, NOT_PROVED, USAGE, PROVED_OTHER, LOCAL = 0, 1, 2, 3, 4
 INTERNAL, NOT_MEASURED, INTERRUPTED, BROKEN_PIPE = 70, 75, interrupts.STATUS, 141
 
 

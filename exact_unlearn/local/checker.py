@@ -82,7 +82,7 @@ MAX_BYTES, MAX_DEPTH = 64 << 20, 16  # of the file, and of lists and objects wit
 MAX_SIZE, MAX_LAYERS = 1024, 16  # parameters and constraints together; layers
 MIN_BITS, MAX_BITS = COARSE, 1024
 MAX_WHOLE = 64  # bits in front of the point of every number that is read, and four times as many of what is computed
-BASE, PER_BYTE = 5 * 10**9, 6_000  # work that is granted: in all, and per byte of the file
+BASE, PER_BYTE = 4 * 10**9, 3_500  # work that is granted: in all, and per byte of the file
 
 
 class Work:
@@ -124,18 +124,22 @@ class Ball(NamedTuple):
 class Grid:
     """Arithmetic of balls in units of 2^-bits.  Results contain every result for members of the arguments."""
 
-    def __init__(self, bits: int) -> None:
-        self.bits, self.one = bits, Ball(1 << bits, 0)
+    def __init__(self, bits: int, work: Work | None = None) -> None:
+        self.bits, self.one, self.work = bits, Ball(1 << bits, 0), work
 
     def plus(self, a: Ball, b: Ball) -> Ball:
         return Ball(a.mid + b.mid, a.err + b.err)
 
     def times(self, a: Ball, b: Ball) -> Ball:
+        if self.work:
+            self.work.spend(1, self.bits, self.bits, each=900)
         err = abs(a.mid) * b.err + abs(b.mid) * a.err + a.err * b.err
         return Ball(a.mid * b.mid >> self.bits, (err >> self.bits) + 2)
 
     def scaled(self, n: int, a: Ball, d: int = 1) -> Ball:
         """a n/d."""
+        if self.work:
+            self.work.spend(1, self.bits, each=900)
         return Ball(n * a.mid // d, abs(n) * a.err // d + 2)
 
     def over(self, a: Ball, b: Ball) -> Ball:
@@ -166,7 +170,7 @@ class Grid:
         if a.mid < -self.bits << self.bits:
             return Ball(0, 1)  # e^-bits is below one unit
         m = max(0, a.mid.bit_length() - self.bits + 4)
-        fine = Grid(self.bits + 2 * m + 8)
+        fine = Grid(self.bits + 2 * m + 8, self.work)
         small = fine.scaled(1, self.at(fine.bits, a), 1 << m)
         power = fine.series(fine.one, lambda k, term: fine.scaled(1, fine.times(term, small), k))
         for _ in range(m):
@@ -199,7 +203,7 @@ class Grid:
     def sine_cosine(self, s: Ball) -> tuple[Ball, Ball]:
         """Taylor's series of s / 2^m, then m times the double angle."""
         m = max(0, abs(s.mid).bit_length() - self.bits + 4)
-        fine = Grid(self.bits + 4 * m + 8)
+        fine = Grid(self.bits + 4 * m + 8, self.work)
         t = fine.scaled(1, self.at(fine.bits, s), 1 << m)
         minus = fine.scaled(-1, fine.times(t, t))
         sine = fine.series(t, lambda k, term: fine.scaled(1, fine.times(term, minus), 2 * k * (2 * k + 1)))
@@ -215,7 +219,7 @@ class Grid:
         The terms grow up to e^(c s^2 / 2) before they fall: as many more bits.
         """
         more = c * s.mid**2 >> 2 * self.bits
-        fine = Grid(self.bits + more + 64)
+        fine = Grid(self.bits + more + 64, self.work)
         t = self.at(fine.bits, s)
         square = fine.scaled(c, fine.times(t, t))
         density = fine.exp(fine.scaled(-1, square, 2))
@@ -558,13 +562,13 @@ class Evaluation:
         heavy = largest(W) + self.blur
         long = max(heavy, seen.size, D.size).bit_length()
         require(long <= bits + 4 * MAX_WHOLE, "refused: numbers grow beyond all bounds")
-        self.work.spend(layer.rows * n * (layer.columns + 400), bits, long)
+        self.work.spend(layer.rows * n * (layer.columns + 40), bits, long)
         columns = list(zip(*seen.rows, strict=True))
         s = [[sum(map(mul, row, column)) >> bits for column in columns] for row in W]
         err = self.off(layer.columns, heavy, self.blur, seen.size, seen.err)
         h, d1, d2 = self._activated(layer.phi, Table(s, err))
         G = self._tangents(layer, W, seen, D)
-        self.work.spend(n * sum(map(len, G.maps)), bits, long)
+        self.work.spend((n + 4) * sum(map(len, G.maps)), bits, long)
         maps = [
             {a: [x * y >> bits for x, y in zip(slopes, row, strict=True)] for a, row in each.items()}
             for slopes, each in zip(d1.rows, G.maps, strict=True)
@@ -573,7 +577,7 @@ class Evaluation:
 
     def _activated(self, phi: Activation, s: Table) -> tuple[Table, Table, Table]:
         """phi, phi' and phi'' of s: as exact as the series, and off by as much as s is times the next derivative."""
-        fine = Grid(self.bits + GUARD)
+        fine = Grid(self.bits + GUARD, self.work)
         found: list[tuple[Rows, int]] = [([], 0), ([], 0), ([], 0)]
         for row in s.rows:
             three = [phi.three(fine, Ball(z << GUARD, 0)) for z in row]
@@ -594,6 +598,7 @@ class Evaluation:
             for a, row in each.items():
                 above.setdefault(a, []).append((k, row))
         self.work.spend(layer.rows * n * sum(map(len, above.values())), bits, bits)
+        self.work.spend(layer.rows * (n + 4) * (len(above) + layer.columns), each=300)
         maps = []
         for j, weights in enumerate(W):
             found = {}
@@ -639,8 +644,8 @@ class Evaluation:
             bent, mu = self._product(seed, now.d2), self._product(seed, now.d1)
             for weights, each in zip(bent.rows, now.G.maps, strict=True):
                 keys = sorted(each)
-                self.work.spend(n * len(keys) ** 2 // 2, 2 * bits, bits)
-                self.work.spend(len(keys) ** 2 // 2, each=400)
+                self.work.spend(n * len(keys) * (len(keys) + 1) // 2, 2 * bits, bits)
+                self.work.spend(len(keys) * (len(keys) + 1) // 2, each=400)
                 for i, a in enumerate(keys):
                     weighted, row = list(map(mul, weights, each[a])), S[a]
                     for b in keys[: i + 1]:
@@ -932,6 +937,8 @@ def compare(claims: Mapping[str, Any], found: Verdict) -> None:
 
 def show(x: Q) -> str:
     """Six digits for people."""
+    if x >= 1 << 900:
+        return f"2^{int(x).bit_length()}"
     shift = max(0, x.denominator.bit_length() - 900)
     return f"{(x.numerator >> shift) / (x.denominator >> shift):.6g}"
 
