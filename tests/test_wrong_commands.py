@@ -22,6 +22,7 @@ SHORT = {
     "global": ["global", "samples.npz", "-r", "path", "--no-certify"],
     "certify": ["certify", "in.npz", "theta.npz", "-r", "l1"],
     "check": ["check", "whole.json", "proof.json"],
+    "local": ["local", "network.npz"],
     "program": ["program", "in.npz", "-r", "l1", "-o", "out.npz"],
 }
 """Verbs that end at once whatever they are told, with a command that is right."""
@@ -105,6 +106,7 @@ def test_hundreds_of_wrong_commands(
     np.savez("in.npz", theta_star=np.ones(d), jacobian=np.eye(2, d))
     np.savez("samples.npz", x=np.eye(2), y=np.ones(2))
     np.savez("theta.npz", theta=np.ones(d))
+    np.savez("network.npz", x=np.eye(2), y=np.ones(2), theta=np.ones(d), widths=[2, 2, 1])
     np.savez("none.npz", theta_star=np.zeros(0), jacobian=np.zeros((0, 0)), theta=np.zeros(0))
     Path("folder.npz").mkdir()
     Path("text.npz").write_text("no archive")
@@ -119,7 +121,7 @@ def test_hundreds_of_wrong_commands(
         seen += 1
         status = cli.main(words)
         shown = capsys.readouterr()
-        assert status in (0, 1, 2, 3), (words, status, shown.err)
+        assert status in (0, 1, 2, 3, 4), (words, status, shown.err)
         assert "Traceback" not in shown.err + shown.out, words
         if status == 2:
             wrong += 1

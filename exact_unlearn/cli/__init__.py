@@ -6,9 +6,9 @@ A new verb is a line in `VERBS` and a module of that name beside this file with
     run(options) -> int         its work; the result is the exit status
 
 Exit status: 0 done (and proved, where something was to be proved), 1 not proved, 2 a mistake of the caller, told in one
-sentence, 3 (check only) proved for another problem than the caller's, 4 (local, check) a local statement is proved, 70 a
-mistake of ours, 75 not measured (something came between: try again), 130 interrupted, 141 the reader of the output went
-away.
+sentence, 3 (check only) proved for another problem than the caller's, 4 (local, check) a local statement is proved, 70
+a mistake of ours, 75 not measured (something came between: try again), 130 interrupted, 141 the reader of the output
+went away.
 """
 
 from __future__ import annotations
