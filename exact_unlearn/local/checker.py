@@ -167,7 +167,7 @@ class Grid:
 
     def exp(self, a: Ball) -> Ball:
         """e^a for a <= 0: Taylor's series of a / 2^m, whose terms fall by 16 at least, squared m times."""
-        if a.mid < -self.bits << self.bits:
+        if a.mid + a.err < -(self.bits << self.bits):
             return Ball(0, 1)  # e^-bits is below one unit
         m = max(0, a.mid.bit_length() - self.bits + 4)
         fine = Grid(self.bits + 2 * m + 8, self.work)
@@ -224,7 +224,9 @@ class Grid:
         square = fine.scaled(c, fine.times(t, t))
         density = fine.exp(fine.scaled(-1, square, 2))
         total, term, k = t, t, 1
-        while abs(term.mid) > 1 or 2 * square.mid >= (2 * k + 1) << fine.bits:  # then terms fall by 2 at least
+        while (
+            abs(term.mid) > 1 or 2 * (square.mid + square.err) >= (2 * k + 1) << fine.bits
+        ):  # then terms fall by 2 at least
             term = fine.scaled(1, fine.times(term, square), 2 * k + 1)
             total, k = fine.plus(total, term), k + 1
         total = Ball(total.mid, total.err + abs(term.mid) + term.err)
