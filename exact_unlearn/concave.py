@@ -22,7 +22,7 @@ from exact_unlearn.models import DiagonalNetwork
 from exact_unlearn.models.layout import inputs, targets
 
 SETS = 20_000
-"""Sets of columns that are tried at most: a few seconds."""
+"""Sets of columns that are tried at most: some ten seconds."""
 
 BITS = 400
 """Of roots: two values that agree to that many are called tied."""

@@ -98,9 +98,9 @@ CLAIMS = (
         _certified,
         "neurons",
         kind="ours",
-        cases=(3, 4),
-        quick=1,
-        full=10,
+        cases=(3,),
+        quick=2,
+        full=25,
     ),
     Claim(
         "true-width-affine",
