@@ -1,4 +1,4 @@
-"""``exact-unlearn experiment``: the experiments of the paper, resumable at any moment, and one of our own."""
+"""``exact-unlearn experiment``: the experiments of the paper, resumable at any moment, and two of our own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "data-poisoning": "Tables 1, 5, 6, 7 and Figures 1, 3, 4, 5: a sine, five poisoned samples, eight methods",
     "label-erasure": "Figures 2, 6 to 14, Tables 8 to 16: forget that images have colours; eleven methods",
     "collapse": "Tables 2, 17 to 22: forget the few images whose colour is not that of their class; eleven methods",
+    "truth": "every method against the certified global optimum of small ReLU networks; half an hour",
     "solver-lies": "claims of CVXPY's solvers against certified optima, as the conditioning of J grows; a minute",
 }
 
@@ -80,11 +81,12 @@ def run(options: argparse.Namespace) -> int:
         if options.json != "-":
             print("\nwritten: " + ", ".join(str(path) for path in files))
         return DONE
-    plan = _plan(options, data_poisoning)
+    module = data_poisoning if options.name == "data-poisoning" else _truth()
+    plan = _plan(options, module) if module is data_poisoning else _truth_plan(options, module)
     if plan.quick and not options.quiet:
-        say("quick version: fewer seeds, a shorter training, one setting per method; not the paper's numbers")
+        say("quick version: fewer seeds, a shorter training, one setting per method; not the numbers of the full one")
     with data_poisoning.told(options.quiet, say) as tell:
-        outcome = data_poisoning.run(
+        outcome = module.run(
             plan,
             folder,
             output,
@@ -108,6 +110,20 @@ def _solver_lies(options: argparse.Namespace) -> None:
 
     with progress(options.quiet, patience=0.0) as say:
         solver_lies.run(output, say, ready)
+
+
+def _truth() -> Any:
+    return importlib.import_module("exact_unlearn._validation.experiments.truth")
+
+
+def _truth_plan(options: argparse.Namespace, truth: Any) -> Any:
+    from dataclasses import replace
+
+    for name in ("budgets", "certify"):
+        if getattr(options, name) is not None:
+            raise ProblemError(f"--{name}: is for data-poisoning, not for truth, where every optimum is certified")
+    plan = truth.quick_plan() if options.quick else truth.Plan()
+    return replace(plan, seeds=_numbers("--seeds", options.seeds)) if options.seeds else plan
 
 
 def _plan(options: argparse.Namespace, data_poisoning: Any) -> Any:
