@@ -15,7 +15,7 @@ measured against it: do they keep the labels, how large is R, how far is the pre
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from . import truth_figures
 from .poisoning_tables import markdown
 from .truth_methods import METHODS, Size, applies, method_cell
 from .truth_optimum import optimum_cell
-from .truth_tables import HEADER, Table, collect
+from .truth_tables import HEADER, Table, collect, line_of
 from .truth_tasks import TASKS, make_task
 
 
@@ -89,7 +89,8 @@ class Outcome:
         """For people."""
         parts = [QUICK_NOTE] if self.plan.quick else []
         for table in self.tables:
-            parts.append(f"{heading(table)}\n\n{report.table(HEADER, [row.texts() for row in table.rows], left=2)}")
+            body = report.table(HEADER, [row.texts() for row in table.rows], left=2)
+            parts.append(f"{table.task}: {heading(table.tree())}\n\n{body}")
         return "\n\n".join(parts)
 
     def tree(self) -> dict[str, Any]:
@@ -103,13 +104,14 @@ class Outcome:
         }
 
 
-def heading(table: Table) -> str:
-    """What a table is about, and what was proved."""
-    gaps = [float(optimum["gap"]) for optimum in table.optima]
-    what = " ".join((TASKS[table.task].__doc__ or "").split())
-    values = ", ".join(f"{float(optimum['upper']):.9g}" for optimum in table.optima)
-    text = f"{table.task}: {what} Certified optima R0 of the seeds: {values}; largest relative gap {max(gaps):.0e}."
-    return f"{text} Networks below the certified bound: {table.below} of {sum(r.feasible.size for r in table.tried)}."
+def heading(tree: Mapping[str, Any]) -> str:
+    """What a table is about, and what was proved; of `Table.tree`."""
+    optima = tree["optima"]
+    what = " ".join((TASKS[tree["task"]].__doc__ or "").split())
+    values = ", ".join(f"{optimum['upper']:.9g}" for optimum in optima)
+    text = f"{what} Certified optima R0 of the seeds: {values}; largest relative gap "
+    text += f"{max(optimum['gap'] for optimum in optima):.0e}. Networks below the certified bound: "
+    return text + f"{tree['below_the_bound']} of {sum(len(row['feasible']) for row in tree['tried'])}."
 
 
 def run(
@@ -133,7 +135,7 @@ def run(
     if output is None:
         return outcome
     output.mkdir(parents=True, exist_ok=True)
-    texts = {"table.md": tables_text(outcome), "truth.json": json.dumps(outcome.tree(), indent=None) + "\n"}
+    texts = {"table.md": tables_text(outcome.tree()), "truth.json": json.dumps(outcome.tree()) + "\n"}
     for name, text in texts.items():
         codec.write_atomically(output / name, text.encode())
     files = [output / name for name in texts]
@@ -146,10 +148,10 @@ def run(
     return replace(outcome, files=tuple(files))
 
 
-def tables_text(outcome: Outcome) -> str:
-    """Markdown."""
-    parts = [f"{QUICK_NOTE}\n"] if outcome.plan.quick else []
-    for table in outcome.tables:
-        rows = [row.texts() for row in table.rows]
-        parts.append(f"### {table.task}\n\n{heading(table).partition(': ')[2]}\n\n{markdown(HEADER, rows)}\n")
+def tables_text(tree: Mapping[str, Any]) -> str:
+    """Markdown, of `Outcome.tree`."""
+    parts = [f"{QUICK_NOTE}\n"] if tree["quick"] else []
+    for task in tree["tasks"]:
+        body = markdown(HEADER, map(line_of, task["rows"]))
+        parts.append(f"### {task['task']}\n\n{heading(task)}\n\n{body}\n")
     return "\n".join(parts)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,18 +48,23 @@ class OptimalSet:
     features: Array
     y: Array
 
-    @property
+    @cached_property
     def unique(self) -> bool:
-        """Whether it is one point, since the features are independent."""
-        return bool(np.linalg.matrix_rank(self.features, tol=SAME) == len(self.signs))
+        """Whether the polytope is one predictor, found on random x: opposite neurons may trade linear functions, which
+        sum up to nothing, so that t is not unique and the predictor is.
+        """
+        _, sizes, directions = np.linalg.svd(self.features)
+        kernel = directions[int((sizes > SAME).sum()) :].T
+        probes = np.random.default_rng(0).standard_normal((200, self.neurons.shape[1]))
+        return bool(np.abs(self.values(probes) @ kernel).max(initial=0.0) <= 10 * SAME)
 
     def values(self, x: Array) -> Array:
         """(N, k): what the neurons say at x, so that values(x) @ t is a predictor."""
         return np.asarray(self.signs * np.maximum(x @ self.neurons.T, 0.0))
 
     def weights(self) -> Array:
-        """t of the predictor, where it is unique; the least one otherwise, which is in the set if it is >= 0."""
-        return np.asarray(np.linalg.lstsq(self.features, self.y, rcond=None)[0])
+        """The t of least length that fits; it is that of the predictor where this is unique."""
+        return np.asarray(np.linalg.lstsq(self.features, self.y, rcond=SAME / 10)[0])
 
     def nearest(self, x: Array, predicted: Array) -> Array:
         """t of the optimal predictor that is nearest to `predicted` (N,) at x."""

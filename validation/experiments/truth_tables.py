@@ -59,27 +59,32 @@ class Row:
 
     def texts(self) -> tuple[str, ...]:
         """A line of the table."""
-        n, fit = len(self.feasible), int(self.feasible.sum())
-        met = int(np.isfinite(self.restored["value"]).sum())
-        ratio = spread(self.returned["value"])
-        return (
-            self.method,
-            self.setting,
-            f"{fit}/{n}",
-            brief(float(np.median(self.returned["error"]))),
-            ratio if fit == n else f"({ratio})",
-            f"{met}/{n}",
-            spread(self.restored["value"]),
-            spread(self.restored["balanced"]),
-            spread(self.returned["distance"]),
-            spread(self.restored["distance"]),
-        )
+        return line_of(self.tree())
 
     def tree(self) -> dict[str, Any]:
-        """For machines: every number of every seed, null for infinity."""
+        """For machines: every number of every seed in six digits, null for infinity."""
         kinds = {"returned": self.returned, "restored": self.restored}
         found = {kind: {name: [_finite(v) for v in values[name]] for name in NUMBERS} for kind, values in kinds.items()}
         return {"method": self.method, "setting": self.setting, "feasible": [bool(v) for v in self.feasible], **found}
+
+
+def line_of(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line of the table, from `Row.tree`."""
+    feasible, returned, restored = tree["feasible"], tree["returned"], tree["restored"]
+    n, fit = len(feasible), sum(feasible)
+    ratio = spread(returned["value"])
+    return (
+        tree["method"],
+        tree["setting"],
+        f"{fit}/{n}",
+        brief(float(np.median([math.inf if v is None else v for v in returned["error"]]))),
+        ratio if fit == n else f"({ratio})",
+        f"{sum(v is not None for v in restored['value'])}/{n}",
+        spread(restored["value"]),
+        spread(restored["balanced"]),
+        spread(returned["distance"]),
+        spread(restored["distance"]),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +121,8 @@ class Table:
                 }
                 for optimum in self.optima
             ],
-            "rows": [row.tree() for row in self.tried],
-            "shown": [[row.method, row.setting] for row in self.rows],
+            "rows": [row.tree() for row in self.rows],
+            "tried": [row.tree() for row in self.tried],
             "below_the_bound": self.below,
         }
 
@@ -168,15 +173,13 @@ def words(setting: Setting) -> str:
     return ", ".join(f"{SYMBOLS.get(name, name)} {value:g}" for name, value in setting.items())
 
 
-def spread(values: Array) -> str:
-    """Median and range, over the finite ones; "∞" where none is."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
+def spread(values: Sequence[float | None]) -> str:
+    """Median and range, over those that are numbers; "∞" where none is."""
+    finite = [value for value in values if value is not None]
+    if not finite:
         return "∞"
-    middle, least, most = float(np.median(finite)), float(finite.min()), float(finite.max())
-    if brief(least) == brief(most):
-        return brief(middle)
-    return f"{brief(middle)} [{brief(least)}, {brief(most)}]"
+    middle, least, most = brief(float(np.median(finite))), brief(min(finite)), brief(max(finite))
+    return middle if least == most else f"{middle} [{least}, {most}]"
 
 
 def brief(value: float) -> str:
