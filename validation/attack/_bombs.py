@@ -210,6 +210,48 @@ SQUARED = {"name": "squared_drift", "lam": "1/3"}
 BOX = {"name": "trust_region", "norm": "inf", "radius": "f" * 30_100}
 BALL = {"name": "trust_region", "norm": "2", "radius": "f" * 30_100}
 
+
+def of_a_network(x: list[list[str]], tree: list[Any], slope: str = "0") -> Pair:
+    """The exact problem of a network with a label 0 for every sample, of two patterns, and any tree."""
+    n, m = len(x), len(x[0])
+    origin: dict[str, Any] = {"kind": "two_layer", "activation": "leaky_relu", "slope": slope, "width": 1, "R": "path"}
+    origin |= {"x": {"shape": [n, m], "data": [v for row in x for v in row]}, "y": {"shape": [n], "data": ["0"] * n}}
+    tree_of = problem(4 * m, [], version=2, origin=origin)
+    return pair(tree_of, certificate(version=2, tree=tree))
+
+
+def full_tree(n: int) -> list[Any]:
+    """All sign patterns of n samples, none of them cut."""
+    tree: list[Any] = [None]
+    for sample in range(n - 1, -1, -1):
+        tree = [sample, *tree, *tree]
+    return tree
+
+
+def long_cuts(n: int, size: int) -> Pair:
+    """Long samples on one line, and long weights that cut every branch beside it."""
+    x = [[digits(size, f"{i + 1:x}")] for i in range(n)]
+    cut = [{"indices": [0, 1], "nums": [digits(size), digits(size, "b")], "den": digits(size, "7")}]
+    return of_a_network(x, [0, 1, *[cut, None] * (2 * n)], digits(size) + "/" + digits(size, "1"))
+
+
+def many_cells(n: int) -> Pair:
+    """An honest proof: n samples of one input and a bias, each with the label 0, which the zero network fits."""
+    import exact_unlearn as xu
+    from exact_unlearn import codec
+
+    x = [[float(i), 1.0] for i in range(n)]
+    made = xu.global_problem(xu.Perceptron(2, 1), x, [0.0] * n, "path")
+    nodes = made.origin.cells.tree
+    tree = [
+        [{"indices": list(node), "nums": [f"{w:x}" for w in node.values()], "den": "1"}]
+        if isinstance(node, dict)
+        else node
+        for node in nodes
+    ]
+    return pair(codec.to_json(made.to_tree()), certificate(version=2, tree=tree))
+
+
 BOMBS: dict[str, Callable[[], Pair]] = {
     "one long entry, d = 20": lambda: one_long_entry(20),
     "one long entry, d = 1000": lambda: one_long_entry(1000),
@@ -242,6 +284,10 @@ BOMBS: dict[str, Callable[[], Pair]] = {
     "many factors": lambda: many_factors(5_000, 70),
     "many groups": lambda: many_groups(50_000),
     "left inverse": lambda: left_inverse(300, 300),
+    "all sign patterns": lambda: of_a_network([["1"]] * 16, full_tree(16)),
+    "long cuts": lambda: long_cuts(2, 60_000),
+    "many long cuts": lambda: long_cuts(9, 15_000),
+    "many cells": lambda: many_cells(17),
     "zipped zeros, 30 MB": lambda: zipped_zeros(30),
     "zipped zeros, 500 MB": lambda: zipped_zeros(500),
     "deep lists": lambda: text_around(b"[" * 400_000 + b"]" * 400_000),
@@ -255,7 +301,7 @@ BOMBS: dict[str, Callable[[], Pair]] = {
     ),
 }  # fmt: skip
 TRUE = {"many coordinates, l1", "many coordinates, l2", "many coordinates, linf", "many coordinates, l0"}
-TRUE |= {"many factors", "many groups", "many integers", "many objects", "a long text", "many parts"}
+TRUE |= {"many cells", "many factors", "many groups", "many integers", "many objects", "a long text", "many parts"}
 TRUE |= {"many weights, theta_star", "many weights, dual", "long multipliers, d = 1000"}
 TRUE |= {"dependent sets", "one set of many", "many sets of one"}
 """Those that prove something, however little, and may be accepted."""

@@ -22,7 +22,6 @@ from .campaign import Outcome
 
 TITLE = "forged trees of sign patterns, multipliers and points prove nothing false about a network, to either checker"
 FULL = 5_000
-QUICK = 60
 BATCH, ALIKE = 1_000, 30
 
 
