@@ -164,6 +164,8 @@ class Task:
         tree |= self._point(point, np.linalg.inv(K))
         tree |= self._bends(K)
         radii = _radii(tree)
+        if radii is None and tree.pop("minimum", None) is not None:
+            radii = _radii(tree)
         if radii is None:
             return "Newton's map is no contraction in any ball around the point: the KKT system is too nearly singular"
         tree |= {"radius": rational_text(radii[0]), "nu_radius": rational_text(radii[1])}
@@ -221,15 +223,19 @@ class Task:
         if bends.size and bends[0] < 0:
             return {"saddle": [format(entry, "x") for entry in _scaled((Z @ V[:, :1]).T, 60)[0]]}
         bent = float(bends[0]) if bends.size else 1.0
-        for power in range(0, 40, 2):
-            M = H + 2.0**power * J.T @ J
-            least = float(np.linalg.eigvalsh(M)[0])
-            if least >= 0.8 * bent:
+        found = (0.0, 0)
+        for power in range(0, 60, 2):  # H + rho J^T J has the least eigenvalue `bent` or nearly, if rho is large
+            found = max(found, (float(np.linalg.eigvalsh(H + 2.0**power * J.T @ J)[0]), -power))
+            if found[0] >= 0.8 * bent:
                 break
-        else:
+        least, power = found[0], -found[1]
+        if least <= 0:
             return {}
         sigma = Fraction(0.99 * least)
-        L = np.linalg.cholesky(M - float(sigma) * np.eye(self.d))
+        try:
+            L = np.linalg.cholesky(H + 2.0**power * J.T @ J - float(sigma) * np.eye(self.d))
+        except np.linalg.LinAlgError:  # rounding is larger than the least eigenvalue
+            return {}
         fine = min(checker.COARSE, max(16, 10 + math.ceil(math.log2(self.d * float(np.linalg.norm(L)) / least))))
         rows = [[format(entry, "x") for entry in row[: i + 1]] for i, row in enumerate(_scaled(L, fine))]
         rho = format(1 << power, "x")
