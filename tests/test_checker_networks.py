@@ -251,6 +251,20 @@ def test_more_widths_are_not_claimed_than_are_proved(tmp_path: Path) -> None:
     assert judged(problem, certificate, tmp_path) == "not proved: more is claimed than is proved: neurons"
 
 
+def test_other_rows_are_no_proof_about_the_network(tmp_path: Path) -> None:
+    """Within a tau it is a proof about some samples only, which says nothing about neurons."""
+    problem, certificate = made()
+    certificate["rows"] = {"kept": [0, 1, 2], "tau": "1"}
+    certificate["dual"] = {"nu": []}
+    certificate["claims"] = {"proof": "repaired", "neurons": 3}
+    assert judged(problem, certificate, tmp_path) == "not proved: more is claimed than is proved: neurons"
+    del certificate["claims"]["neurons"]
+    verdict = checker.check(problem, certificate, 1)
+    assert verdict.proved
+    assert verdict.neurons is None
+    assert not any("width" in sentence for sentence in verdict.sentences)
+
+
 def full_tree(n: int, depth: int = 0) -> list[int | None]:
     """All sign patterns of n samples."""
     return [None] if depth == n else [depth, *full_tree(n, depth + 1), *full_tree(n, depth + 1)]

@@ -1810,7 +1810,7 @@ def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
     text += "; the minimiser is unique" * unique
     text += "" if found.distance is None else f"; distance <= {show(found.distance)}"
     found = replace(found, proof=level, sentences=(text,))
-    if origin is not None:
+    if origin is not None and proof.literal:  # of other rows or labels it is another network's problem
         neurons = origin.neurons(proof.theta)
         found = replace(found, neurons=neurons, sentences=(text, origin.sentence(neurons)))
     compare(claims, found, problem.work)

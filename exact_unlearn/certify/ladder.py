@@ -435,7 +435,7 @@ class _Attempt:
     def _certificate(self, parts: Tree, **fields: Any) -> Certificate:
         tree: Tree = {"schema": SCHEMA, "version": self.original.version, **parts}
         if self.original.origin is not None:
-            tree |= about_network(self.original.origin, tree, fields.get("theta"))
+            tree |= about_network(self.original.origin, tree, fields.get("theta") if self.kept is None else None)
         if self.kept is not None and self.report.tau is not None:
             kept = [row for row in self.kept if not self.original.at_least[row]]
             tree["rows"] = {"kept": kept, "tau": rational_text(self.report.tau)}

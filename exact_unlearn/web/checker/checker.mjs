@@ -403,7 +403,7 @@ function judge(P, certificate, tau) {
     if (claims[name] === undefined || claims[name] === null) continue;
     need(fair(parse(claims[name]), own[name] ?? fail(name)), `claims more than is proved: ${name}`);
   }
-  const neurons = P.origin ? P.origin.neurons(proof.theta) : null;
+  const neurons = P.origin && proof.literal ? P.origin.neurons(proof.theta) : null;
   if (claims.neurons !== undefined && claims.neurons !== null) {
     need(neurons !== null && integer(claims.neurons, 0, Number.MAX_SAFE_INTEGER) >= neurons, "claims more than is proved: neurons");
   }
