@@ -239,6 +239,23 @@ def put(key: str, value: Any, *inner: Any) -> Callable[[Any], None]:
         (put("sigma", "1", "minimum"), "more is claimed"),
         (put("rho", "0", "minimum"), "more is claimed"),
         (put("sigma", "-1", "minimum"), "out of range"),
+        (put("sigma", "0", "minimum"), "out of range"),
+        (put("rho", "-1", "minimum"), "out of range"),
+        (put("rho", format(1 << 64, "x"), "minimum"), "out of range"),
+        (put("bits", 97, "minimum"), "bits: expected an integer from 0 to 96"),
+        (put("bits", 1025, "inverse"), "bits: expected an integer from 0 to 1024"),
+        (put("bits", 1025), "bits: expected an integer from 96 to 1024"),
+        (put("layers", [{"width": 1, "activation": "tanh", "bias": False}] * 17, "network"), "expected 1 to 16"),
+        (put("inputs", 1025, "network"), "inputs: expected an integer from 1 to 1024"),
+        (put("inputs", 0, "network"), "inputs: expected an integer from 1 to 1024"),
+        (put("width", 0, "network", "layers", 1), "width: expected an integer from 1 to 1024"),
+        (put("width", 200, "network", "layers", 1), "more than 1024 parameters and constraints"),
+        (put("shape", [1025, 3], "x"), "n: expected an integer from 0 to 1024"),
+        (put("theta", [format(1 << 320, "x")] * 24), "is 2\\^64 or larger"),
+        (put("theta", [format((1 << 320) - 1, "x")] * 24), "no contraction"),
+        (put("nu", [format(1 << 320, "x")] * 6), "is 2\\^64 or larger"),
+        (put("centre", [format(1 << 64, "x")] * 24), "a number is 2\\^64 or larger"),
+        (put("centre", ["1" + "0" * 512] * 24), "centre: expected a number as a text"),
         (put("activation", "sigmoid", "network", "layers", 0), "ball"),
         (put("activation", "relu", "network", "layers", 0), "not smooth: 'relu'"),
         (put("bias", 1, "network", "layers", 0), "true or false"),
@@ -344,6 +361,36 @@ def test_it_runs_alone_with_statuses_of_its_own(tmp_path: Path) -> None:
     path.write_text(json.dumps(tree))
     assert status(str(path)) == (1, checker.check(path).sentences[0] + "\n")
     assert status()[0] == status("--help")[0] == status("missing.json")[0] == 2
+
+
+def test_the_command_in_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certified("a product").save(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("{}")
+    assert checker.main([str(tmp_path / "a.json")]) == 4
+    assert "strict local minimum" in capsys.readouterr().out
+    assert checker.main([str(tmp_path / "b.json")]) == 1
+    assert capsys.readouterr().out == "not proved: the key 'schema' is missing\n"
+    for wrong in ([], ["--help"], ["a.json", "b.json"]):
+        assert checker.main(wrong) == 2
+        assert "usage" in capsys.readouterr().out
+    assert checker.main([str(tmp_path / "c.json")]) == 2
+    assert "no such file" in capsys.readouterr().out
+
+
+def test_what_is_said_to_people() -> None:
+    def said(**changes: Any) -> str:
+        parts = {"lower": Q(1, 2), "upper": Q(1), "distance": Q(1, 4), "radius": Q(3), "nu_radius": Q(2)}
+        return "\n".join(checker.sentences(checker.Verdict(False, (), "local", **parts, digest="d1", **changes)))
+
+    assert "within 3 of theta, with multipliers within 2 of nu; it is within 0.25" in said()
+    assert "0.5 <= 1/2 |theta - centre|^2 <= 1, an interval of width 0.5" in said()
+    assert "is not proved" in said()
+    assert "strict local minimum" in said(minimum=True)
+    assert "it is no local minimum" in said(minimum=False)
+    assert "SHA-256 d1" in said()
+    assert checker.show(Q(10) ** 400) == "2^1329"
+    assert checker.show(Q(1, 10**400)) == "0"
+    assert checker.show(Q(2, 3)) == "0.666667"
 
 
 def test_the_radius_is_not_far_from_the_largest() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -45,15 +45,21 @@ def run(count: int, seed: int) -> Outcome:
         module, x = trained(widths, n, 1000 * seed + i)
         labels = module(x).detach()
         path = xu.unlearn_path(module, None, x, xu.SquaredL2(), steps=STEPS, tol=1e-9)
+        began = time.process_time()
         certificate = xu.certify_local(module, path.theta, x, labels)
+        produced = time.process_time()
+        checked = certificate.proof == "local" and certificate.check().proof == "local"
+        seconds = f"{produced - began:.1f} s to prove, {time.process_time() - produced:.1f} s to check"
         where = f"trained({widths}, {n}, {1000 * seed + i})"
-        notes.append(f"{where}: {len(path.steps)} steps, {path.status.value}, moved {certificate.moved or 0.0:.1e}")
+        notes.append(
+            f"{where}: {len(path.steps)} steps, {path.status.value}, moved {certificate.moved or 0.0:.1e}; {seconds}"
+        )
         if certificate.proof != "local":
             failures.append(f"{where}: {certificate.message}")
         elif not certificate.contains(path.theta):
             failures.append(f"{where}: the path ended outside of the radius, {certificate.moved:.1e} away")
         elif abs(certificate.lower - Fraction(path.value)) > Fraction(1, 10**8):
             failures.append(f"{where}: the values differ")
-        elif not np.isfinite(path.theta).all() or certificate.check().proof != "local":
+        elif not checked:
             failures.append(f"{where}: the checker refuses")
     return Outcome(count, tuple(failures), tuple(notes))
