@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from fractions import Fraction as Q
 from pathlib import Path
 from typing import Any
@@ -20,24 +19,11 @@ import pytest
 import exact_unlearn as xu
 from exact_unlearn.local import checker
 from tests.local_cases import NETWORKS, certified, data
-from validation.attack._local_bombs import local
 from validation.attack._local_forge import original
 from validation.attack._local_truth import PHI
 
 POINTS = [0, 1e-30, -1e-9, 0.3, -0.7, 1, -1, 2.5, -6.0, 9, 16.5, -20, 27.0, -40, 100.25, -1e4, 3e9]
 FREE = 1 << 62
-WORK = {
-    "by hand": 871988,
-    "tanh": 7017076,
-    "sigmoid": 6950260,
-    "softplus": 8628772,
-    "silu": 7051108,
-    "gelu": 14027716,
-    "erf": 11241668,
-    "sin": 7489348,
-    "square": 5874196,
-    "identity": 5807380,
-}
 
 
 def ball(value: Any, bits: int) -> Any:
@@ -411,88 +397,3 @@ def test_the_perceptron_of_the_issue() -> None:
     assert certificate.strict_minimum
     assert certificate.check().minimum is True
     assert certificate.upper - certificate.lower < Q(1, 10**60)
-
-
-# --- by hand --------------------------------------------------------------------------------------------------------
-
-
-def by_hand() -> dict[str, Any]:
-    """f = theta x with x = y = 1: theta = nu = 1, K = (1, -1; -1, 0), whose inverse is (0, -1; -1, -1)."""
-    one = format(1 << 96, "x")
-    return {
-        "schema": "exact-unlearn/local-certificate",
-        "version": 1,
-        "network": {"inputs": 1, "layers": [{"width": 1, "activation": "identity", "bias": False}]},
-        "x": {"shape": [1, 1], "data": ["1"]},
-        "y": {"shape": [1, 1], "data": ["1"]},
-        "centre": ["0"],
-        "bits": 96,
-        "theta": [one],
-        "nu": [one],
-        "radius": "10",
-        "nu_radius": "10",
-        "inverse": {"bits": 0, "rows": [["0"], ["-1", "-1"]]},
-        "minimum": {"rho": "0", "sigma": "3/4", "bits": 1, "factor": [["1"]]},
-        "claims": {
-            "proof": "local",
-            "lower": "1/4",
-            "upper": "1",
-            "distance": "1/1000",
-            "growth": "1/2",
-            "minimum": True,
-        },
-    }
-
-
-def test_a_certificate_by_hand() -> None:
-    found = checker.check(by_hand())
-    assert (found.proof, found.minimum, found.radius) == ("local", True, 16)
-    page = (Path(__file__).parent.parent / "docs" / "local_certificates.md").read_text()
-    (shown,) = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert json.loads(shown) == by_hand()
-    tiny = Q(1, 1 << 80)
-    assert Q(1, 2) - tiny < found.lower <= Q(1, 2) <= found.upper < Q(1, 2) + tiny
-    assert Q(3, 4) - tiny < found.growth <= Q(3, 4)
-    assert found.distance < tiny
-
-
-def test_the_other_root_of_a_product_is_seen_as_another_point() -> None:
-    """f = c a with x = 1, y = 1: minima at (1, 1) and (-1, -1), and no ball that holds both is accepted."""
-    certificate = xu.certify_local(xu.SmoothNetwork((1, 1, 1), "identity"), [1.2, 0.9], [[1.0]], [1.0])
-    assert np.allclose(certificate.theta, [1.0, 1.0])
-    assert float(certificate.lower) == pytest.approx(1.0, abs=1e-15)
-    assert certificate.radius < 2 * np.sqrt(2)
-    tree = {**dict(certificate.tree), "claims": {"proof": "local"}}
-    for radius in ("2", "3", "a"):
-        assert checker.check({**tree, "radius": radius, "nu_radius": radius}).proof == "none"
-
-
-def spent(tree: Any) -> int:
-    """The work that checking costs, to the last unit, or until it is refused."""
-    work = checker.Work(FREE)
-    with suppress(checker.Rejected):
-        checker.judge(checker.parse(json.dumps(tree).encode()), work)
-    return FREE - work.left
-
-
-def test_work_is_counted_as_the_page_says() -> None:
-    """Sums that only change with the rules for counting: files whose numbers no producer makes."""
-    unit = format(1 << 96, "x")
-    assert spent(by_hand()) == WORK["by hand"]
-    for phi in checker.ACTIVATIONS:
-        assert spent(local([2, 3, 2, 1], 2, phi, theta=unit)) == WORK[phi]
-    assert checker.check(local([2, 3, 2, 1], 2, theta=unit)).proof == "none"
-
-
-def test_work_is_granted_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    granted: list[int] = []
-
-    class Counted(checker.Work):
-        def __init__(self, left: int) -> None:
-            granted.append(left)
-            super().__init__(left)
-
-    monkeypatch.setattr(checker, "Work", Counted)
-    tree = by_hand()
-    assert checker.check(tree).proof == "local"
-    assert granted == [4_000_000_000 + 3_500 * len(json.dumps(tree))]

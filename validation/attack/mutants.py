@@ -73,7 +73,7 @@ ROOMS = (  # those with the quickest tests first
         ("tests/test_checker*.py", "tests/test_certify_forms.py", "tests/test_at_least_checker.py"),
         bar=0.95,
     ),
-    Room("local", ("exact_unlearn/local/checker.py",), ("tests/test_local_checker.py", "tests/test_local.py")),
+    Room("local", ("exact_unlearn/local/checker.py",), ("tests/test_local_checker*.py", "tests/test_local.py")),
 )
 
 
