@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
@@ -44,6 +45,24 @@ def test_rows_are_the_margins(bias: Any, labels: Any, k: int | None) -> None:
     assert problem.at_least.all()
     counted = np.tile(np.arange(x.shape[1]) < 4, k or 1) if bias == "free" else np.ones(theta.size)
     assert problem.objective(theta) == pytest.approx((counted * theta**2).sum() / 2)
+
+
+@pytest.mark.parametrize("bias", ["none", "penalized", "free"])
+@pytest.mark.parametrize(("labels", "k"), [(np.array([1, 1, -1, 1, -1, -1, 1]), None), (KINDS, 3)])
+def test_the_optimum_by_a_program_of_another_hand(bias: Any, labels: Any, k: int | None) -> None:
+    """Weights and biases as variables of their own, margins as sentences about outputs."""
+    W, b = cp.Variable((k or 1, 4)), cp.Variable(k or 1)
+    rows = [b == 0] if bias == "none" else []
+    for x, label in zip(X, labels, strict=True):
+        f = W @ x + b
+        rows += [label * f[0] >= 1] if k is None else [f[label] - f[j] >= 1 for j in range(k) if j != label]
+    cost = cp.sum_squares(W) / 2 + (cp.sum_squares(b) / 2 if bias == "penalized" else 0)
+    value = cp.Problem(cp.Minimize(cost), rows).solve(solver="CLARABEL")
+    certificate = xu.certify(xu.margin_problem(X, labels, bias))
+    if np.isinf(value):
+        assert certificate.proof == "infeasible"
+    else:
+        assert float(certificate.upper) == pytest.approx(float(value), rel=1e-6)
 
 
 def shortest(rows: Any) -> Fraction | None:
