@@ -13,7 +13,7 @@ from .finding import Claim, Measurement, Result, close, differ, equal, worst_of
 from .instances import Rng, fractions, rational_vector, taught_perceptron
 
 RATIONAL = naive.RATIONAL_ACTIVATIONS
-DEGREE = {"relu": 1, "leaky_relu": 1, "identity": 1, "square": 2}
+DEGREE = {"relu": 1, "leaky_relu": 1, "abs": 1, "identity": 1, "square": 2}
 
 
 def features(model: xu.Perceptron, theta: Any, x: Any) -> Any:

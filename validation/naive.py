@@ -356,7 +356,7 @@ def _logistic(z: complex) -> complex:
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": lambda z: z if _real(z) > 0 else z * 0,
     "leaky_relu": _leaky_relu,
-    "abs": lambda z: z if _real(z) > 0 else -z,
+    "abs": lambda z: z if _real(z) > 0 else -z if _real(z) < 0 else z * 0,
     "square": lambda z: z * z,
     "identity": lambda z: z,
     "silu": _smooth(lambda z: z * _logistic(z)),
