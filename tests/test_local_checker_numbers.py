@@ -181,3 +181,68 @@ def test_variation_and_contraction_of_small_files() -> None:
         values = checker.Evaluation(problem, point.theta, 1, 96, checker.Work(FREE))
         found = checker.vary(problem, point, values, Q(1, 8), checker.Work(FREE))
         assert [f"{float(each):.12g}" for each in found] == [beta, tau]
+
+
+def made(H: list[list[int]], J: list[list[int]], **more: Any) -> checker.Linear:
+    """With entries in ones, and no errors."""
+    wide = [[[entry << 96 for entry in row] for row in matrix] for matrix in (H, J)]
+    parts: dict[str, Any] = {"h_off": Q(0), "j_off": Q(0), "a": (Q(0),) * 3, "z": (Q(0),) * 4}
+    return checker.Linear(*wide, **(parts | more))
+
+
+@pytest.mark.parametrize(
+    ("inverse", "off_h", "off_j", "bends"),
+    [
+        (1, 0.99, 0, True), (1, 1.01, 0, False), (1, 0, 0.39, True), (1, 0, 0.393, False), (1, 0.1, 0.332, True),
+        (1, 0.1, 0.334, False), (2, 0, 0.195, True), (2, 0, 0.197, False),
+    ],
+)  # fmt: skip
+def test_saddles_are_weighed_as_written(inverse: int, off_h: float, off_j: float, bends: bool) -> None:
+    """H = diag(-1, 1), J = (0, 1), v along the first axis: -1 + h + 2 w (1 + h) + (sqrt 2 + h) w^2, w = inverse j."""
+    lin = made([[-1, 0], [0, 1]], [[0, 1]])
+    for v in (["1", "0"], ["-a", "0"]):
+        found = checker.bends_down(v, lin, Q(inverse), Q(off_h), Q(off_j), checker.Work(FREE))
+        assert found is bends
+    assert not checker.bends_down(["0", "1"], lin, Q(1), Q(0), Q(0), checker.Work(FREE))
+
+
+def test_contraction_is_weighed_as_written() -> None:
+    lin = made([[1]], [[1]], a=(Q(2), Q(3), Q(5)), z=(Q(1, 7), Q(1, 11), Q(1, 13), Q(1, 17)))
+    h, j, r, s = Q(1, 64), Q(1, 128), Q(3), Q(5)
+    q11, q12 = Q(1, 7) + 2 * h + 3 * j, Q(1, 11) + 2 * j
+    q21, q22 = Q(1, 13) + 3 * h + 5 * j, Q(1, 17) + 3 * j
+    kappa, inverse = checker.contraction(lin, h, j, r, s)
+    assert kappa == max(q11 + q12 * 5 / 3, q21 * 3 / 5 + q22)
+    assert inverse == 3 / (1 - q22)
+    kappa, _ = checker.contraction(lin, h, j, Q(9), Q(1))
+    assert kappa == max(q11 + q12 / 9, q21 * 9 + q22)
+    assert checker.contraction(lin, h, Q(1), r, s)[1] == 0
+
+
+def test_definiteness_is_weighed_as_written() -> None:
+    """H = diag(1, -2), J = (0, 1), rho = 4: M = diag(1, 2); L L^T = diag(1/4, 1) + ..."""
+    lin = made([[1, 0], [0, -2]], [[0, 1]])
+    problem = checker.Problem(local([2, 1], 1))
+    node = {"rho": "4", "sigma": "3/4", "bits": 1, "factor": [["1"], ["0", "2"]]}
+    mu, rho = checker.definite(node, problem, lin, checker.Work(FREE))
+    assert rho == 4
+    assert abs(mu - (Q(3, 4) - Q(1, 4))) < Q(1, 1 << 60)  # M - sigma I - L L^T = diag(0, 1/4)
+    node["factor"] = [["1"], ["1", "2"]]  # L L^T = (1/4, 1/4; 1/4, 5/4): off by (0, -1/4; -1/4, 0)
+    mu, _ = checker.definite(node, problem, lin, checker.Work(FREE))
+    assert abs(float(mu) - (0.75 - np.sqrt(2) / 4)) < 1e-12
+
+
+def test_growth_through_a_layer_is_weighed_as_written() -> None:
+    """Rational numbers, of which the only root is that of 3^2 + 4^2."""
+    phi = checker.ACTIVATIONS["tanh"]
+    layer = checker.Layer(0, 1, 1, False, phi)
+    below = checker.Growth(Q(2), Q(1, 8), Q(1, 16))
+    found = checker.grow(layer, below, Q(2), Q(3), Q(1, 4), Q(1, 8), Q(1, 100))
+    s1, s2, s3 = Q(5), 2 + 2 * Q(1, 8), Q(1155, 1000) * Q(1, 8) + 2 * Q(1, 16)
+    slope, bend = Q(1, 4) + Q(77, 100) * s1 / 100, Q(1, 8) + 2 * s1 / 100
+    exact = slope * s1, bend * s1**2 + slope * s2, 2 * s1**3 + 3 * bend * s1 * s2 + slope * s3
+    for each, bound in zip(exact, found, strict=True):
+        assert each <= bound < each * (1 + Q(1, 1 << 50))
+    capped = checker.grow(layer, below, Q(2), Q(3), Q(1), Q(3, 4), Q(1))
+    assert capped.first < 5 * (1 + Q(1, 1 << 50))
+    assert capped.second < (Q(77, 100) * 25 + s2) * (1 + Q(1, 1 << 50))
