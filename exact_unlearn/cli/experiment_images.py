@@ -1,4 +1,4 @@
-"""``exact-unlearn experiment label-erasure`` and ``collapse``: their options, and their plan."""
+"""``exact-unlearn experiment`` on images: label-erasure, collapse, image-truth, runtime; their options and plans."""
 
 from __future__ import annotations
 
@@ -9,14 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from exact_unlearn import interrupts
+from exact_unlearn.cli.terminal import progress as told
 from exact_unlearn.cli.terminal import write_report
-from exact_unlearn.errors import FileFormatError, ProblemError
+from exact_unlearn.errors import FileFormatError, ProblemError, require_extra
 
-NAMES = ("label-erasure", "collapse")
-"""Experiments on images."""
-
-OPTIONS = ("data", "data_path", "table", "buffers", "methods", "network", "width", "device", "weights", "rows", "order")
-"""What only they understand."""
+GRIDS = (
+    "data",
+    "data_path",
+    "table",
+    "buffers",
+    "methods",
+    "network",
+    "width",
+    "device",
+    "weights",
+    "rows",
+    "order",
+    "seeds",
+    "backend",
+)
+NAMES: dict[str, tuple[str, ...]] = {
+    "label-erasure": GRIDS,
+    "collapse": GRIDS,
+    "image-truth": ("data", "data_path", "seeds", "backend"),
+    "runtime": ("buffers", "methods", "network", "width", "device"),
+}
+"""Experiments on images, and the options that each of them understands."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--order", metavar="NAME", help="of MinNorm-OG: project-descend or descend-project")
 
 
-def require_none(options: argparse.Namespace) -> None:
-    """ProblemError if an option of the image experiments was given to another one."""
-    for name in OPTIONS:
-        if getattr(options, name) is not None:
-            raise ProblemError(f"--{name.replace('_', '-')}: is for {' and '.join(NAMES)}, not for {options.name}")
+def require_known(options: argparse.Namespace) -> None:
+    """ProblemError if an option was given to an experiment that does not understand it."""
+    known = NAMES.get(options.name, ("seeds", "backend"))
+    for name in GRIDS:
+        if name not in known and getattr(options, name) is not None:
+            others = ", ".join(other for other, mine in NAMES.items() if name in mine)
+            raise ProblemError(f"--{name.replace('_', '-')}: is for {others}, not for {options.name}")
 
 
 def carry_out(
@@ -61,23 +81,46 @@ def carry_out(
     for name, other in (("budgets", options.budgets), ("certify", options.certify)):
         if other is not None:
             raise ProblemError(f"--{name}: is for data-poisoning, not for {options.name}")
-    images = importlib.import_module("exact_unlearn._validation.experiments.images")
-    plan = _plan(options, seeds, images)
-    outcome = images.run(
-        plan,
-        folder,
-        output,
-        options.jobs,
-        options.backend,
-        progress,
-        ready=lambda found: write_report(options, found.text(), found.tree()),
-    )
-    files: tuple[Path, ...] = outcome.files
+    require_known(options)
+
+    def ready(found: Any) -> None:
+        write_report(options, found.text(), found.tree())
+
+    if options.name == "runtime":
+        return _runtime(options, output, ready)
+    if options.name == "image-truth":
+        module = importlib.import_module("exact_unlearn._validation.experiments.images_truth_report")
+        require_extra("experiment image-truth", "cvxpy")
+        fields = {} if seeds is None else {"seeds": seeds}
+        plan = module.make_plan(_copy(options, "digits"), options.quick, **fields)
+    else:
+        module = importlib.import_module("exact_unlearn._validation.experiments.images")
+        plan = _plan(options, seeds, module)
+    files: tuple[Path, ...] = module.run(plan, folder, output, options.jobs, options.backend, progress, ready).files
+    return files
+
+
+def _copy(options: argparse.Namespace, default: str) -> Any:
+    data = importlib.import_module("exact_unlearn._validation.experiments.data")
+    return data.load(options.data or default, options.data_path)
+
+
+def _runtime(options: argparse.Namespace, output: Path, ready: Callable[[Any], None]) -> tuple[Path, ...]:
+    runtime = importlib.import_module("exact_unlearn._validation.experiments.runtime")
+    given = {name: getattr(options, name) for name in ("network", "width") if getattr(options, name) is not None}
+    if options.methods is not None:
+        given["methods"] = _words("--methods", options.methods)
+    if options.buffers is not None:
+        if options.buffers not in ("frozen", "as-used", "both-batches"):
+            raise ProblemError(f"--buffers: expected one of frozen, as-used, both-batches, got {options.buffers!r}")
+        given["buffers"] = options.buffers
+    plan = runtime.make_plan(options.quick, device=device(options.device), **given)
+    with told(options.quiet, patience=0.0) as say:
+        files: tuple[Path, ...] = runtime.run(plan, output, say, ready).files
     return files
 
 
 def _plan(options: argparse.Namespace, seeds: tuple[int, ...] | None, images: Any) -> Any:
-    data = importlib.import_module("exact_unlearn._validation.experiments.data")
     buffers = options.buffers or ("frozen,as-used,both-batches" if options.quick else "as-used")
     fields: dict[str, Any] = {"buffers": _words("--buffers", buffers), "device": device(options.device)}
     if seeds is not None:
@@ -92,7 +135,7 @@ def _plan(options: argparse.Namespace, seeds: tuple[int, ...] | None, images: An
     for name in ("table", "width"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ProblemError(f"--{name}: expected a positive number, got {getattr(options, name)}")
-    copy = data.load(options.data or ("digits" if options.quick else "fashion-mnist"), options.data_path)
+    copy = _copy(options, "digits" if options.quick else "fashion-mnist")
     return images.make_plan(
         options.name,
         copy,

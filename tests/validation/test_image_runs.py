@@ -102,7 +102,7 @@ def tiny_plan(experiment: str, **fields: Any) -> Plan:
 @pytest.mark.parametrize("experiment", ["label-erasure", "collapse"])
 def test_a_whole_run_in_small(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """All eleven methods from the command line: table, numbers, figure; again, and nothing is computed."""
-    policies = ("frozen", "both-batches") if experiment == "label-erasure" else ("as-used",)
+    policies = ("frozen",) if experiment == "label-erasure" else ("both-batches",)
     plan = tiny_plan(experiment, buffers=policies)
     monkeypatch.setattr(verb_images, "make_plan", lambda *_, **__: plan)
     command = ["experiment", experiment, "--quick", "--folder", str(tmp_path / "cells"), "--jobs", "1"]
@@ -222,7 +222,10 @@ def test_the_papers_recipes() -> None:
         (["label-erasure", "--quick", "--order", "x"], "--order: expected project-descend or descend-project"),
         (["label-erasure", "--quick", "--network", "vgg"], "network: expected one of small, resnet18, resnet50"),
         (["label-erasure", "--budgets", "10"], "--budgets: is for data-poisoning, not for label-erasure"),
-        (["data-poisoning", "--data", "digits"], "--data: is for label-erasure and collapse, not for data-poisoning"),
+        (
+            ["data-poisoning", "--data", "digits"],
+            "--data: is for label-erasure, collapse, image-truth, not for data-poisoning",
+        ),
     ],
 )
 def test_wrong_commands_are_one_sentence(arguments: list[str], words: str, capsys: Any) -> None:

@@ -33,7 +33,7 @@ def draw_erasure(row: Row, runs: Sequence[Runs], marks: Marks, heading: str, pat
     policies = list(dict.fromkeys(one.buffers for one in runs if one.method in METHODS))
     title = f"Label erasure, T = {row.epochs}: which colours are forgotten, and what is left of the classes"
     subtitle = (
-        f"{heading} Pareto fronts of means over {runs[0].seeds} trials; bars are standard errors. The best corner is "
+        f"{heading} Pareto fronts of means over {runs[0].seeds} trial(s); bars are standard errors. The best corner is "
         "right below. ★: trained without colours; +: before; ×: after forward passes alone."
     )
     height = 0.9 + 4.3 * len(policies)
@@ -80,7 +80,7 @@ def draw_collapse(row: Row, runs: Sequence[Runs], marks: Marks, heading: str, pu
     policies = list(dict.fromkeys(one.buffers for one in runs if one.method in METHODS))
     title = f"Representation Collapse, T = {row.epochs}: how many test images are called by their colour"
     shown = f" Crosses: Table 17 of the paper ({100 * row.p_retain:g} % of CIFAR-10, ResNet-18)." if published else ""
-    subtitle = f"{heading} Means and standard errors of {runs[0].seeds} trials under the best setting.{shown}"
+    subtitle = f"{heading} Means and standard errors of {runs[0].seeds} trial(s) under the best setting.{shown}"
     with plots.figure(5.2 + 4.0 * len(policies), 5.0, title, subtitle) as fig:
         panels = fig.subplots(1, len(policies), sharey=True, squeeze=False)[0]
         places = {method: len(METHODS) - 1 - index for index, method in enumerate(METHODS)}

@@ -36,14 +36,14 @@ def head_sizes(classes: int) -> tuple[int, ...]:
 
 def retain_set(grays: Grays, normal: Any) -> Painted:
     """Every image in gray."""
-    return _painted(grays, np.arange(len(grays)), GRAY, normal)
+    return painted(grays, np.arange(len(grays)), GRAY, normal)
 
 
 def forget_set(grays: Grays, p_color: float, seed: int, normal: Any) -> Painted:
     """Two draws, which may share images."""
     count = floor_share(p_color, len(grays))
     parts = [
-        _painted(grays, sample(len(grays), count, draws(ERASURE, purpose, seed)), colour, normal)
+        painted(grays, sample(len(grays), count, draws(ERASURE, purpose, seed)), colour, normal)
         for purpose, colour in (("red", RED), ("green", GREEN))
     ]
     return parts[0].joined(parts[1])
@@ -55,7 +55,8 @@ def accessible_set(grays: Grays, p_retain: float, seed: int, normal: Any) -> Pai
     return retain_set(grays, normal).take(sample(len(grays), count, draws(ERASURE, "accessible", seed)))
 
 
-def _painted(grays: Grays, index: Any, colour: int, normal: Any) -> Painted:
+def painted(grays: Grays, index: Any, colour: int, normal: Any) -> Painted:
+    """The images at `index` in one colour; targets are class and colour."""
     colours = np.full(len(index), colour)
     return Painted(grays, index, colours, targets_of(grays.labels[index], colours), ERASURE_COLOURS, normal)
 
@@ -76,7 +77,7 @@ def measure(module: nn.Module, test: Grays, normal: Any, device: str) -> dict[st
     everywhere = np.arange(len(test))
     errors, gray = [], None
     for colour in (GRAY, RED, GREEN):
-        data = _painted(test, everywhere, colour, normal)
+        data = painted(test, everywhere, colour, normal)
         classes, colours = outputs_on(module, data, device)
         if colour == GRAY:
             gray = right(classes, _tensor(data.targets[0])), right(colours, _tensor(data.targets[1]))
