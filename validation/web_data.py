@@ -23,6 +23,7 @@ from exact_unlearn import rational
 from exact_unlearn.codec import rational_text as rat
 
 from ._web_digits import digits_numbers
+from ._web_truth import truth_numbers, truth_states
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ("form", "condition", "solver")
@@ -137,6 +138,12 @@ def _fields(item: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
+def _truth(item: dict[str, Any]) -> str:
+    """One field a line, one state a line."""
+    states = ",\n".join(json.dumps(state, separators=(",", ":")) for state in item["states"])
+    return _fields({**item, "states": []}).replace('"states":[]', f'"states":[\n{states}\n]')
+
+
 def _lines(items: list[Any]) -> str:
     """One item a line: a difference can be read."""
     return "[\n" + ",\n".join(json.dumps(item, separators=(",", ":")) for item in items) + "\n]\n"
@@ -146,8 +153,10 @@ FILES: dict[str, Callable[[], str]] = {
     "exact_unlearn/web/bends/numbers.json": lambda: _fields(digits_numbers()),
     "exact_unlearn/web/lie/numbers.json": lambda: _fields(lie_numbers()),
     "exact_unlearn/web/solver/numbers.json": lambda: _fields(solver_numbers()),
+    "exact_unlearn/web/truth/numbers.json": lambda: _truth(truth_numbers()),
     "tests/web/shadow.states.json": lambda: _lines(shadow_states()),
     "tests/web/players.states.json": lambda: _lines(players_states()),
+    "tests/web/truth.states.json": lambda: _lines(truth_states()),
 }
 """Path in the repository -> its text, computed anew."""
 

@@ -47,4 +47,10 @@ PAGES = {
         "Networks are curved, and the step that forgets is straight. How far can one go, and what do short steps mend?",
         numbers=True,
     ),
+    "truth": Page(
+        "Whose truth?",
+        "A network has learned six samples, and one of them is a lie. What should be left when it is forgotten? Here "
+        "the answer is known, and proved. Who comes near it?",
+        numbers=True,
+    ),
 }

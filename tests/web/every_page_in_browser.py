@@ -90,6 +90,7 @@ MOVES = {
     "lie": ["step=0", "step=4&method=l2"],
     "players": ["step=2", "step=3&norm=l1"],
     "bends": ["step=0", "step=2&k=12"],
+    "truth": ["step=0", "step=4"],
 }
 """States in which handles can be moved; the last one is the slowest."""
 

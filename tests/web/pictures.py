@@ -18,6 +18,7 @@ STATES = {
     "players": "step=3&norm=l1",
     "solver": "step=4&at=5",
     "bends": "step=5&short=16",
+    "truth": "step=4",
 }
 
 
