@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The four actions and their options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     made = _action(actions, "generate", "write the cases anew; the same bytes on every machine", _generate)
-    made.add_argument("-o", "--output", metavar="DIR", help="the folder to write (default: fixtures-v1)")
+    made.add_argument("-o", "--output", metavar="DIR", help="the folder to write (default: fixtures-VERSION)")
     made.add_argument(
         "--check", action="store_true", help="write nothing; compare with DIR (default: what ships with the package)"
     )
@@ -51,6 +51,12 @@ def _action(actions: Any, name: str, purpose: str, act: Callable[[argparse.Names
         name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--version",
+        choices=("v1", "v2"),
+        default="v1",
+        help="which cases, where no DIR is named: v1 (the default), or what v2 adds to it, networks of two layers",
+    )
     add_report_arguments(parser)
     parser.set_defaults(act=act)
     return parser
@@ -72,16 +78,16 @@ def _generate(options: argparse.Namespace) -> int:
     from exact_unlearn.fixtures.generate import differences, generate, require_replaceable
 
     if options.check:
-        folder = data_folder() if options.output is None else Path(options.output)
+        folder = data_folder(options.version) if options.output is None else Path(options.output)
         with progress(options.quiet) as say:
-            found = differences(folder, say)
+            found = differences(folder, say, options.version)
         text = "\n".join(found) or f"{folder}: every byte as generated"
         write_report(options, text, {"folder": str(folder), "differences": found})
         return NOT_PROVED if found else DONE
-    folder = require_folder("--output", Path(options.output or "fixtures-v1"))
+    folder = require_folder("--output", Path(options.output or f"fixtures-{options.version}"))
     require_replaceable(folder)
     with progress(options.quiet) as say:
-        count = generate(folder, say)
+        count = generate(folder, say, options.version)
     write_report(options, f"{folder}: {count} cases", {"folder": str(folder), "cases": count})
     return DONE
 
@@ -91,7 +97,7 @@ def _verify(options: argparse.Namespace) -> int:
     from exact_unlearn.fixtures.verification import verify
 
     with progress(options.quiet) as say:
-        found = verify(options.folder, say)
+        found = verify(options.folder, say, options.version)
     tree = {
         "schema": "exact-unlearn/fixtures-verification",
         "version": 1,
@@ -111,7 +117,7 @@ def _list(options: argparse.Namespace) -> int:
     from exact_unlearn.cli import DONE
     from exact_unlearn.fixtures.case import load
 
-    cases = [case for case in load(options.folder) if _fits(case, options)]
+    cases = [case for case in load(options.folder, options.version) if _fits(case, options)]
     if not cases:
         raise ProblemError("no case fits these filters; `exact-unlearn fixtures list` shows all of them")
     width = max(len(case.id) for case in cases)
@@ -163,7 +169,7 @@ def _export(options: argparse.Namespace) -> int:
     from exact_unlearn.fixtures.export import export
 
     folder = require_folder("--output", Path(options.output))
-    fixtures: Fixtures = load(options.folder)
+    fixtures: Fixtures = load(options.folder, options.version)
     with progress(options.quiet) as say:
         count = export(fixtures, folder, options.format, say)
     tree = {"folder": str(folder), "format": options.format, "cases": len(fixtures), "files": count}
