@@ -146,6 +146,10 @@ class Solution(pictures.Drawn):
                 )
 
     def lines(self) -> summary.Lines:
+        """The claim, measured, and what it does to the network where that is known."""
+        return self.claim_lines() if self.effect is None else [*self.claim_lines(), *self.effect.lines()]
+
+    def claim_lines(self) -> summary.Lines:
         """The claim, measured."""
         claim = f"{self.status.value} ({self.solver}). {self.message} {self.advice}".replace("  ", " ")
         lines = [("status", claim), ("value", self.value_text())]
@@ -163,8 +167,7 @@ class Solution(pictures.Drawn):
             lines.append(("relative gap", report.small(self.relative_gap())))
         if self.rank is not None:
             lines.append(("rows", str(self.rank)))
-        lines.append(("unique", {True: "yes", False: "no", None: "not known from the form"}[self.unique]))
-        return lines if self.effect is None else [*lines, *self.effect.lines()]
+        return [*lines, ("unique", {True: "yes", False: "no", None: "not known from the form"}[self.unique])]
 
     @cached_property
     def effect(self) -> Effect | None:

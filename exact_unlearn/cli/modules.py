@@ -13,7 +13,9 @@ from exact_unlearn.cli import problems
 from exact_unlearn.errors import FileFormatError, ProblemError, require_extra
 
 if TYPE_CHECKING:
+    from exact_unlearn.effects import Effect
     from exact_unlearn.jacobian import Array
+    from exact_unlearn.solution import Solution
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 WRAPPERS = ("module.", "_orig_mod.")
@@ -33,6 +35,9 @@ def add_module_arguments(parser: argparse.ArgumentParser) -> None:
         "--retain", metavar="FILE", help=".npz or .safetensors with x, or with an array per argument of the network"
     )
     group.add_argument(
+        "--forget", metavar="FILE", help="what is forgotten, like --retain: only to say what happens to it"
+    )
+    group.add_argument(
         "--write-back", metavar="FILE", help="the weights with the answer in them, .safetensors, names as in --weights"
     )
 
@@ -43,6 +48,17 @@ class FromModule(problems.Loaded):
 
     module: Any = None
     stem: str = ""
+    x: Any = None
+    x_forget: Any = None
+
+    def effect(self, solution: Solution, penalty: bool) -> Effect | None:
+        """What an answer does to the network, and with `penalty` which drift penalty would have kept it."""
+        from exact_unlearn.path import effect
+        from exact_unlearn.solution import Status
+
+        if solution.status is Status.INFEASIBLE:
+            return None
+        return effect(self.module, self.problem, solution, self.x, self.x_forget, penalty=penalty)
 
 
 def load_module_problem(options: argparse.Namespace) -> FromModule:
@@ -60,12 +76,13 @@ def load_module_problem(options: argparse.Namespace) -> FromModule:
     if options.weights is not None:
         _load_weights(module, Path(options.weights))
     x, unused = _retained(module, Path(options.retain))
+    forgotten = None if options.forget is None else _retained(module, Path(options.forget))[0]
     drift = problems.drift_of(options.drift)
     problem = surrogate_problem(module.eval(), None, x, regularizer, drift, _free(options, module))
     if problem.n_constraints * problem.n_parameters > DENSE_LIMIT:
         problem.to_tree()  # says so, before the work and not after it
     stem = Path(options.module.rpartition(":")[0] if options.weights is None else options.weights).stem
-    return FromModule(problem, True, unused, module, stem)
+    return FromModule(problem, True, unused, module, stem, x, forgotten)
 
 
 def _made(target: str) -> Any:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from exact_unlearn.errors import FileFormatError, ProblemError
 
 if TYPE_CHECKING:
+    from exact_unlearn.effects import Effect
     from exact_unlearn.jacobian import Array
     from exact_unlearn.problem import UnlearningProblem
+    from exact_unlearn.solution import Solution
 
 REGULARIZERS = (
     "squared-l2",
@@ -81,6 +83,10 @@ class Loaded:
     problem: UnlearningProblem
     is_raw: bool = False
     unused: tuple[str, ...] = ()
+
+    def effect(self, solution: Solution, penalty: bool) -> Effect | None:
+        """What an answer does to the network; None, for a file does not know it."""
+        return solution.effect
 
 
 def load_problem(options: argparse.Namespace) -> Loaded:

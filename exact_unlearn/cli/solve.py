@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def answer(options: argparse.Namespace, loaded: Loaded) -> int:
     """Solve, prove, write and report; the exit status of `run`."""
+    from exact_unlearn import report
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
     from exact_unlearn.solution import Status
     from exact_unlearn.summary import as_text
@@ -96,9 +97,11 @@ def answer(options: argparse.Namespace, loaded: Loaded) -> int:
             except RankAmbiguityError as error:
                 ambiguity = str(error)
             seconds = time.perf_counter() - began
+        say("looking at the outputs")
+        seen = loaded.effect(solution, penalty=limit is None)
     network = summary.network_of(problem, solution, certificate)
     written = places.write(problem, solution, certificate, network)
-    lines = [*summary.problem_lines(loaded), *solution.lines()]
+    lines = [*summary.problem_lines(loaded), *solution.claim_lines(), *(seen.lines() if seen else [])]
     if ambiguity:
         lines.append(("proof", f"none yet: {ambiguity}"))
     if certificate is not None:
@@ -107,6 +110,7 @@ def answer(options: argparse.Namespace, loaded: Loaded) -> int:
     lines.append(summary.time_line(solution, seconds))
     lines += [("written" if i == 0 else "", str(path)) for i, path in enumerate(written)]
     tree: dict[str, Any] = {"schema": "exact-unlearn/solve-report", "version": 1} | summary.solution_tree(solution)
+    tree["effect"] = None if seen is None else report.plain(seen)
     tree["certificate"] = None if certificate is None else summary.certificate_tree(certificate)
     tree |= {} if network is None else {"network": summary.network_tree(network)}
     tree |= {"ambiguity": ambiguity or None, "certify_seconds": seconds, "written": [str(path) for path in written]}
@@ -125,7 +129,7 @@ def _loaded(options: argparse.Namespace) -> Loaded:
         if options.problem is not None:
             raise UsageError("name a PROBLEM or a --module, not both (see exact-unlearn solve --help)")
         return load_module_problem(options)
-    for option in ("retain", "write_back"):
+    for option in ("retain", "forget", "write_back"):
         if getattr(options, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')}: belongs to --module (see exact-unlearn solve --help)")
     if options.problem is None:
@@ -167,7 +171,10 @@ class _Places:
         self.copies_problem = loaded.is_raw or source.resolve() != self.problem.resolve()
         outputs = [self.solution, self.certificate, *([self.problem] if self.copies_problem else [])]
         outputs += [path for path in (self.weights, self.network) if path is not None]
-        inputs = [source] if options.module is None else [Path(options.retain), Path(options.weights or options.retain)]
+        inputs = [source]
+        if options.module is not None:
+            given = (options.retain, options.weights, options.forget)
+            inputs = [Path(name) for name in given if name is not None]
         require_distinct(outputs, inputs, options)
 
     def write(

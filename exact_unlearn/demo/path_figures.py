@@ -81,14 +81,16 @@ def draw_steps(story: Story, path: Path) -> None:
     single = story.all_parameters.by_lambda[-1].row.effect.interpolation_error
     title = "Short steps go the whole way and keep every label"
     subtitle = (
-        "Each step starts from a new Jacobian and asks back what the steps before it lost; "
-        "the last few only restore the labels."
+        "Each step starts from a new Jacobian; what its surrogate loses of the labels is restored before the next one."
     )
     with figure(WIDTH, 8.4, title, subtitle) as fig:
         upper, middle, lower = fig.subplots(3, 1, sharex=True)
         upper.plot(k, norms, "o-", color=PURPLE)
         upper.set(ylabel="‖θ‖", ylim=(0, None), title="complexity")
+        middle.semilogy(k[1:], [max(point.lost, 1e-16) for point in points], "s--", color=VERMILLION)
+        middle.text(1.0, 3.0 * max(points[0].lost, 1e-16), "of the surrogate", color=VERMILLION, va="bottom")
         middle.semilogy(k, [max(effect.interpolation_error, 1e-16) for effect in effects], "o-", color=INK)
+        middle.text(1.0, 1e-14, "restored", color=INK, va="bottom")
         middle.axhline(single, color=GREY, linestyle="--", linewidth=1.0)
         middle.text(k[-1], single * 1.6, "one step, λ = 0", ha="right", va="bottom", color=SOFT)
         middle.set(ylabel="largest |f − y|", ylim=(1e-17, 300 * single))

@@ -20,6 +20,9 @@ LONGEST, SHORTEST = 2.0, 0.25
 GOOD, POOR = 0.75, 0.25
 """Shares of the promised gain: from the first on steps may become longer, below the second they become shorter."""
 
+LEAPS = (0.03, 0.1, 0.3, 1.0)
+"""Shares of the natural length at which a path that is stuck looks once more, beyond the kink where it may sit."""
+
 STUCK = 1e10
 """Steps so many times shorter than natural ones lead nowhere."""
 
@@ -43,6 +46,10 @@ class Control:
     def stuck(self) -> bool:
         """Whether the steps have become so short that none will do."""
         return self.at > STUCK * self.unit if self.kind == "lam" else self.at < self.unit / STUCK
+
+    def leaping(self, share: float) -> Control:
+        """Steps of this share of the natural length, however short they have become."""
+        return replace(self, at=self.unit * share if self.kind == "radius" else self.unit / share - self.unit)
 
     def after(self, lost: float, gain: float) -> Control:
         """The next one, after an accepted step: lost, in units of the labels; gain, as a share of the promised one."""

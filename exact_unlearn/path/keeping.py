@@ -11,11 +11,10 @@ from exact_unlearn.drift import DriftSum, SquaredDrift
 from exact_unlearn.effects import Effect
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_float
-from exact_unlearn.path.setting import labels
+from exact_unlearn.path.setting import labels, solved, solver_for
 from exact_unlearn.path.trace import Path
 from exact_unlearn.path.walk import outputs_at
 from exact_unlearn.problem import UnlearningProblem
-from exact_unlearn.solution import Solution
 from exact_unlearn.vectors import as_number
 
 SOLVES = 12
@@ -34,6 +33,7 @@ def effect(
     *,
     y_retain: Any = None,
     tolerance: float | None = None,
+    penalty: bool = True,
 ) -> Effect:
     """What going from theta* to an answer does to the outputs of `model`.
 
@@ -41,7 +41,7 @@ def effect(
     torch module.  solution: a Solution, a Certificate, a Path, or theta (d,).  tolerance: by how much retained outputs
     may move, default 1 % of the largest of them.  Where the problem is known and they moved by more, the least weight
     lam of a SquaredDrift, added to the problem, that would have kept them is looked for: from a formula for SquaredL2
-    with squared drifts, else by some solves (to 10 %, on the safe side).
+    with squared drifts, else by some solves (to 10 %, on the safe side).  penalty=False spares them.
 
     Raises ProblemError, one sentence, on arguments that do not fit.
 
@@ -69,9 +69,15 @@ def effect(
     forgotten = None if x_forget is None else outputs_at(model, x_forget, "x_forget")
     y = None if y_retain is None else labels(y_retain, retained(start))
     seen = effects.measure(retained, start, end, y, forgotten, allowed)
-    if problem is None or seen.kept or isinstance(solution, Path):
+    if (
+        problem is None
+        or seen.kept
+        or not penalty
+        or isinstance(solution, Path)
+        or getattr(problem.regularizer, "integer", False)
+    ):
         return seen
-    return replace(seen, lam=_keeping(problem, seen, retained, modules.is_module_model(model)))
+    return replace(seen, lam=_keeping(problem, seen, retained, solver_for(model, problem)))
 
 
 def _parameters(name: str, value: Any, model: Any) -> Array:
@@ -83,7 +89,7 @@ def _parameters(name: str, value: Any, model: Any) -> Array:
     return theta
 
 
-def _keeping(problem: UnlearningProblem, seen: Effect, retained: effects.Outputs, torch_first: bool) -> float | None:
+def _keeping(problem: UnlearningProblem, seen: Effect, retained: effects.Outputs, solver: str | None) -> float | None:
     """The least lam whose SquaredDrift keeps the retained outputs, or None where `SOLVES` were not enough."""
     R, drifts = problem.regularizer, problem.drifts
     plain = R.name == "squared_l2" and R.weights is None and all(d.name == "squared_drift" for d in drifts)
@@ -94,7 +100,7 @@ def _keeping(problem: UnlearningProblem, seen: Effect, retained: effects.Outputs
 
     def kept(lam: float) -> bool:
         posed = replace(problem, drift_penalty=DriftSum((*drifts, SquaredDrift(lam))))
-        return effects.change(retained(to_float(_solved(posed, torch_first).theta)), before) <= seen.tolerance
+        return effects.change(retained(to_float(solved(posed, solver).theta)), before) <= seen.tolerance
 
     start = to_float(problem.theta_star)
     lam = 2.0 * float(R.value(start)) / (float(start @ start) or 1.0) or 1.0
@@ -108,13 +114,3 @@ def _keeping(problem: UnlearningProblem, seen: Effect, retained: effects.Outputs
             break
         lam = low * factor if high == math.inf else high / factor if low == 0 else math.sqrt(low * high)
     return None if high == math.inf else high
-
-
-def _solved(problem: UnlearningProblem, torch_first: bool) -> Solution:
-    if torch_first:
-        from exact_unlearn import scalable
-
-        return scalable.solve(problem)
-    from exact_unlearn.reference import solve
-
-    return solve(problem)

@@ -1,7 +1,12 @@
-"""Back to the labels: damped Gauss-Newton steps J D = y - f, the shortest that there are."""
+"""Back to the labels: damped Gauss-Newton steps J D = y - f, the shortest that there are.
+
+Where many units sit on their kinks, J is that of a side to which the step does not lead, and the error stops falling.
+Then one block of parameters moves at a time, the last first: a network is affine in its last layer, kinks or not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +16,12 @@ from exact_unlearn.path.setting import Setting
 
 ROUNDING = 2.0**-50
 """An error of this share of the labels is left as it is."""
+
+ZERO = 1e-9
+"""Solvers leave this share of the largest entry where they mean 0."""
+
+BLOCKS = 4
+"""How many blocks are tried alone."""
 
 HALVINGS = 6
 """How often a step that does not lower the error is halved."""
@@ -30,12 +41,26 @@ def restore(setting: Setting, theta: Array, tolerance: float, most: int) -> Rest
     Coordinates that are 0 stay so, or the labels would cost what the regularizer has won; they move only where nothing
     else meets the labels to `tolerance`.
     """
-    used = setting.free & (theta != 0)
-    found = _descend(setting, theta, used, most)
-    if found.error <= tolerance or bool((used == setting.free).all()):
-        return found
-    other = _descend(setting, theta, setting.free, most)
-    return other if other.error < found.error else found
+    best = Restored(theta, setting.error(theta))
+    for movable in _movable(setting, theta):
+        found = _descend(setting, theta, movable, most)
+        best = found if found.error < best.error else best
+        if best.error <= tolerance:
+            break
+    return best
+
+
+def _movable(setting: Setting, theta: Array) -> Iterator[Array]:
+    """What may move, in the order in which it is tried."""
+    used = setting.free & (np.abs(theta) > ZERO * np.max(np.abs(theta), initial=0.0))
+    yield used
+    if not (used == setting.free).all():
+        yield setting.free
+    blocks = list(setting.model.blocks.values())
+    for block in blocks[: -1 - BLOCKS : -1] if len(blocks) > 1 else []:
+        part = np.zeros_like(used)
+        part[block] = setting.free[block]
+        yield part
 
 
 def _descend(setting: Setting, theta: Array, movable: Array, most: int) -> Restored:

@@ -24,8 +24,7 @@ RANK = 1e-12
 class Setting:
     """f, X_retain, R and what may move.
 
-    start: theta* (d,), floats; y: (n, l), what the retained outputs shall be; solver: "scalable", the name of a CVXPY
-    solver, or None for the default of the reference.
+    start: theta* (d,), floats; y: (n, l), what the retained outputs shall be; solver: see `solved`.
     """
 
     model: Any
@@ -66,11 +65,7 @@ class Setting:
 
     def solve(self, problem: UnlearningProblem) -> Solution:
         """By the solver of this path."""
-        if self.solver == "scalable":
-            from exact_unlearn import scalable
-
-            return scalable.solve(problem)
-        return reference.solve(problem, solver=self.solver)
+        return solved(problem, self.solver)
 
     def shortest(self, theta: Array, movable: Array, residual: Array) -> Array:
         """The shortest D of the movable coordinates with J D = residual in the least-squares sense, (d,)."""
@@ -86,6 +81,28 @@ class Setting:
         return to_float(scalable.solve(posed).theta)
 
 
+def solved(problem: UnlearningProblem, solver: str | None) -> Solution:
+    """By "scalable", a CVXPY solver, or the default of the reference."""
+    if solver == "scalable":
+        from exact_unlearn import scalable
+
+        return scalable.solve(problem)
+    return reference.solve(problem, solver=solver)
+
+
+def solver_for(model: Any, problem: UnlearningProblem) -> str | None:
+    """The torch solver for torch modules, where it takes the problem."""
+    if not modules.is_module_model(model):
+        return None
+    from exact_unlearn.scalable.solve import drift_numbers
+
+    try:
+        drift_numbers(problem)
+    except ProblemError:
+        return None
+    return "scalable"
+
+
 def make_setting(
     model: Any, theta_star: Any, x_retain: Any, regularizer: Any, y_retain: Any, free: Any, solver: Any
 ) -> Setting:
@@ -93,8 +110,6 @@ def make_setting(
     model, x = modules.as_model(model), modules.inputs_of(x_retain, "x_retain")
     if solver is not None and not isinstance(solver, str):
         raise ProblemError(f"solver: expected 'scalable', the name of a CVXPY solver or None, got {solver!r:.60}")
-    if solver is None and modules.is_module_model(model):
-        solver = "scalable"
     first = surrogate_problem(model, theta_star, x, regularizer, None, free)
     R = first.regularizer
     if getattr(R, "integer", False):
@@ -102,6 +117,7 @@ def make_setting(
             f"regularizer: {type(R).__name__} counts, and a count does not change along short steps; "
             "take L1 or GroupL2 here, or xu.solve for one step"
         )
+    solver = solver_for(model, first) if solver is None else solver
     start = to_float(first.theta_star)
     predicted = to_float(model.predict(start, x))
     y = predicted if y_retain is None else labels(y_retain, predicted)

@@ -65,10 +65,12 @@ class Step(summary.Summarised):
     """One surrogate, and what became of it.
 
     value: R after it, whether it was taken or not; promised: R of the surrogate's answer; moved: |theta_{k+1} -
-    theta_k|, the labels restored; linear_error: max |f - y| of the surrogate's answer, what the linearisation lost;
-    error: the same after the labels were restored; stationarity: how far theta_k, where the step begins, is from
-    stationary (walk.py); at: the lam or the radius of the step; gap, proof: of its certificate, None where none was
-    asked for.  solution, certificate: of the step, where certificates were asked for; files do not hold them.
+    theta_k|, the labels restored, the step made longer where R went on falling; linear_error: max |f - y| of the
+    surrogate's answer, what the linearisation lost; error: the same after the labels were restored; stationarity: how
+    far theta_k, where the step begins, is from stationary (walk.py); at: the lam or the radius of the step; midway:
+    whether its Jacobian is that of the middle of the step, because the one of its beginning promised too much; note:
+    why it was refused; gap, proof: of its certificate, None where none was asked for.  solution, certificate: of the
+    step, where certificates were asked for; files do not hold them.
     """
 
     accepted: bool
@@ -79,6 +81,7 @@ class Step(summary.Summarised):
     error: float
     stationarity: float
     at: float
+    midway: bool = False
     note: str = ""
     gap: float | None = None
     proof: str | None = None
@@ -232,6 +235,7 @@ _STEP = Record(
         "accepted": FLAG,
         **dict.fromkeys(("value", "promised", "moved", "linear_error", "error", "stationarity"), OrNull(NUMBER)),
         "at": NUMBER,
+        "midway": FLAG,
         "note": TEXT,
         "gap": OrNull(NUMBER),
         "proof": OrNull(TEXT),
@@ -274,4 +278,4 @@ def _parsed(name: str, value: Any) -> Any:
     """A stored field of a step or an effect."""
     if value is None:
         return None if name in _MAY_LACK else np.inf
-    return value if name in ("accepted", "note", "proof") else _float(value)
+    return value if name in ("accepted", "midway", "note", "proof") else _float(value)

@@ -6,8 +6,10 @@ Step k solves the surrogate at theta_k, which meets the labels, held near theta_
 
     minimise  R(theta_k + D) + lam/2 |D|^2   subject to   J_k D = 0        (or |D| <= radius)
 
-and then restores the labels by Gauss-Newton steps J D = y - f.  The step is taken if R is lower after that, refused
-otherwise; what it lost, and how much of the promised gain was left, decide how far the next one may go.
+and then restores the labels by Gauss-Newton steps J D = y - f.  If R is not lower after that, or less than half of the
+gain is left that was promised, the surrogate is posed once more with the Jacobian halfway to its answer.  The better of
+the two is taken if R is lower, refused otherwise, and made longer along its line while R falls; what it lost, and how
+much of the promised gain was left, decide how far the next step may go.
 
 With g in dR(theta_k + D) and h = J_k.T nu - g, the force of the drift penalty at the answer, theta_k is stationary for
 the exact problem if and only if h = 0 and D = 0, so |h| / |g| + |D| / |theta| measures how far it is from that; for
@@ -22,15 +24,13 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn import effects, interrupts, modules
-from exact_unlearn.certify import certify as prove
-from exact_unlearn.errors import ProblemError, RankAmbiguityError
+from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_float
-from exact_unlearn.path.control import Control
-from exact_unlearn.path.restore import Restored, restore
+from exact_unlearn.path.control import LEAPS, Control
+from exact_unlearn.path.restore import restore
 from exact_unlearn.path.setting import Setting, make_setting
 from exact_unlearn.path.trace import Path, PathStatus, Step
-from exact_unlearn.problem import UnlearningProblem
-from exact_unlearn.solution import Solution, Status
+from exact_unlearn.path.tried import further, in_the_middle, stationarity, tried
 from exact_unlearn.vectors import as_number
 from exact_unlearn.watch import TimeUpError, note, tick, watched
 
@@ -39,11 +39,11 @@ TOLERANCE = 1e-6
 KEEP = 1e-10
 """Labels are met if max |f - y| is at most this times max(1, max |y|)."""
 
-NOTHING = 2.0**-50
-"""A promised gain of this share of R is rounding."""
+POLISHING = 60
+"""Gauss-Newton steps before the first surrogate."""
 
-POLISHING, RESTORING = 60, 12
-"""Gauss-Newton steps before the first surrogate, and after each."""
+FAIR = 0.5
+"""Where less of the promised gain is left, the surrogate is posed once more."""
 
 
 def unlearn_path(
@@ -81,7 +81,8 @@ def unlearn_path(
 
     Every step lowers R, so the path ends nowhere worse than it began; that it ends at a global optimum is not claimed.
     How it ended is `status` of the path; Ctrl-C ends it as `interrupted`, with what was done.  ReLU networks: J is that
-    of one side of every kink; what happens when a pre-activation passes 0 within a step is measured like every error.
+    of one side of every kink; what happens when a pre-activation passes 0 within a step is measured like every error,
+    and a second Jacobian, in the middle of the step, often sees the other side.
 
     Raises ProblemError, one sentence, on arguments that do not fit, and on regularizers that count.
 
@@ -196,58 +197,42 @@ class _Walk:
             return PathStatus.INTERRUPTED, ""
 
     def step(self, tol: float, certify: bool) -> tuple[PathStatus, str] | None:
-        """One surrogate: the theta of its answer, restored, or the old one.  Why the path ends here, if it does."""
+        """One surrogate, or two where the first one promised too much.  Why the path ends here, if it does."""
         setting, control = self.setting, self.control
-        before = setting.value(self.theta)
-        problem = setting.problem(self.theta, control.drift)
-        solution = setting.solve(problem)
-        if solution.status is Status.TIME_LIMIT:
-            raise TimeUpError("the time is up")
-        proof = _proof(problem, solution) if certify else {}
-        linear = to_float(solution.theta)
-        promised, lost = setting.value(linear), setting.error(linear)
-        left = stationarity(solution, setting)
+        first = tried(setting, setting.problem(self.theta, control.drift), self.tolerance)
+        left = stationarity(first.solution, setting)
         if left <= tol:
-            reason, restored = "stationary", Restored(self.theta, setting.error(self.theta))
-        elif not promised < before * (1 - NOTHING):
-            reason, restored = "promised nothing", Restored(self.theta, setting.error(self.theta))
-        else:
-            restored = restore(setting, linear, self.tolerance, RESTORING)
-            reason = self._refusal(restored, before)
-        value = setting.value(restored.theta)
-        moved = float(np.linalg.norm(restored.theta - self.theta))
-        numbers = (value, promised, moved, lost, restored.error, left, control.at)
-        self.steps.append(Step(not reason, *numbers, reason, **proof))
-        if not reason:
-            self.theta = restored.theta
-            self.control = control.after(lost / setting.label_scale, (before - value) / (before - promised))
-            return None
-        if reason == "stationary":
+            self.steps.append(first.step(control.at, left, False, "stationary", certify))
             return PathStatus.CONVERGED, ""
-        self.control = control.refused(lost / setting.label_scale)
-        if reason == "promised nothing" or self.control.stuck:
-            return PathStatus.STALLED, f"The last step was refused: {reason}."
+        taken = first
+        if first.gain < FAIR and not first.idle:
+            second = in_the_middle(setting, first, self.tolerance)
+            if not second.refusal and (first.refusal or second.value < first.value):
+                taken = second
+        midway, lost = taken is not first, taken.lost / setting.label_scale
+        if not taken.refusal:
+            gain = min(taken.gain, FAIR) if midway else taken.gain  # the first Jacobian wanted a shorter step
+            self.control = control.after(lost, gain)
+            taken = further(setting, taken, self.tolerance)
+            self.theta = taken.restored.theta
+        self.steps.append(taken.step(control.at, left, midway, taken.refusal, certify))
+        if not taken.refusal:
+            return None
+        self.control = control.refused(lost)
+        if (taken.idle or self.control.stuck) and not self.leap(left, certify):
+            return PathStatus.STALLED, f"The last step was refused: {taken.refusal}."
         return None
 
-    def _refusal(self, restored: Restored, before: float) -> str:
-        """Why a step is not taken; "" if it is."""
-        if not restored.error <= self.tolerance:
-            return f"the labels stay {restored.error:.2g} away"
-        return "" if self.setting.value(restored.theta) < before else "R rose"
-
-
-def stationarity(solution: Solution, setting: Setting) -> float:
-    """|h| / |g| + |D| / |theta|, in units of theta* where theta or g vanish; infinity without multipliers."""
-    if solution.subgradient is None or solution.drift_subgradients is None:
-        return math.inf
-    size = float(np.linalg.norm(setting.start))
-    slope = setting.value(setting.start) / size if size else 0.0
-    movable = setting.free
-    force = sum(map(to_float, solution.drift_subgradients), start=np.zeros(movable.size))
-    h = float(np.linalg.norm(force[movable]))
-    g = max(float(np.linalg.norm(to_float(solution.subgradient)[movable])), slope)
-    length = max(float(np.linalg.norm(to_float(solution.theta))), size)
-    return (h / g if h else 0.0) + (float(np.linalg.norm(to_float(solution.drift))) / length if length else 0.0)
+    def leap(self, left: float, certify: bool) -> bool:
+        """Whether one of some longer steps lowers R after all; it is taken."""
+        for share in LEAPS:
+            control = self.control.leaping(share)
+            far = tried(self.setting, self.setting.problem(self.theta, control.drift), self.tolerance)
+            if not far.refusal:
+                self.steps.append(far.step(control.at, left, False, "", certify))
+                self.theta, self.control = far.restored.theta, control
+                return True
+        return False
 
 
 def _first(setting: Setting, radius: float | None, lam: float | None) -> Control:
@@ -257,16 +242,6 @@ def _first(setting: Setting, radius: float | None, lam: float | None) -> Control
         return Control("radius", float(radius), length)
     unit = 2.0 * setting.value(setting.start) / length**2 or 1.0
     return Control("lam", unit if lam is None else float(lam), unit)
-
-
-def _proof(problem: UnlearningProblem, solution: Solution) -> dict[str, Any]:
-    """Solution, certificate, and what it proves."""
-    try:
-        certificate = prove(problem, solution)
-    except RankAmbiguityError:
-        return {"proof": "none", "solution": solution}
-    gap = None if certificate.gap is None else float(certificate.gap)
-    return {"proof": certificate.proof, "gap": gap, "solution": solution, "certificate": certificate}
 
 
 def _check_numbers(radius: Any, lam: Any, steps: Any, tol: Any, keep: Any, time_limit: Any) -> None:
