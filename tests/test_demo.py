@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,11 @@ def test_paths_are_monotone(story: Story) -> None:
 def test_short_steps_end_in_a_simple_interpolating_model(story: Story) -> None:
     """Simpler than where the last layer alone can get, and as good as new on the retained digits."""
     digits, model, last = story.scene.digits, story.scene.model, story.all_parameters.steps[-1]
-    np.testing.assert_allclose(model.predict(last.theta, digits.x_retain)[:, 0], digits.y_retain, atol=1e-10)
+    np.testing.assert_allclose(model.predict(last.theta, digits.x_retain)[:, 0], digits.y_retain, rtol=0, atol=1e-12)
     assert np.linalg.norm(last.theta) < 0.5 * np.linalg.norm(story.last_layer.l2.theta)
     assert last.norm == np.linalg.norm(last.theta)
-    norms = [point.norm for point in story.all_parameters.steps]
+    norms = [float(np.linalg.norm(story.scene.theta_star)), *(point.norm for point in story.all_parameters.steps)]
+    assert all(after < before for before, after in pairwise(norms))
     assert norms[0] > 2 * norms[-1]
 
 

@@ -30,7 +30,7 @@ from exact_unlearn.path.control import LEAPS, Control
 from exact_unlearn.path.restore import restore
 from exact_unlearn.path.setting import Setting, make_setting
 from exact_unlearn.path.trace import Path, PathStatus, Step
-from exact_unlearn.path.tried import further, in_the_middle, stationarity, tried
+from exact_unlearn.path.tried import Tried, further, in_the_middle, stationarity, tried
 from exact_unlearn.vectors import as_number
 from exact_unlearn.watch import TimeUpError, note, tick, watched
 
@@ -72,7 +72,7 @@ def unlearn_path(
     for what the network says at theta*, so that no label is used.  Where theta* misses them it is polished first.
     x_forget: samples whose outputs the effect report looks at too.  radius or lam: how far the first step may go, a
     ball or a squared drift; both None: lam = 2 R(theta*) / |theta*|^2, which is 1 for SquaredL2.  Later ones follow
-    what is measured.  steps: how many surrogates are solved at most.  tol: the stationarity (walk.py) that ends the
+    what is measured.  steps: how many are tried at most, taken or not.  tol: the stationarity (walk.py) that ends the
     path.  keep: the largest |f - y| of a point that counts as meeting the labels, relative to max(1, max |y|); what is
     reached is rounding, usually.  solver: None for the CVXPY reference (models) or the torch solver (torch modules),
     else "scalable" or the name of a CVXPY solver.  certify: prove every surrogate that is solved; the steps then hold
@@ -212,16 +212,19 @@ class _Walk:
         midway, lost = taken is not first, taken.lost / setting.label_scale
         if not taken.refusal:
             gain = min(taken.gain, FAIR) if midway else taken.gain  # the first Jacobian wanted a shorter step
-            self.control = control.after(lost, gain)
-            taken = further(setting, taken, self.tolerance)
-            self.theta = taken.restored.theta
-        self.steps.append(taken.step(control.at, left, midway, taken.refusal, certify))
-        if not taken.refusal:
+            longer = further(setting, taken, self.tolerance)
+            self.take(longer.step(control.at, left, midway, "", certify), longer, control.after(lost, gain))
             return None
+        self.steps.append(taken.step(control.at, left, midway, taken.refusal, certify))
         self.control = control.refused(lost)
         if (taken.idle or self.control.stuck) and not self.leap(left, certify):
             return PathStatus.STALLED, f"The last step was refused: {taken.refusal}."
         return None
+
+    def take(self, step: Step, found: Tried, control: Control) -> None:
+        """All at once, after everything that an interrupt might end."""
+        self.theta, self.control = found.restored.theta, control
+        self.steps.append(step)
 
     def leap(self, left: float, certify: bool) -> bool:
         """Whether one of some longer steps lowers R after all; it is taken."""
@@ -229,8 +232,7 @@ class _Walk:
             control = self.control.leaping(share)
             far = tried(self.setting, self.setting.problem(self.theta, control.drift), self.tolerance)
             if not far.refusal:
-                self.steps.append(far.step(control.at, left, False, "", certify))
-                self.theta, self.control = far.restored.theta, control
+                self.take(far.step(control.at, left, False, "", certify), far, control)
                 return True
         return False
 
