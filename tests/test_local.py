@@ -343,6 +343,12 @@ def test_labels_out_of_reach_are_refused() -> None:
     assert "no parameters that fit" in refusal(network, np.ones(7), [[1.0]], [2.0])
 
 
+def test_what_leaves_the_range_of_floats_is_refused() -> None:
+    network = xu.SmoothNetwork((1, 2, 2, 1), "square")
+    for start in (1e60, 1e30, 1e150):
+        assert "range of floats" in refusal(network, np.full(8, start), [[1.0]], [1.0])
+
+
 def test_what_does_not_fit_is_named() -> None:
     network, theta, x, y = data("tanh")
     for arguments, sentence in [

@@ -7,6 +7,7 @@ where that Hessian is positive definite it is Newton's method.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,10 @@ def descend(network: SmoothNetwork, x: Array, y: Array, theta: Array, centre: Ar
     """A stationary point near theta, or the best that was reached; y is (k,).  Ends where a step no longer helps."""
     size = 1 + max(float(np.linalg.norm(theta)), float(np.abs(y).max(initial=0)))
     penalty, steps = 0.0, 0
+    now = _Local.at(network, x, y, theta, centre)
+    if now is None:
+        return Stationary(theta, np.zeros_like(y), math.inf, math.inf, 0)
     while True:
-        now = _Local.at(network, x, y, theta, centre)
         if max(now.missed, now.slope) <= TOLERANCE * size or steps == STEPS:
             break
         step = now.step()
@@ -44,8 +47,11 @@ def descend(network: SmoothNetwork, x: Array, y: Array, theta: Array, centre: Ar
         moved = _search(network, x, y, now, step, penalty)
         if moved is None:
             break
-        theta, steps = moved, steps + 1
-    return Stationary(theta, now.nu, now.missed, now.slope, steps)
+        after = _Local.at(network, x, y, moved, centre)
+        if after is None:
+            break
+        now, steps = after, steps + 1
+    return Stationary(now.theta, now.nu, now.missed, now.slope, steps)
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,19 @@ class _Local:
     centre: Array
 
     @staticmethod
-    def at(network: SmoothNetwork, x: Array, y: Array, theta: Array, centre: Array) -> _Local:
+    def at(network: SmoothNetwork, x: Array, y: Array, theta: Array, centre: Array) -> _Local | None:
+        """None where numbers leave the range of floats."""
         f, J, _ = network.second_order(theta, x, np.zeros_like(y))
+        if not (np.isfinite(f).all() and np.isfinite(J).all()):
+            return None
         g = theta - centre
         U, s, Vt = np.linalg.svd(J)
         rank = int((s > RANK * s.max(initial=0.0)).sum())
         U, s, Y, Z = U[:, :rank], s[:rank], Vt[:rank].T, Vt[rank:].T
         nu = U @ ((Y.T @ g) / s)
         S = network.second_order(theta, x, nu)[2]
+        if not np.isfinite(S).all():
+            return None
         return _Local(theta, f - y, g, nu, U, s, Y, Z, np.eye(theta.size) - S, centre)
 
     @property

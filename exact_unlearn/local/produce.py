@@ -116,8 +116,10 @@ class Task:
 
     def stationary(self, theta: Array) -> Stationary:
         """A KKT point in floats, to the last digit where that system is not singular."""
-        found = descend(self.network, self.inputs, self.labels, theta, self.middle)
-        return newton(self.network, self.inputs, self.labels, found, self.middle)
+        about = self.network, self.inputs, self.labels
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+            found = descend(*about, theta, self.middle)
+            return newton(*about, found, self.middle) if math.isfinite(found.missed) else found
 
     def system(self, point: Stationary) -> tuple[Array, Array, Array]:
         """K, and both residuals."""
@@ -125,7 +127,10 @@ class Task:
 
     def obstacle(self, point: Stationary) -> str:
         """Why nothing can be proved about the point, one sentence; "" if nothing is in the way."""
-        K, _, _ = self.system(point)
+        with np.errstate(over="ignore", invalid="ignore"):
+            K, _, _ = self.system(point)
+        if not (math.isfinite(point.missed) and np.isfinite(K).all()):
+            return "numbers leave the range of floats at theta, or where the descent from it leads"
         H, J = K[: self.d, : self.d], -K[self.d :, : self.d]
         U, sizes, Vt = np.linalg.svd(J)
         if self.k and sizes[-1] <= SINGULAR * sizes[0]:
