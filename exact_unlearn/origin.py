@@ -27,6 +27,9 @@ from exact_unlearn.predictors import Predictor
 SLOPES = {"relu": Fraction(0), "abs": Fraction(-1)}
 """phi(z) for z < 0 is this multiple of z; leaky_relu has a slope of its own."""
 
+ENTRIES = 5_000_000
+"""Of the matrix of a convex program, 40 MB."""
+
 MEASURES = {"squared": "1/2 |theta|^2", "path": "sum_j |c_j| |a_j|_1"}
 """R of two layers, by name."""
 
@@ -119,7 +122,13 @@ class TwoLayer:
         x, below = _scaled(self.x, self.slope)
         zero = Fraction(0) if x.dtype == object else 0.0
         d, used = 2 * len(patterns) * m, np.flatnonzero((patterns[0] != 0) if len(patterns) else np.zeros(n, bool))
-        matrix = np.full((n + d // m * used.size, d), zero, dtype=x.dtype)
+        k = n + d // m * used.size
+        if k * d > ENTRIES:
+            raise ProblemError(
+                f"x: the convex program of {len(patterns)} patterns of signs has {k} rows and {d} variables, more than "
+                f"{ENTRIES} entries; retain fewer samples, or use fewer features"
+            )
+        matrix = np.full((k, d), zero, dtype=x.dtype)
         at = n
         for p, signs in enumerate(patterns):
             for block, direction in ((2 * p, 1), (2 * p + 1, -1)):
@@ -145,7 +154,9 @@ class TwoLayer:
             "free": (problem.free, np.ones(own.theta_star.size, dtype=bool)),
         }
         for name, (given, made) in pairs.items():
-            if given.shape != made.shape or (to_rational(given) != to_rational(made)).any():
+            if given.dtype != made.dtype:  # floats beside Fractions that are floats
+                given, made = to_rational(given), to_rational(made)
+            if given.shape != made.shape or (given != made).any():
                 raise ProblemError(f"{name}: it is not that of the origin, which was changed or belongs elsewhere")
         if problem.drifts:
             raise ProblemError("drift_penalty: a problem with an origin has none")

@@ -150,6 +150,10 @@ X, Y = np.array([[1.0, 1.0], [2.0, 1.0]]), np.array([1.0, 2.0])
         ((xu.Perceptron(2, 3), X, Y, "l1"), "regularizer: expected one of squared, path, got 'l1'"),
         ((xu.Perceptron(2, 3), X, Y, None), "regularizer: expected one of squared, path, got None"),
         ((xu.Perceptron(3, 3), np.random.default_rng(0).standard_normal((40, 3)), np.ones(40)), "more than 256 pat"),
+        (
+            (xu.Perceptron(12, 3), np.eye(8, 12), np.ones(8)),
+            "of 255 patterns of signs has 4088 rows and 6120 variables",
+        ),
     ],
 )
 def test_what_is_not_convex_is_one_sentence(arguments: Any, sentence: str) -> None:
