@@ -9,6 +9,7 @@ All of it is solved and certified by the package, on exact fractions.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from exact_unlearn.codec import rational_text as rat
 
 from ._web_digits import digits_numbers
 from ._web_truth import truth_numbers, truth_states
+from .experiments import solver_lies
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ("form", "condition", "solver")
@@ -129,7 +131,29 @@ def solver_numbers() -> dict[str, Any]:
             [[[at[f, c, s][n] for n in said] if (f, c, s) in at else None for s in solvers] for c in conditions]
             for f in forms
         ],
+        "proof": _solver_proof(forms.index("l1"), conditions.index(1e8)),
     }
+
+
+def _solver_proof(form: int, at: int) -> dict[str, Any]:
+    """One problem of the experiment, bit for bit, with its proof: multipliers rounded to multiples of 2^-80."""
+    problem = xu.UnlearningProblem(solver_lies.theta_star(), solver_lies.matrix(1e8), xu.L1())
+    tree = xu.certify(problem, rows="literal").tree
+    (part,) = tree["dual"]["nu"]
+    exact = [F(int(number, 16), int(part["den"], 16)) for number in part["nums"]]
+    return {
+        "form": form,
+        "at": at,
+        "star": _doubles(problem.theta_star),
+        "J": _doubles(problem.jacobian.matrix),
+        "primal": tree["primal"],
+        "nu": [rat(F(round(v * 2**80), 2**80)) for v in exact],
+    }
+
+
+def _doubles(values: Any) -> str:
+    """Floats, bit for bit, as base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode()
 
 
 def _fields(item: dict[str, Any]) -> str:

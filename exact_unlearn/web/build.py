@@ -41,7 +41,7 @@ def page(name: str) -> str:
         _parts(name),
         title=html.escape(found.title),
         lead=html.escape(found.lead),
-        css=_read("kit/kit.css"),
+        css=_dense(_read("kit/kit.css")),
         links="\n".join(_link(other, other == name) for other in names),
         next=after,
         next_title=html.escape(PAGES[after].title),
@@ -65,7 +65,8 @@ def script(name: str) -> str:
             wanted[_resolved(module, path)].update(_words(names))
     joined, ready = [], set[str]()
     for module, source in sources.items():
-        joined.append(_joined(module, source, sorted(wanted[module]), ready))
+        text = source if module.startswith("checker/") else _dense(source)  # the checker is to be read in the page
+        joined.append(_joined(module, text, sorted(wanted[module]), ready))
         ready.add(module)
     return "\n".join(joined)
 
@@ -88,6 +89,11 @@ def write_pages(folder: Path) -> list[Path]:
 
 def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
+
+
+def _dense(text: str) -> str:
+    """Without indentation, which is a twentieth of a page."""
+    return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
 
 
 def _collect(module: str, sources: dict[str, str], begun: set[str]) -> None:

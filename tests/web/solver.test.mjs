@@ -34,3 +34,16 @@ test("the reader is scored", () => {
   assert.equal(at("l1", 4, ["ECOS"]), "4 of 5 lied; you believed 0 of them.");
   assert.equal(at("l1", 0, ["OSQP"]), "Nobody lied here.");
 });
+
+test("the problem of the truth at 1e8 is proved, to the last digit that the page shows", async () => {
+  const { check } = await import(`${WEB}/checker/checker.mjs`);
+  const { num } = await import(`${WEB}/kit/numbers.mjs`);
+  const { certificateOf, isProved, problemOf } = await import(`${WEB}/solver/math.mjs`);
+  const { best } = column(numbers, "l1", 4), found = check(problemOf(numbers), certificateOf(numbers));
+  assert.ok(num(found.gap) < 1e-12);
+  assert.ok(Math.abs(num(found.upper) - best) < 1e-12);
+  assert.deepEqual([isProved(numbers, "l1", 4), isProved(numbers, "l1", 3), isProved(numbers, "linfinity", 4)], [true, false, false]);
+  const wrong = certificateOf(numbers);
+  wrong.dual.nu[0].nums[0] += "1";
+  assert.throws(() => { const { gap } = check(problemOf(numbers), wrong); assert.ok(num(gap) < 0.1); });
+});

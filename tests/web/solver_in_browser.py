@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.web.conftest import Visit
-from tests.web.hands import drawn, says, settle
+from tests.web.hands import drawn, open_proof, says, settle
 
 COLOURS = "e => getComputedStyle(e).color"
 
@@ -60,3 +60,19 @@ def test_the_last_step_shows_every_column_and_our_own_line(visit: Visit) -> None
     page = visit("solver", "step=4&at=5&shown=1&form=l1")
     assert len(drawn(page, "#chart path.s-answer")) == 1
     assert len(drawn(page, "#chart circle, #chart path.s-bad")) == 40
+
+
+def test_the_truth_at_1e8_is_proved_in_the_page(visit: Visit) -> None:
+    page = visit("solver", "step=2&form=l1")
+    assert not page.locator("#proofbox").is_visible()
+    page.locator("#truth").click()
+    settle(page)
+    open_proof(page)
+    says(page, "#verdict", "proved (repaired): size between ≈ 23.558 and ≈ 23.558")
+    page.locator("#tamper").click()
+    says(page, "#verdict", "not proved: ")
+    page.locator("#condition").focus()
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert not page.locator("#proofbox").is_visible()
+    assert page.wrong == []

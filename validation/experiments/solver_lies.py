@@ -67,6 +67,11 @@ def matrix(condition: float, seed: int = 0) -> Array:
     return np.asarray(left @ np.diag(np.geomspace(1.0, 1.0 / condition, rows)) @ right.T)
 
 
+def theta_star() -> Array:
+    """(60,) the trained parameters of every problem."""
+    return np.random.default_rng(3).standard_normal(SHAPE[1])
+
+
 def measure(
     conditions: Sequence[float] = CONDITIONS,
     solvers: Sequence[str] | None = None,
@@ -79,8 +84,7 @@ def measure(
     for form, make in FORMS.items():
         for condition in conditions:
             say(f"{form}, condition {condition:.0e}")
-            theta_star = np.random.default_rng(3).standard_normal(SHAPE[1])
-            problem = UnlearningProblem(theta_star, matrix(condition), make())
+            problem = UnlearningProblem(theta_star(), matrix(condition), make())
             solution = xu.solve(problem)
             certificate = xu.certify(problem, solution, rows="literal")
             truth = float((certificate.lower + certificate.upper) / 2)

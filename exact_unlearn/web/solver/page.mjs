@@ -2,8 +2,8 @@
 
 import { clamp, fmt, minus, percent } from "../kit/numbers.mjs";
 import { Plane } from "../kit/plane.mjs";
-import { $, number, oneOf, page, radios, some } from "../kit/page.mjs";
-import { FORMS, column, score } from "./math.mjs";
+import { $, number, oneOf, page, proofBox, radios, some } from "../kit/page.mjs";
+import { FORMS, certificateOf, column, isProved, problemOf, score } from "./math.mjs";
 
 const LAST = 4, BEGIN = [0, 3, 4, 3, 5]; // the condition number at which a step begins: 1, 1e6, 1e8, 1e6, 1e10
 const MEANING = { holds: "proof", lie: "bad", admitted: "lie" };
@@ -19,6 +19,7 @@ function start() {
   const drawForms = radios([$("forms")], Object.entries(FORMS), () => state.form, (form) => set({ form, shown: 0, trust: [] }));
   $("condition").oninput = () => set({ at: Number($("condition").value), shown: 0, trust: [] });
   $("truth").onclick = () => set({ shown: 1 });
+  const refreshProof = proofBox({ problem: () => problemOf(measured), certificate: () => certificateOf(measured) });
   const believe = (i) => set({ trust: state.trust.includes(i) ? state.trust.filter((k) => k !== i) : [...state.trust, i] });
 
   const height = (error) => (error === null ? NONE : clamp(Math.log10(Math.max(error, 1e-17)), FLOOR, NONE));
@@ -80,6 +81,9 @@ function start() {
     $("condition").setAttribute("aria-valuetext", power(state.at));
     $("conditionout").textContent = power(state.at);
     $("truth").hidden = state.shown === 1;
+    const open = state.shown === 1 && isProved(measured, state.form, state.at);
+    $("proofbox").style.display = open ? "" : "none";
+    if (open) refreshProof();
     $("ourline").hidden = state.step !== LAST;
   }
   set({});
