@@ -22,7 +22,7 @@ from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.counting_rows import count_rows
 from exact_unlearn.certify.enclose import enclose
-from exact_unlearn.certify.encode import Tree, rational_text, vector
+from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.fallback import Candidate, Repaired, candidates, factors, offered, proposed, repaired
 from exact_unlearn.certify.feasible import farkas, nothing_fits, why_nothing
@@ -37,7 +37,8 @@ from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import ROUNDING, check_rows
 from exact_unlearn.certify.summed import candidates as summed_candidates
 from exact_unlearn.certify.summed import enclosed
-from exact_unlearn.certify.terms import drift_of, kind_of, nearest_floats, subgradient_at
+from exact_unlearn.certify.terms import drift_of, everywhere, kind_of, nearest_floats, subgradient_at
+from exact_unlearn.certify.walls import on_walls
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
@@ -165,6 +166,12 @@ class _Attempt:
         if conflict is not None and self.report.labels is None:
             return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
         kind = kind_of(self.problem)
+        if kind == "groups" and self.image.at_least:  # where that succeeds there is something that fits
+            with suppress(TimeUpError), watched(share=SHARE):
+                try:
+                    return self._for_rows(self._on_walls())
+                except STEPS_DOWN as error:
+                    self.reasons.append(str(error) or type(error).__name__)
         decided = kind in EXACT and (kind != "root" or self.drift.cone)  # exact forms find out themselves
         try:
             nothing = nothing_fits(self.image, self.drift, lambda: self.whitened, decided)
@@ -256,6 +263,14 @@ class _Attempt:
             with suppress(FaceError):  # the bounds stand without it
                 return self._near(self._judged({**tree, "distance": found.distance}, found.theta))
         return self._near(self._judged(tree, found.theta))
+
+    def _on_walls(self) -> Certificate:
+        tick("Newton's method for groups that walls separate")
+        found = on_walls(self.problem, self.image, self.drift, self.kept)
+        theta = everywhere(self.image.theta, self.image.free, Rationals.of(found.x))
+        primal = primal_tree(theta, self.image.theta, self.image.free)
+        tree: Tree = {"kind": "bounds", "primal": primal, "dual": self._dual({"nu": vector(found.nu)})}
+        return self._near(self._judged(tree, theta))
 
     def _near(self, certificate: Certificate) -> Certificate:
         """The certificate of Newton's method, if it is an enclosure; else it competes with what follows."""
