@@ -35,6 +35,24 @@ def robust_inverse(M: Array) -> Array:
     return np.asarray(right[:, None] * inverse * left)
 
 
+def graded_inverse(H: Array, K: Array) -> Array:
+    """[[H, -K.T], [K, 0]]^-1 for a semidefinite H whose entries differ by far more than floats have digits, and a K of
+    full row rank: by the null space of K, on which H is scaled to a unit diagonal.
+    """
+    r, k = K.shape
+    Q, R = np.linalg.qr(K.T, mode="complete")
+    Y, Z, right = Q[:, :r], Q[:, r:], np.linalg.inv(R[:r].T)
+    reduced = Z.T @ H @ Z
+    size = np.sqrt(np.maximum(np.diag(reduced), 0.0))
+    unit = 1 / np.where(size > 0, size, 1.0)
+    inner = unit[:, None] * np.linalg.pinv(unit[:, None] * reduced * unit, rcond=1 / WELL, hermitian=True) * unit
+    x_of_dual = Z @ inner @ Z.T
+    x_of_primal = Y @ right - x_of_dual @ (H @ (Y @ right))
+    y_of_dual = right.T @ Y.T @ (H @ x_of_dual - np.eye(k))
+    y_of_primal = right.T @ Y.T @ (H @ x_of_primal)
+    return np.block([[x_of_dual, x_of_primal], [y_of_dual, y_of_primal]])
+
+
 def pseudo_inverse(M: Array) -> Array:
     """A generalised inverse of a consistent system, of any shape, decided on an equilibrated M."""
     left, right = _equilibrating(M)

@@ -21,7 +21,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from exact_unlearn.certify.dense import range_basis, robust_inverse
+from exact_unlearn.certify.dense import graded_inverse, range_basis, robust_inverse
 from exact_unlearn.certify.exactlin import Rationals, objects, ratio, zeros
 from exact_unlearn.certify.faces import BOTTOM, FREE, HELD, TOP, Face
 from exact_unlearn.certify.fixedpoint import BITS, MARGIN, ONE, aim, fix, from_floats, largest, to_floats
@@ -67,7 +67,9 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Guess:
-    """A float solution: x (n,), y (r,) on whitened rows, t, kappa, and the face it suggests (ZERO for zero groups)."""
+    """A float solution: x (n,), or Fractions; y (r,) on whitened rows, t, kappa, and the face it suggests (ZERO for
+    zero groups).  graded: some groups are smaller than others by more than floats have digits.
+    """
 
     x: Array
     y: Array
@@ -75,6 +77,7 @@ class Guess:
     kappa: float
     face: Face
     ball: bool
+    graded: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,13 @@ class Iteration:
     ) -> None:
         self.program, self.pieces, self.whitened = program, program.pieces, whitened
         self.f: _Fixed = _Fixed(program, scale) if start is None else start.f
-        self.face, self.ball = face, ball
+        self.face, self.ball, self.graded = face, ball, guess.graded
         where = face.where
         self.free = np.flatnonzero(where == FREE)
         self.moving = np.flatnonzero((where == TOP) | (where == BOTTOM))
         self.t_free = self.pieces.ceiling is not None and face.held_t is None
         if start is None:
-            self.x = from_floats(guess.x)
+            self.x = objects([fix(v) for v in guess.x]) if guess.x.dtype == object else from_floats(guess.x)
             if scale.shifted:
                 self.x = self.x + self.f.theta
             self.t, self.kappa = int(Fraction(guess.t) * ONE), int(Fraction(guess.kappa) * ONE)
@@ -265,6 +268,8 @@ class Iteration:
             M[:k, -1] = M[-1, :k] = drift[free]
             if self.t_free:
                 M[k, -1] = M[-1, k] = float(factor[moving] @ drift[moving])
+        if self.graded and lead == k and not self.ball:
+            return graded_inverse(M[:k, :k], M[k:, :k]), basis
         return robust_inverse(M), basis
 
     def _hessian(self, x: Array, kappa: float) -> Array:

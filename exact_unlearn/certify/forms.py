@@ -9,7 +9,7 @@ A 2-ball that the optimum without it does not touch changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -37,9 +37,13 @@ from exact_unlearn.certify.terms import (
     weights_of,
 )
 from exact_unlearn.certify.whiten import Whitened
+from exact_unlearn.drift import DriftSum
 from exact_unlearn.problem import UnlearningProblem
 
 EXACT = ("separable", "max", "root")
+
+WIDE = 16
+"""A trust region this many times wider than theta* is left out at first."""
 
 
 class NotExactError(ArithmeticError):
@@ -225,3 +229,20 @@ def _unique(kind: str, program: Pieces, image: Image, found: ExactOptimum, drift
     if loose.size > program.A.shape[0]:
         return False
     return len(row_basis(program.A.columns(loose).T)) == loose.size
+
+
+def without_wide_regions(problem: UnlearningProblem) -> UnlearningProblem | None:
+    """The problem without the trust regions that are far wider than theta*, or None if there are none.
+
+    What is proved without them is proved with them if the point lies within; their radius would only set the scale to
+    which the float solutions round everything else.  Exact forms do not care.
+    """
+    if kind_of(problem) in EXACT:
+        return None
+    size = sum((Fraction(t) ** 2 for t in problem.theta_star.tolist()), Fraction(0))
+    narrow = tuple(
+        term for term in problem.drifts if term.name != "trust_region" or Fraction(term.radius) ** 2 <= WIDE**2 * size
+    )
+    if len(narrow) == len(problem.drifts) or not size:
+        return None
+    return replace(problem, drift_penalty=DriftSum(narrow) if narrow else None)

@@ -71,8 +71,9 @@ class Image:
 
     @cached_property
     def rows(self) -> list[int]:
-        """Linearly independent rows of A."""
-        return row_basis(self.A)
+        """Linearly independent rows of A: those with a slack, which no other row has, and of the equations a basis."""
+        equations = sorted(set(range(len(self.q))) - set(self.at_least))
+        return sorted([*self.at_least, *(equations[k] for k in row_basis(self.A.rows(equations)))])
 
     @cached_property
     def basis(self) -> IntMatrix:

@@ -22,11 +22,11 @@ from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.counting_rows import count_rows
 from exact_unlearn.certify.enclose import enclose
-from exact_unlearn.certify.encode import Tree, primal_tree, rational_text, vector
+from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.fallback import Candidate, Repaired, candidates, factors, offered, proposed, repaired
 from exact_unlearn.certify.feasible import farkas, nothing_fits, why_nothing
-from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove
+from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove, without_wide_regions
 from exact_unlearn.certify.image import image
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
 from exact_unlearn.certify.lifted import Found, Lift, exact
@@ -37,21 +37,22 @@ from exact_unlearn.certify.predictor import prove_predictor
 from exact_unlearn.certify.rows import ROUNDING, check_rows
 from exact_unlearn.certify.summed import candidates as summed_candidates
 from exact_unlearn.certify.summed import enclosed
-from exact_unlearn.certify.terms import drift_of, everywhere, kind_of, nearest_floats, subgradient_at
+from exact_unlearn.certify.terms import drift_of, kind_of, nearest_floats, subgradient_at
 from exact_unlearn.certify.walls import on_walls
 from exact_unlearn.certify.whiten import Whitened, whiten
-from exact_unlearn.drift import DriftSum
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
 from exact_unlearn.watch import TimeUpError, finishing, limited, require_limit, tick, watched
 
-WIDE = 16
-"""A trust region this many times wider than theta* is left out at first."""
-
 SHARE = 0.5
 """Of what is left of a time limit, for each rung but the last."""
+
+NEARLY, MANY = Fraction(1, 10**9), 64
+"""Groups with more rows that read >= than this are looked at alone first, and left at that where they are proved as
+nearly: the other rungs take minutes.
+"""
 
 STEPS_DOWN = (NotExactError, FaceError, TooManyDigitsError, ZeroDivisionError, np.linalg.LinAlgError)
 """What makes the ladder take the next rung; everything else is an error in the program and is raised."""
@@ -102,7 +103,7 @@ def certify(
     if problem.origin is not None:
         problem.origin.require(problem)
     with watched(time_limit):
-        relaxed = _without_wide_regions(problem)
+        relaxed = without_wide_regions(problem)
         if relaxed is not None:
             with suppress(TimeUpError), watched(share=SHARE):
                 found = replace(_Attempt(relaxed, solution, rows, tau).run(), problem=problem)
@@ -114,23 +115,6 @@ def certify(
             nothing: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
             return Certificate(problem, "none", **nothing, message="the time limit ended before anything was tried")
         return attempt.run()
-
-
-def _without_wide_regions(problem: UnlearningProblem) -> UnlearningProblem | None:
-    """The problem without the trust regions that are far wider than theta*, or None if there are none.
-
-    What is proved without them is proved with them if the point lies within; their radius would only set the scale to
-    which the float solutions round everything else.  Exact forms do not care.
-    """
-    if kind_of(problem) in EXACT:
-        return None
-    size = sum((Fraction(t) ** 2 for t in problem.theta_star.tolist()), Fraction(0))
-    narrow = tuple(
-        term for term in problem.drifts if term.name != "trust_region" or Fraction(term.radius) ** 2 <= WIDE**2 * size
-    )
-    if len(narrow) == len(problem.drifts) or not size:
-        return None
-    return replace(problem, drift_penalty=DriftSum(narrow) if narrow else None)
 
 
 class _Attempt:
@@ -166,7 +150,7 @@ class _Attempt:
         if conflict is not None and self.report.labels is None:
             return self._infeasible(conflict.nu, f"the rows of the jacobian contradict each other: {conflict}")
         kind = kind_of(self.problem)
-        if kind == "groups" and self.image.at_least:  # where that succeeds there is something that fits
+        if kind == "groups" and len(self.image.at_least) > MANY:  # where that succeeds there is something that fits
             with suppress(TimeUpError), watched(share=SHARE):
                 try:
                     return self._for_rows(self._on_walls())
@@ -217,7 +201,8 @@ class _Attempt:
         if not self.image.free.size:
             return [self._frozen]
         first = [self._predictor] if kind == "product" else [self._exact] if kind in EXACT else []
-        return [*first, self._enclosed, self._repaired]
+        last = [self._on_walls] if kind == "groups" else []
+        return [*first, self._enclosed, *last, self._repaired]
 
     # ------------------------------------------------------------ rungs
 
@@ -267,10 +252,17 @@ class _Attempt:
     def _on_walls(self) -> Certificate:
         tick("Newton's method for groups that walls separate")
         found = on_walls(self.problem, self.image, self.drift, self.kept)
-        theta = everywhere(self.image.theta, self.image.free, Rationals.of(found.x))
-        primal = primal_tree(theta, self.image.theta, self.image.free)
-        tree: Tree = {"kind": "bounds", "primal": primal, "dual": self._dual({"nu": vector(found.nu)})}
-        return self._near(self._judged(tree, theta))
+        certificate = self._bounds(found)
+        if found.why and certificate.proof == "repaired":
+            self.reasons.append(found.why)
+        if certificate.gap <= NEARLY and len(self.image.at_least) > MANY:
+            return replace(certificate, message="; ".join(self.reasons))
+        return self._near(certificate)
+
+    def _bounds(self, found: Any) -> Certificate:
+        """Of a point, found.theta, with its parts of a certificate, found.primal and found.dual."""
+        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
+        return self._judged(tree, found.theta)
 
     def _near(self, certificate: Certificate) -> Certificate:
         """The certificate of Newton's method, if it is an enclosure; else it competes with what follows."""
@@ -312,9 +304,7 @@ class _Attempt:
                 candidate = next(source, None)
                 if candidate is None:
                     return
-                found = (made or self._mended)(candidate)
-                tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
-                self._keep(self._judged(tree, found.theta))
+                self._keep(self._bounds((made or self._mended)(candidate)))
             except STEPS_DOWN as error:
                 self.reasons.append(str(error) or type(error).__name__)
 
@@ -360,14 +350,12 @@ class _Attempt:
         with suppress(FaceError):
             nu = whole(self.problem, self.image, self.drift).nu if nu is None else nu
         found = by_tight_rows(self.problem, self.image, self.kept, nu, self.solution, proved)
-        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
-        return self._near(self._judged(tree, found.theta))
+        return self._near(self._bounds(found))
 
     def _nuclear(self, start: Start) -> Certificate:
         tick("Newton's method to hundreds of digits")
         found = enclose_nuclear(self.problem, self.image, self.whitened, self.drift, start())
-        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
-        return self._near(self._judged(tree, found.theta))
+        return self._near(self._bounds(found))
 
     def _judged(self, tree: Tree, theta: Rationals) -> Certificate:
         """A certificate that claims what the checker finds proved."""

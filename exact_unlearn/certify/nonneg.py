@@ -20,6 +20,12 @@ from exact_unlearn.jacobian import Array
 STEPS = 100
 """Columns that enter, per column of M."""
 
+FITS = 1e-7
+"""Features of groups that are chosen add up to b but for this."""
+
+ALIKE = 1e-3
+"""Features that combinations of others equal but for this may depend on them: directions are less certain than b."""
+
 
 def shortest(M: Array, c: Array, least: float = 1e-12) -> Array:
     """a (n,) in floats.  least: what a column must gain to enter, relative to its length and |c|."""
@@ -86,3 +92,42 @@ def _lawson_hanson(
         entering = int(np.argmax(gain))
         chosen = sorted([*chosen, entering])
     raise FaceError("no multipliers were found that are not negative")
+
+
+def vertex(features: Array, b: Array, also: list[int]) -> Array:
+    """Sizes >= 0 of features (r, n) that add up to b, independent ones; those of `also` take the place of others."""
+    sizes = shortest(features, -b, FITS)
+    for at in (at for at in also if not sizes[at]):
+        others = np.flatnonzero(sizes > 0)
+        share, rest = _combination(features[:, others], features[:, at])
+        if rest > ALIKE or not (share > ALIKE).any():
+            continue
+        ends = np.where(share > ALIKE, sizes[others] / np.where(share > ALIKE, share, 1.0), np.inf)
+        sizes[at] = float(ends.min())
+        sizes[others] -= sizes[at] * share
+        sizes[others[np.argmin(ends)]] = 0.0
+    return sizes
+
+
+def centre(features: Array, sizes: Array) -> tuple[Array, list[int]]:
+    """Sizes with all that belongs to one feature in one place, and which features depend on larger ones."""
+    sizes, lengths = sizes.copy(), np.linalg.norm(features, axis=0)
+    kept: list[int] = []
+    held: list[int] = []
+    for at in np.argsort(-sizes * lengths, kind="stable").tolist():
+        unit = features[:, at] / (lengths[at] or 1.0)
+        same = [k for k in (*kept, *held) if np.linalg.norm(features[:, k] / lengths[k] - unit) <= ALIKE]
+        if same:
+            sizes[same[0]] += sizes[at] * lengths[at] / lengths[same[0]]
+            sizes[at] = 0.0
+        elif sizes[at] * lengths[at] <= ALIKE * float(np.max(sizes * lengths)):
+            sizes[at] = 0.0
+        else:
+            (held if kept and _combination(features[:, kept], unit)[1] <= ALIKE else kept).append(at)
+    return sizes, held
+
+
+def _combination(columns: Array, column: Array) -> tuple[Array, float]:
+    """Coefficients of the columns that give the column, nearly, and what is left of it, relatively."""
+    share = np.linalg.lstsq(columns, column, rcond=1e-10)[0]
+    return share, float(np.linalg.norm(columns @ share - column)) / (float(np.linalg.norm(column)) or 1.0)

@@ -186,7 +186,7 @@ def _solved_near(
     rows.append(-cone)
     sides.append(start)
     cones = W.shape[0], 2 * (kinks + boxes), tuple(sizes), (order,) if order else ()
-    z, y = _clarabel(np.diag(bend), cost, np.vstack(rows), np.concatenate(sides), cones)
+    z, y = conic(np.diag(bend), cost, np.vstack(rows), np.concatenate(sides), cones)
     inner = np.zeros((a, b))
     last = y[y.size - len(upper) :]
     for k in across:
@@ -242,7 +242,7 @@ def _of_program(problem: UnlearningProblem) -> FloatSolution:
         raise FaceError(_WITHOUT) from None
     assembly = assemble(problem)
     program, cones = assembly.program, assembly.program.cones
-    z, y = _clarabel(program.P, program.q, program.A, program.b, (cones.zero, cones.nonneg, cones.soc, cones.psd))
+    z, y = conic(program.P, program.q, program.A, program.b, (cones.zero, cones.nonneg, cones.soc, cones.psd))
     theta = program.theta(z)
     return FloatSolution(theta, program.nu(y), assembly.subgradients(theta, y)[0])
 
@@ -250,10 +250,10 @@ def _of_program(problem: UnlearningProblem) -> FloatSolution:
 _Sizes = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """Rows in the zero cone and the non-negative one, of each second-order cone, and orders of matrices."""
 
-_WITHOUT = "the nuclear norm needs a solution to start from, or clarabel"
+_WITHOUT = "a float solution to start from takes clarabel"
 
 
-def _clarabel(P: Any, q: Array, A: Any, b: Array, cones: _Sizes) -> tuple[Array, Array]:
+def conic(P: Any, q: Array, A: Any, b: Array, cones: _Sizes) -> tuple[Array, Array]:
     """z and y of an explicit program.  FaceError without clarabel, or where it fails."""
     try:
         import clarabel

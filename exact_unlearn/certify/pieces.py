@@ -198,12 +198,12 @@ def scales(
     cost = 0 if program.ceiling is None else program.ceiling.cost * max(program.ceiling.weights, default=0)
 
     def of(length: Fraction, shifted: bool = False) -> Scale:
-        x = _power_of_two(length)
+        x = power_of_two(length)
         bend = max((k * x for k in program.curvature), default=Fraction(0))
         start = program.theta if shifted else [0] * program.size
         rows = zip(program.slopes, program.curvature, start, strict=True)
         steep = max((abs(s + k * t) for row, k, t in rows for s in row if s is not None), default=0)
-        return Scale(x, _power_of_two(max(Fraction(steep), bend, Fraction(cost), slope) or Fraction(1)), shifted)
+        return Scale(x, power_of_two(max(Fraction(steep), bend, Fraction(cost), slope) or Fraction(1)), shifted)
 
     found = [of(max(largest, near) or Fraction(1))]
     if near and near < largest / 2**20:
@@ -279,7 +279,7 @@ def float_program(program: Pieces, whitened: Whitened, scale: Scale) -> FloatPro
     )
 
 
-def _power_of_two(value: Fraction) -> Fraction:
+def power_of_two(value: Fraction) -> Fraction:
     """A power of two within a factor of two of a positive value."""
     return Fraction(2) ** (value.numerator.bit_length() - value.denominator.bit_length())
 

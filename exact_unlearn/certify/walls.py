@@ -24,35 +24,36 @@ decides what the last ones prove.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import product
 
 import numpy as np
 
 from exact_unlearn.certify.enclose import cut
 from exact_unlearn.certify.enclosure import Guess
+from exact_unlearn.certify.encode import Tree, primal_tree, vector
 from exact_unlearn.certify.exactlin import IntMatrix, Rationals, integer_rows, objects, ratio
 from exact_unlearn.certify.faces import Face
 from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
-from exact_unlearn.certify.nonneg import shortest, shortest_exactly
+from exact_unlearn.certify.nonneg import FITS, centre, shortest, shortest_exactly, vertex
 from exact_unlearn.certify.nuclear_start import whole
-from exact_unlearn.certify.pieces import Separable, scales
+from exact_unlearn.certify.pieces import Separable, power_of_two, scales
 from exact_unlearn.certify.repair import make_feasible
 from exact_unlearn.certify.search import approximate
 from exact_unlearn.certify.smooth import Norm, norms_of, program_of
-from exact_unlearn.certify.terms import Drift, scaled, seen, sum_squares
+from exact_unlearn.certify.terms import Drift, everywhere, scaled, seen, sum_squares
 from exact_unlearn.certify.whiten import whiten
-from exact_unlearn.jacobian import Array
+from exact_unlearn.certify.zoom import Zoom
+from exact_unlearn.jacobian import Array, DenseJacobian
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.watch import tick
 
-PARTS = (1.0, 0.5)
-"""A group that is tight by mistake of another is taken in its place; or beside it, where both are."""
-
-DEEPER = 2
+DEEPER = 3
 """Of what rounding leaves, and of what it leaves of that."""
 
 CHOICES, CHANGES = 8, 8
@@ -60,12 +61,6 @@ CHOICES, CHANGES = 8, 8
 
 TIGHT = (1e-6, 1e-8, 1e-4)
 """|z_g| as near to w_g as this is equal to it up to rounding; so far from 0, relatively, alpha_g is not 0."""
-
-FITS = 1e-7
-"""Features of groups that are chosen add up to b but for this."""
-
-ALIKE = 1e-3
-"""Features that combinations of others equal but for this may depend on them: directions are less certain than b."""
 
 SLACK = 1e-5
 """Where |z_g| is smaller than w_g by so much, floats will do for alpha_g."""
@@ -76,15 +71,12 @@ NOTHING = Fraction(1, 1 << 200)
 
 @dataclass(frozen=True)
 class Found:
-    """x (n,), and the multipliers of all rows.  excess: the largest (|z_g| / w_g)^2, less 1, and over: the groups
-    for which it is more than nothing.  rest: as of Point.
-    """
+    """theta (d,), feasible exactly, and the parts of a certificate.  why: what keeps it from being the best."""
 
-    x: list[Fraction]
-    nu: dict[int, Fraction]
-    excess: Fraction
-    rest: dict[int, Fraction]
-    over: tuple[int, ...]
+    theta: Rationals
+    primal: Tree
+    dual: Tree
+    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,71 +94,58 @@ class Choice:
     (which of the rows are independent is decided in this order), and the multiplier of each in floats.
 
     held: groups whose features depend on those of the others.  How much lies there is not determined, so it stays.
+    fine: x is in Fractions, for some groups are too small for floats that count in units of the others.
     """
 
     x: dict[int, Array]
     rows: dict[int, float]
     held: tuple[int, ...] = ()
+    fine: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """x of the columns that are not 0, and multipliers of the rows of a choice.  rest: b - J x of shared rows, where it
-    is not 0.
+    """x of the columns that are not 0, and multipliers of the rows of a choice.
+
+    rest: b - J x of shared rows, where it is not 0.
     """
 
+    choice: Choice
     x: dict[int, Fraction]
     nu: dict[int, Fraction]
     rest: dict[int, Fraction]
 
 
-def on_walls(
-    problem: UnlearningProblem, image: Image, drift: Drift, kept: list[int] | None, deeper: int = DEEPER
-) -> Found:
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """Multipliers of all rows.  excess: the largest (|z_g| / w_g)^2, less 1; over: groups where that is not nothing."""
+
+    nu: dict[int, Fraction]
+    excess: Fraction
+    over: list[int]
+
+
+def on_walls(problem: UnlearningProblem, image: Image, drift: Drift, kept: list[int] | None) -> Found:
     """The point and the multipliers that prove most.  FaceError where there are none, or the problem is no such.
 
-    Where the groups that were chosen meet b but for rounding, as where b are the outputs of a network of less neurons,
+    Where the groups that were chosen meet b but for rounding, as where b are the outputs of a network of fewer neurons,
     what is missed is another problem of this kind, and its solution, tiny, is added: cones are closed under addition.
     """
-    walls = Walls(problem, image, drift)
-    if not any(image.q):
-        return walls.found(Point({}, {}, {}))
-    found = _best(walls, image, whole(problem, image, drift).nu, kept)
-    if not found.rest:
-        return found
-    if not deeper:
+    walls, why = Walls(problem, image, drift), ""
+    x = {j: Fraction(0) for j in range(image.free.size)}
+    point, bound = walls.best(problem, kept)
+    point, bound = walls.finer(point, bound)
+    for _ in range(DEEPER):
+        x |= {j: x[j] + v for j, v in point.x.items()}
+        if not point.rest:
+            break
+        why = "the groups that are not 0 meet the right-hand side but for rounding, and what is missed is added"
+        rest = [point.rest.get(row, Fraction(0)) for row in range(len(image.q))]
+        point, _ = Walls(problem, replace(image, q=rest), drift).best(problem, kept)
+    else:
         raise FaceError("what the chosen groups miss of the right-hand side does not become nothing")
-    rest = replace(image, q=[found.rest.get(row, Fraction(0)) for row in range(len(image.q))])
-    more = on_walls(problem, rest, drift, kept, deeper - 1)
-    return replace(more, x=[a + b for a, b in zip(found.x, more.x, strict=True)], nu=found.nu, excess=found.excess)
-
-
-def _best(walls: Walls, image: Image, nu: Array, kept: list[int] | None) -> Found:
-    """Of several choices."""
-    best, why = None, FaceError("no choice of groups meets the rows")
-    start = nu if kept is None else nu[kept]
-    for tight, part in product(TIGHT, PARTS):
-        nu, known, also = start, set(), set()
-        for _ in range(CHOICES):
-            tick()
-            try:
-                choice = walls.choice(nu, tight, also, part)
-                if (key := (tuple(choice.x), tuple(choice.rows), choice.held)) in known:
-                    break
-                known.add(key)
-                point = walls.settled(choice)
-                found = walls.found(point)
-            except (FaceError, np.linalg.LinAlgError) as error:
-                why = FaceError(str(error))
-                break
-            best = found if best is None or found.excess < best.excess else best
-            if best.excess <= NOTHING:
-                return best
-            nu = np.array([float(point.nu.get(row, 0)) for row in range(nu.size)])
-            also |= set(found.over)
-    if best is None:
-        raise why
-    return best
+    theta = everywhere(image.theta, image.free, Rationals.of(list(x.values())))
+    return Found(theta, primal_tree(theta, image.theta, image.free), {"nu": vector(bound.nu)}, why)
 
 
 class Walls:
@@ -177,8 +156,8 @@ class Walls:
         norms = norms_of(problem.form.parts[0].term, Fraction(1), image)
         if not drift.absent or not seen(problem)[image.free].all() or any(norm.frozen for norm in norms):
             raise FaceError("something else than the norms of whole groups is minimised")
-        if not problem.free.all():
-            raise FaceError("some groups are frozen")
+        if not (problem.free.all() and norms and isinstance(problem.jacobian, DenseJacobian)):
+            raise FaceError("some groups are frozen, or the jacobian is no matrix")
         self.A = IntMatrix(image.A.ints[:, :n])
         owner = np.full(n, -1)
         for g, norm in enumerate(norms):
@@ -197,41 +176,85 @@ class Walls:
             for row, s in zip(self.A.ints.tolist(), image.scales, strict=True)
         ]).reshape(self.A.shape)  # fmt: skip
 
+    def best(self, problem: UnlearningProblem, kept: list[int] | None) -> tuple[Point, Bound]:
+        """Of several choices, that with the least excess."""
+        if not any(self.image.q):
+            return Point(Choice({}, {}), {}, {}, {}), Bound({}, Fraction(-1), [])
+        floats = whole(problem, self.image, self.drift)
+        nu = floats.nu if kept is None else floats.nu[kept]
+        found: list[tuple[Point, Bound]] = []
+        why = FaceError("no choice of groups meets the rows")
+        for tight, x in product(TIGHT, (None, floats.theta[self.image.free])):
+            try:
+                for own in self._choices(partial(self.choice, nu, tight=tight, amounts=x)):
+                    found.append(own)
+                    if own[1].excess <= NOTHING:
+                        return own
+            except (FaceError, np.linalg.LinAlgError) as error:
+                why = FaceError(str(error))
+        if not found:
+            raise why
+        return min(found, key=lambda own: own[1].excess)
+
+    def finer(self, point: Point, bound: Bound) -> tuple[Point, Bound]:
+        """With the groups that take part for what the others miss of b; as it was where that does not succeed."""
+        if point.rest and bound.excess <= NOTHING:
+            with suppress(FaceError, np.linalg.LinAlgError):
+                zoom = Zoom(self, point)
+                for centred in (False, True):
+                    with suppress(FaceError, np.linalg.LinAlgError):
+                        for own in self._choices(partial(zoom.choice, centred=centred)):
+                            if own[1].excess <= NOTHING:
+                                return own
+        return point, bound
+
+    def _choices(self, choose: Callable[[list[int]], Choice]) -> Iterator[tuple[Point, Bound]]:
+        """What choices come to.  choose: another choice, of groups that were too long before."""
+        known: set[tuple[tuple[int, ...], ...]] = set()
+        also: list[int] = []
+        for _ in range(CHOICES):
+            tick()
+            choice = choose(also)
+            key = tuple(choice.x), tuple(choice.rows), choice.held
+            if key in known:
+                return
+            known.add(key)
+            point = self.settled(choice)
+            bound = self.bound(point)
+            yield point, bound
+            also = [*also, *(g for g in bound.over if g not in also)]
+
     # ------------------------------------------------------------ which groups, in floats
 
-    def choice(self, nu: Array, tight: float, also: Iterable[int] = (), part: float = 1.0) -> Choice:
-        """Tight groups with independent features that add up to b, for multipliers nu (k,) of the shared rows.
+    def choice(self, nu: Array, also: list[int], tight: float, amounts: Array | None) -> Choice:
+        """Tight groups whose features add up to b, for multipliers nu (k,) of the shared rows.
 
-        also: groups that take a part of what lies in those on whose features theirs depend, of the largest possible.
+        amounts: None for groups with independent features, those of `also` taking the place of others; or a point (n,)
+        in the midst of all minimisers, whose groups are all taken.
         """
         at_least, shared = set(self.image.at_least), self.shared
         floor = tight * float(np.max(np.abs(nu[shared]), initial=0.0))
         rows = {row: float(nu[row]) for row in shared if row not in at_least or nu[row] > floor}
         b = np.array([float(self.image.q[row] * self.image.scales[row]) for row in rows])
-        alphas, zs = zip(*(self._priced(block, nu) for block in self.blocks), strict=True)
+        alphas, zs = zip(*(self.priced(block, nu) for block in self.blocks), strict=True)
         lengths = np.array([np.linalg.norm(z) / float(block.weight) for z, block in zip(zs, self.blocks, strict=True)])
         near = np.flatnonzero(lengths >= (1 - tight) * lengths.max()).tolist()
         units = [zs[g] / (np.linalg.norm(zs[g]) or 1.0) for g in near]
         features = np.column_stack([
             self.floats[np.ix_(list(rows), self.blocks[g].columns)] @ u for g, u in zip(near, units, strict=True)
         ])  # fmt: skip
-        sizes, held = shortest(features, -b, FITS), []
-        for at in (near.index(g) for g in also if g in near and not sizes[near.index(g)]):
-            others = np.flatnonzero(sizes > 0)
-            share, rest = _combination(features[:, others], features[:, at])
-            if rest > ALIKE or not (share > ALIKE).any():
-                continue
-            ends = np.where(share > ALIKE, sizes[others] / np.where(share > ALIKE, share, 1.0), np.inf)
-            sizes[at] = part * float(ends.min())
-            sizes[others] -= sizes[at] * share
-            sizes[others[np.argmin(ends)]] *= part < 1
-            held += [near[at]] * (part < 1)
+        held: list[int] = []
+        if amounts is None:
+            sizes = vertex(features, b, [near.index(g) for g in also if g in near])
+        else:
+            lengths = [np.linalg.norm(amounts[self.blocks[g].columns]) for g in near]
+            sizes, held = centre(features, np.array(lengths))
         x = {g: t * u for g, u, t in zip(near, units, sizes.tolist(), strict=True) if t > 0}
         pairs = [pair for g in x for pair in zip(self.blocks[g].walls.tolist(), alphas[g].tolist(), strict=True)]
         floor = tight * max((a for _, a in pairs), default=0.0)
-        return Choice(x, {row: a for row, a in pairs if a > floor} | rows, tuple(held))
+        return Choice(x, {row: a for row, a in pairs if a > floor} | rows, tuple(near[at] for at in held))
 
-    def _priced(self, block: Block, nu: Array) -> tuple[Array, Array]:
+    def priced(self, block: Block, nu: Array) -> tuple[Array, Array]:
         """alpha and z of a group."""
         own = self.floats[:, block.columns]
         c, M = own[self.shared].T @ nu[self.shared], own[block.walls].T
@@ -282,9 +305,12 @@ class Walls:
         nu = [*([Fraction(0)] * more), *map(Fraction, choice.rows.values())]
         total = Rationals.of([v * s / scale.y / pieces.y_unit for v, s in zip(nu, part.scales, strict=True)])
         pulled = Rationals(part.A.T.apply(total.nums), total.den).floats()
-        start = np.concatenate(list(choice.x.values())) / float(scale.x * pieces.x_unit)
+        if choice.fine:
+            smallest = min(max(map(abs, x)) for x in choice.x.values())
+            scale = replace(scale, x=power_of_two(smallest / pieces.x_unit))
+        start = objects([Fraction(v) / (scale.x * pieces.x_unit) for x in choice.x.values() for v in x.tolist()])
         nowhere = np.zeros(len(zero), dtype=int)
-        guess = Guess(start, whitened.W @ pulled, 0.0, 0.0, Face(nowhere, nowhere), ball=False)
+        guess = Guess(start, whitened.W @ pulled, 0.0, 0.0, Face(nowhere, nowhere), False, choice.fine)
         found = approximate(program, whitened, scale, guess)
         x = scaled(found.x, pieces.x_unit)
         x = make_feasible(part, whitened, x, np.abs(x.floats()))
@@ -300,6 +326,7 @@ class Walls:
         if any(abs(v * self.image.scales[row]) > FITS * size for row, v in rest.items()):
             raise FaceError("the groups that were chosen do not meet all rows")
         return Point(
+            choice,
             dict(zip(columns, x.fractions(), strict=True)),
             dict(zip(choice.rows, map(cut, solved[more:]), strict=True)),
             rest,
@@ -312,24 +339,24 @@ class Walls:
         A, scales = self.A.rows(rows).columns(columns).ints, [image.scales[row] for row in rows]
         q = [image.q[row] for row in rows]
         for g in choice.held:
-            own, unit = integer_rows(np.concatenate([x * (h == g) for h, x in choice.x.items()])[None])
+            own, unit = integer_rows(np.concatenate([x if h == g else 0 * x for h, x in choice.x.items()])[None])
             A, scales = np.concatenate([own.ints, A]), [unit[0], *scales]
             q.insert(0, Fraction(float(choice.x[g] @ choice.x[g])) / unit[0])
         return Image(objects([Fraction(0)] * columns.size), np.arange(columns.size), IntMatrix(A), scales, q)
 
     # ------------------------------------------------------------ the proof
 
-    def found(self, point: Point) -> Found:
-        """With multipliers for the walls of every group."""
+    def bound(self, point: Point) -> Bound:
+        """Multipliers for the walls of every group."""
         image, at_least = self.image, set(self.image.at_least)
         nu = {row: v for row, v in point.nu.items() if row in self.shared and (v > 0 or row not in at_least)}
         floats = np.zeros(len(image.q))
         floats[list(nu)] = [float(v) for v in nu.values()]
         shared = Rationals.of([v * image.scales[row] for row, v in nu.items()])
         pulled = Rationals(self.A.rows(list(nu)).T.apply(shared.nums), shared.den)
-        excess, over = Fraction(-1), []
+        excess, over = Fraction(-1), list[int]()
         for g, block in enumerate(self.blocks):
-            alpha, z = self._priced(block, floats)
+            alpha, z = self.priced(block, floats)
             c = Rationals(pulled.nums[block.columns], pulled.den)
             M = self.A.rows(block.walls).columns(block.columns).T
             units = [image.scales[row] for row in block.walls.tolist()]
@@ -341,11 +368,4 @@ class Walls:
             length = sum_squares(z_exact) / block.weight**2 - 1
             excess, over = max(excess, length), over + [g] * (length > NOTHING)
             nu |= {row: v / s for row, v, s in zip(block.walls.tolist(), own, units, strict=True) if v}
-        x = [point.x.get(j, Fraction(0)) for j in range(image.free.size)]
-        return Found(x, nu, excess, point.rest, tuple(over))
-
-
-def _combination(columns: Array, column: Array) -> tuple[Array, float]:
-    """Coefficients of the columns that give the column, nearly, and what is left of it, relatively."""
-    share = np.linalg.lstsq(columns, column, rcond=1e-10)[0]
-    return share, float(np.linalg.norm(columns @ share - column)) / (float(np.linalg.norm(column)) or 1.0)
+        return Bound(nu, excess, over)
