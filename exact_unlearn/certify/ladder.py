@@ -255,7 +255,7 @@ class _Attempt:
         certificate = self._bounds(found)
         if found.why and certificate.proof == "repaired":
             self.reasons.append(found.why)
-        if certificate.gap <= NEARLY and len(self.image.at_least) > MANY:
+        if (certificate.gap or 0) <= NEARLY and len(self.image.at_least) > MANY:
             return replace(certificate, message="; ".join(self.reasons))
         return self._near(certificate)
 

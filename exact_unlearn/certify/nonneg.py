@@ -59,7 +59,7 @@ def shortest_exactly(M: IntMatrix, c: Rationals, guess: list[Fraction]) -> list[
 
     def gains(a: Array) -> Array:
         current = Rationals.of(a.tolist())
-        return -(pulls * current.den + (gram @ current.nums) * c.den)
+        return np.asarray(-(pulls * current.den + (gram @ current.nums) * c.den))
 
     return [Fraction(v) for v in _lawson_hanson(fitted, gains, objects(guess), 0).tolist()]
 

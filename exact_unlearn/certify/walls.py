@@ -24,12 +24,13 @@ decides what the last ones prove.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -153,7 +154,8 @@ class Walls:
 
     def __init__(self, problem: UnlearningProblem, image: Image, drift: Drift) -> None:
         self.image, self.drift, n = image, drift, image.free.size
-        norms = norms_of(problem.form.parts[0].term, Fraction(1), image)
+        term: Any = problem.form.parts[0].term
+        norms = norms_of(term, Fraction(1), image)
         if not drift.absent or not seen(problem)[image.free].all() or any(norm.frozen for norm in norms):
             raise FaceError("something else than the norms of whole groups is minimised")
         if not (problem.free.all() and norms and isinstance(problem.jacobian, DenseJacobian)):
@@ -241,18 +243,22 @@ class Walls:
         near = np.flatnonzero(lengths >= (1 - tight) * lengths.max()).tolist()
         units = [zs[g] / (np.linalg.norm(zs[g]) or 1.0) for g in near]
         features = np.column_stack([
-            self.floats[np.ix_(list(rows), self.blocks[g].columns)] @ u for g, u in zip(near, units, strict=True)
+            self.entries(list(rows), self.blocks[g]) @ u for g, u in zip(near, units, strict=True)
         ])  # fmt: skip
         held: list[int] = []
         if amounts is None:
             sizes = vertex(features, b, [near.index(g) for g in also if g in near])
         else:
-            lengths = [np.linalg.norm(amounts[self.blocks[g].columns]) for g in near]
-            sizes, held = centre(features, np.array(lengths))
+            own = np.array([np.linalg.norm(amounts[self.blocks[g].columns]) for g in near])
+            sizes, held = centre(features, own)
         x = {g: t * u for g, u, t in zip(near, units, sizes.tolist(), strict=True) if t > 0}
         pairs = [pair for g in x for pair in zip(self.blocks[g].walls.tolist(), alphas[g].tolist(), strict=True)]
         floor = tight * max((a for _, a in pairs), default=0.0)
         return Choice(x, {row: a for row, a in pairs if a > floor} | rows, tuple(near[at] for at in held))
+
+    def entries(self, rows: Sequence[int] | Array, block: Block) -> Array:
+        """Of J, in floats."""
+        return np.asarray(self.floats[np.asarray(rows, dtype=int)][:, block.columns])
 
     def priced(self, block: Block, nu: Array) -> tuple[Array, Array]:
         """alpha and z of a group."""

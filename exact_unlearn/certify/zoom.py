@@ -51,7 +51,7 @@ class Zoom:
         self.d, self.nu, self.multipliers = self._solved()  # d of C, and x of the others
 
     def _features(self, g: int) -> Array:
-        return self.walls.floats[np.ix_(self.rows, self.walls.blocks[g].columns)]
+        return self.walls.entries(self.rows, self.walls.blocks[g])
 
     def _sides(self) -> dict[int, list[int]]:
         """Each group that was chosen, and the tight ones that point the same way and have the same features there."""
@@ -70,7 +70,7 @@ class Zoom:
     def _near(self, g: int, unit: Array) -> list[int]:
         """The walls of a group on which a direction lies."""
         rows = self.walls.blocks[g].walls
-        own = self.walls.floats[np.ix_(rows, self.walls.blocks[g].columns)]
+        own = self.walls.entries(rows, self.walls.blocks[g])
         return [int(row) for row in rows[np.abs(own @ unit) <= FITS * np.linalg.norm(own, axis=1)]]
 
     # ------------------------------------------------------------ the float solution
@@ -112,10 +112,7 @@ class Zoom:
             leaves = [h for h in sides if any(row not in held for row in self.near[h])]
             place[leaves[0] if leaves else g] = self.x[g]
         rows = {row: held[row] for h in place for row in self.near[h] if row in held}
-        bases = [
-            _within(walls.floats[np.ix_([r for r in self.near[h] if r in held], walls.blocks[h].columns)])
-            for h in place
-        ]
+        bases = [_within(walls.entries([row for row in self.near[h] if row in held], walls.blocks[h])) for h in place]
         bent = np.column_stack([self._features(h) @ basis for h, basis in zip(place, bases, strict=True)])
         taken, held_too = self._taken(bent, nu, also, centred)
         rest = self.rest - sum((self._features(h) @ x for h, (x, _) in taken.items()), np.zeros(self.rest.size))
