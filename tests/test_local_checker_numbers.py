@@ -246,3 +246,10 @@ def test_growth_through_a_layer_is_weighed_as_written() -> None:
     capped = checker.grow(layer, below, Q(2), Q(3), Q(1), Q(3, 4), Q(1))
     assert capped.first < 5 * (1 + Q(1, 1 << 50))
     assert capped.second < (Q(77, 100) * 25 + s2) * (1 + Q(1, 1 << 50))
+
+
+def test_bounds_of_derivatives_are_those_of_the_page() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "local_certificates.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| ([\w./]+) \| ([\d./]+) \| ([\d./]+) \|", page, re.MULTILINE)
+    stated = {name: tuple(None if text == "none" else Q(text) for text in bounds) for name, *bounds in rows}
+    assert stated == {name: tuple(phi[1:]) for name, phi in checker.ACTIVATIONS.items()}
