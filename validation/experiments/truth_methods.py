@@ -58,6 +58,9 @@ class Size:
 LAMBDAS = (0.0, 0.1, 1.0, 10.0, 100.0)
 """Weights of the squared drift, of one surrogate."""
 
+SOLVER = "direct"
+"""Of the surrogates of a path: many small ones, for which CVXPY takes longer than its back end."""
+
 MEASURES: dict[str, Callable[[xu.Perceptron], Any]] = {
     "path l2": lambda model: xu.SquaredL2(),
     "path l1": lambda model: xu.L1(),
@@ -122,12 +125,14 @@ def _answer(method: str, setting: Setting, task: Task, theta_star: Array, seed: 
             warnings.simplefilter("ignore", InterpolationWarning)
             return to_float(xu.solve(xu.surrogate_problem(model, theta_star, x, xu.SquaredL2(), drift)).theta)
     if method in MEASURES:
-        return np.asarray(xu.unlearn_path(model, theta_star, x, MEASURES[method](model), y, steps=size.steps).theta)
+        return np.asarray(
+            xu.unlearn_path(model, theta_star, x, MEASURES[method](model), y, steps=size.steps, solver=SOLVER).theta
+        )
     if method in STARTED:
         theta = trained(x, y, size.width, size.training, seed, int(setting["start"]))
         if method == "retrained":
             return theta
-        return np.asarray(xu.unlearn_path(model, theta, x, xu.SquaredL2(), y, steps=size.steps).theta)
+        return np.asarray(xu.unlearn_path(model, theta, x, xu.SquaredL2(), y, steps=size.steps, solver=SOLVER).theta)
     return _baseline(method, setting, task, theta_star, seed, size)
 
 
