@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -171,10 +172,12 @@ class Solution(pictures.Drawn):
 
     @cached_property
     def effect(self) -> Effect | None:
-        """What the answer does to the retained outputs of the network; None where the problem does not know it."""
+        """What the answer does to the retained outputs of the network; None where that is not known."""
         if self.problem.outputs is None or self.status is Status.INFEASIBLE:
             return None
-        return measure(self.problem.outputs, self.problem.theta_star, self.theta)
+        with suppress(ProblemError):  # the module may have been changed since, and say so
+            return measure(self.problem.outputs, self.problem.theta_star, self.theta)
+        return None
 
     def __repr__(self) -> str:
         return f"<Solution: {self.status.value} ({self.solver}), value {self.value_text()}>"

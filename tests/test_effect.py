@@ -88,6 +88,14 @@ def test_solve_says_it_where_the_model_is_known() -> None:
     assert xu.solve(margins).effect is None  # outputs that may rise are no damage
 
 
+def test_a_module_that_was_changed_since_does_not_spoil_the_summary() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1)).eval()
+    solution = xu.solve(xu.surrogate_problem(net, None, RETAIN, xu.SquaredL2()))
+    net.train()  # with dropout its outputs are random, and refused
+    assert solution.effect is None
+    assert "effect" not in solution.summary()
+
+
 def test_fractions_and_nothing_retained() -> None:
     from fractions import Fraction
 
