@@ -48,7 +48,7 @@ def smallest_eigenvalue(x: Any) -> Fraction:
     product, basis = Fraction(1), naive.gram_schmidt(x)[0]
     for q in basis:
         product *= naive.dot(q, q)
-    return product / naive.square_norm(basis) ** (len(basis) - 1)
+    return product / naive.square_norm(x) ** (len(basis) - 1)
 
 
 def _independent(rng: Rng, case: Any) -> tuple[Any, Any, Any]:
