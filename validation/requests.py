@@ -61,12 +61,15 @@ def _same(rng: Rng, case: Any) -> Measurement:
 
 
 def _retaken(rng: Rng, case: Any) -> Measurement:
-    """J taken again after the first request: the two orders end apart."""
-    model, theta, x = _instance(rng, case)
-    ends = []
-    for first in (FIRST, SECOND):
-        between = naive.project(rows_of(model, theta, x[first]), theta)
-        ends.append(naive.project(rows_of(model, between, x[KEPT]), between))
+    """J taken again after the first request, which has turned its rows: the two orders end apart."""
+    while True:
+        model, theta, x = _instance(rng, case)
+        kept = rows_of(model, theta, x[KEPT]).tolist()
+        between = [naive.project(rows_of(model, theta, x[first]), theta) for first in (FIRST, SECOND)]
+        again = [rows_of(model, point, x[KEPT]) for point in between]
+        if all(naive.rank([*kept, *J.tolist()]) == 4 for J in again):
+            break
+    ends = [naive.project(J, point) for J, point in zip(again, between, strict=True)]
     return above(0, naive.square_norm(ends[0] - ends[1]))
 
 
