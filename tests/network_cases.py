@@ -42,7 +42,7 @@ ACTIVATIONS = {
 }
 
 OPTIMA = (8.16034754, 8.05342348, 7.43838794, 6.90953053)
-"""1/2 |theta|^2 of the best two-layer ReLU network on `poisoned(seed)`, without the poisoned sample."""
+"""1/2 |theta|^2 of the best two-layer ReLU network on `poisoned(seed)`, without the poisoned sample; digits cut off."""
 
 
 def poisoned(seed: int, n: int = 8) -> tuple[np.ndarray, np.ndarray]:
