@@ -19,11 +19,12 @@ from exact_unlearn.cli import main
 from exact_unlearn.errors import FileFormatError, ProblemError
 from tests.network_cases import OPTIMA, poisoned
 from validation.experiments.truth_figures import points
-from validation.experiments.truth_methods import BASELINES, METHODS, Coded, Size, applies, measured, settings
+from validation.experiments.truth_methods import BASELINES, METHODS, NUMBERS, Coded, Size, applies, measured, settings
 from validation.experiments.truth_optimum import OptimalSet, optimal_set
 from validation.experiments.truth_tables import brief, collect, spread
 from validation.experiments.truth_tasks import TASKS, make_task, module_of, parameters_of, restored, trained
 
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "truth"
 SMALL = Size(width=12, training=40, epochs=6, steps=3, starts=2, axes="first")
 PLAN = truth.Plan(
     ("line-class",), (0, 1), ("nothing", "surrogate", "path l2", "minnorm-og", "scrub", "retrained"), SMALL
@@ -228,6 +229,17 @@ def test_numbers_in_few_digits() -> None:
     assert spread([3.0, 1.0, 2.0, None]) == "2.00 [1.00, 3.00]"
     assert spread([2.0, 2.0]) == "2.00"
     assert spread([None]) == "∞"
+
+
+def test_the_committed_table_is_that_of_the_committed_numbers() -> None:
+    tree = json.loads((RESULTS / "truth.json").read_text())
+    assert tree["size"] == vars(truth.quick_plan().size)
+    assert tree["quick"]
+    assert truth.tables_text(tree) == (RESULTS / "table.md").read_text()
+    for task in tree["tasks"]:
+        assert task["below_the_bound"] == 0
+        assert all(optimum["gap"] <= 1e-7 for optimum in task["optima"])
+        assert {name for row in task["tried"] for name in row["restored"]} == set(NUMBERS)
 
 
 def test_a_table_needs_its_cells(tmp_path: Path) -> None:

@@ -67,13 +67,15 @@ class Plan:
 
 
 def quick_plan() -> Plan:
-    """Two tasks, two seeds, a few methods under one setting each, in seconds."""
-    methods = ("nothing", "surrogate", "path l2", "minnorm-og", "gd", "scrub", "retrained")
-    size = Size(width=16, training=100, epochs=30, steps=10, starts=1, axes="first")
-    return Plan(("line-poison", "line-class"), (0, 1), methods, size)
+    """Two tasks, two seeds, every method under one setting with a third of the epochs, in half a minute."""
+    size = Size(epochs=100, steps=60, starts=1, axes="first")
+    return Plan(("line-poison", "line-class"), (0, 1), METHODS, size)
 
 
-QUICK_NOTE = "QUICK VERSION: fewer tasks, methods and steps; it shows how the experiment works, not how the methods do."
+QUICK_NOTE = (
+    "QUICK VERSION: two tasks, two seeds, one setting per method and a third of the epochs. The optima are proved all "
+    "the same; how the methods do is a matter of the full version."
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 import exact_unlearn as xu
 from exact_unlearn import plots, sweep
 
-from .truth_methods import Size, applies, method_cell, settings
+from .truth_methods import METHODS, Size, applies, method_cell, settings
 from .truth_optimum import optimum_cell
 from .truth_tables import Row, Table, words
 from .truth_tasks import make_task
@@ -31,7 +31,8 @@ PANELS = ("nothing", "surrogate", "path l2", "path l1", "minnorm-og", "gd", "rid
 
 def labels(tables: Sequence[Table]) -> list[str]:
     """The lines of the figure: every method once, the surrogate for every weight, best and worst of several starts."""
-    return list(dict.fromkeys(label(row) for table in tables for row in table.rows))
+    rows = [row for table in tables for row in table.rows]
+    return list(dict.fromkeys(label(row) for row in sorted(rows, key=lambda row: METHODS.index(row.method))))
 
 
 def label(row: Row) -> str:
@@ -57,8 +58,8 @@ def draw_places(tables: Sequence[Table], path: Path) -> None:
     title = "Exact unlearning, proved: how far every method is from the global optimum"
     subtitle = (
         f"Medians over {seeds} seeds. Left: how much larger R is than the certified optimum, labels restored (right "
-        f"end: they cannot be). Right: distance of the predictor to the optimal ones, as returned; 1 is that of θ*. "
-        f"Values below {FLOOR:g} are drawn there."
+        f"end: they often cannot be). Right: distance of the predictor to the optimal ones, as returned; 1 is that of "
+        f"θ*. Values below {FLOOR:g} are drawn there."
     )
     with plots.figure(12.0, 8.6, title, subtitle) as fig:
         left, right = fig.subplots(1, 2, sharey=True)
@@ -109,9 +110,7 @@ def draw_predictors(table: Table, methods: Sequence[str], size: Size, folder: Pa
             ax.plot(task.x[~task.forget, 0], task.y[~task.forget], "o", color=plots.INK, markersize=4)
             ax.plot(task.x[task.forget, 0], task.y[task.forget], "x", color=plots.INK, markeredgewidth=1.6)
             ratio = f"{row.returned['value'][0]:.3g}"
-            ax.set_title(
-                f"{method} {row.setting if method == 'surrogate' else ''}: {ratio if row.feasible[0] else f'({ratio})'}"
-            )
+            ax.set_title(f"{label(row)}: {ratio if row.feasible[0] else f'({ratio})'}")
             ax.set_ylim(-2.6, 2.6)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)

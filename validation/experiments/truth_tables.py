@@ -159,7 +159,7 @@ def collect(task: str, seeds: Sequence[int], methods: Sequence[str], size: Size,
         if method in STARTED:
             at = NUMBERS.index("value")
             orders = [np.argsort(r["returned"][:, at], kind="stable") for r in results[method]]
-            for place, name in ((0, "best"), (-1, "worst")):
+            for place, name in ((0, "best"), (-1, "worst"))[: len(own)]:
                 rows.append(row(method, f"{name} of {len(own)}", [int(order[place]) for order in orders]))
         elif method == "surrogate":
             rows += every
