@@ -186,7 +186,13 @@ def check_algorithm(method: Any, seed: int = 0) -> None:
 
     def run(**options: Any) -> tuple[Any, Any]:
         own = torch.Generator().manual_seed(seed + 1)
-        settings = {"epochs": 2, "learning_rate": 0.01, "batch_size": 5, "generator": own, "loss": "cross-entropy"}
+        settings: dict[str, Any] = {
+            "epochs": 2,
+            "learning_rate": 0.01,
+            "batch_size": 5,
+            "generator": own,
+            "loss": "cross-entropy",
+        }
         return unlearn(module, (x[:8], y[:8]), (x[8:], y[8:]), method, **(settings | options))
 
     random_state = torch.get_rng_state()

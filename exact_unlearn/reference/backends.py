@@ -282,7 +282,7 @@ def _options(solver: str, accuracy: float, limit: float, required: bool, integer
     required: ProblemError where the solver has no such limit.  integer: whether it is a program in integers.
     """
     fine = max(accuracy * 1e-4, 1e-14)
-    options: dict[str, Any] = {
+    known: dict[str, dict[str, Any]] = {
         "CLARABEL": {
             "tol_gap_abs": fine, "tol_gap_rel": fine, "tol_feas": fine, "max_iter": 200,
             # where it stalls: a point is better than none, for residuals judge it
@@ -301,7 +301,8 @@ def _options(solver: str, accuracy: float, limit: float, required: bool, integer
             "eps_duality_gap_abs": max(fine, 1e-11), "eps_duality_gap_rel": max(fine, 1e-11),
         },
         "ECOS": {"abstol": max(fine, 1e-12), "reltol": max(fine, 1e-12), "feastol": max(fine, 1e-12), "max_iters": 200},
-    }.get(solver, {})  # fmt: skip
+    }  # fmt: skip
+    options = known.get(solver, {})
     if limit < math.inf:
         name = {"CLARABEL": "time_limit", "OSQP": "time_limit", "HIGHS": "time_limit", "SCS": "time_limit_secs"}.get(
             solver
