@@ -207,13 +207,20 @@ def test_published_ratios_are_those_of_the_published_seconds() -> None:
 def test_runtime_forms_its_rows_and_tells_ratios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from exact_unlearn._validation.experiments import runtime as verb  # the module that the verb uses
 
-    monkeypatch.setattr(verb, "QUICK", {"width": 2, "side": 8, "batch": 60, "rounds": 1, "memory": False})
+    monkeypatch.setattr(verb, "QUICK", {"width": 2, "side": 8, "batch": 60, "batches": 1, "rounds": 1, "memory": False})
     assert main(["experiment", "runtime", "--quick", "--folder", str(tmp_path), "--quiet", "--json", "-"]) == 0
     tree = json.loads(capsys.readouterr().out)
     assert tree["rows"] == {method: 100 if method == "minnorm-og" else 0 for method in METHODS}
     assert tree["ratios"]["gd"] == 1
     assert all(value[0] > 0 for value in tree["seconds"].values())
     assert "| GD |" in (tmp_path / "runtime_resnet18_2_cpu.md").read_text()
+
+
+def test_the_peak_rises_with_what_is_held() -> None:
+    before = runtime.peak_of_this_process()
+    held = np.ones(before // 8 + 2**22)  # more than everything so far
+    assert runtime.peak_of_this_process() - before >= 2**25
+    assert len(held)
 
 
 def test_ratios_are_taken_within_rounds() -> None:

@@ -84,7 +84,7 @@ class Plan:
     classes: int = 10
     side: int = 32
     batch: int = 256
-    batches: int = 1
+    batches: int = 4
     n_perturb: int = 50
     rounds: int = 5
     device: str = "cpu"
@@ -110,7 +110,7 @@ class Plan:
         return self.classes, 3
 
 
-QUICK: dict[str, Any] = {"width": 4, "side": 16, "batch": 64, "rounds": 2, "memory": False}
+QUICK: dict[str, Any] = {"width": 4, "side": 16, "batch": 64, "batches": 1, "rounds": 2, "memory": False}
 PAPER: dict[str, Any] = {
     "network": "resnet50",
     "width": 64,
@@ -309,17 +309,26 @@ def peak_memory(plan: Plan, method: str, bench: Bench) -> int:
 
 def tell_peak(method: str, *sizes: str) -> None:
     """Print by how many bytes one epoch raises the peak of this process."""
-    import resource
-
     fields: dict[str, Any] = {}
     for size in sizes:
         name, _, value = size.partition("=")
         fields[name] = int(value) if value.isdigit() else value
     bench = Bench.of(Plan(**fields))
-    unit = 1 if sys.platform == "darwin" else 1024
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_of_this_process()
     bench.epoch(method)
-    print(unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    print(peak_of_this_process() - before)
+
+
+def peak_of_this_process() -> int:
+    """Most bytes that this process has held at a time.  Linux hands ru_maxrss of the parent down, so VmHWM is read."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _sizes(plan: Plan) -> dict[str, Any]:
