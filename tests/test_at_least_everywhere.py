@@ -43,8 +43,8 @@ def takers(module: Any) -> set[str]:
 
 
 def test_these_are_all_public_functions_that_take_a_problem() -> None:
-    """A new one belongs into a test of this file."""
-    assert takers(xu) == {"certify", "explicit_program", "judge", "solve"}
+    """A new one belongs into a test of this file.  `global_network` has one of its own: tests/test_convexity.py."""
+    assert takers(xu) == {"certify", "explicit_program", "global_network", "judge", "solve"}
     assert takers(scalable) == {"solve", "solve_path"}
     assert takers(exports) == set()  # programs and certificates
 
