@@ -17,7 +17,7 @@ EXPERIMENTS = {
     "data-poisoning": "Tables 1, 5, 6, 7 and Figures 1, 3, 4, 5: a sine, five poisoned samples, eight methods",
     "label-erasure": "Figures 2, 6 to 14, Tables 8 to 16: forget that images have colours; eleven methods",
     "collapse": "Tables 2, 17 to 22: forget the few images whose colour is not that of their class; eleven methods",
-    "truth": "every method against the certified global optimum of small ReLU networks; half an hour",
+    "truth": "every method against the certified global optimum of small ReLU networks; ten minutes",
     "image-truth": "certified truth beside both: two readings of exact unlearning on fixed features",
     "runtime": "Table 3: seconds of an epoch of every method, as ratios to gradient descent, with 100 rows of J",
     "solver-lies": "claims of CVXPY's solvers against certified optima, as the conditioning of J grows; a minute",

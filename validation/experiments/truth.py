@@ -36,7 +36,7 @@ class Plan:
     """What to run."""
 
     tasks: tuple[str, ...] = tuple(TASKS)
-    seeds: tuple[int, ...] = tuple(range(5))
+    seeds: tuple[int, ...] = tuple(range(3))
     methods: tuple[str, ...] = METHODS
     size: Size = field(default_factory=Size)
 
