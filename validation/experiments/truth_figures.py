@@ -58,8 +58,8 @@ def draw_places(tables: Sequence[Table], path: Path) -> None:
     title = "Exact unlearning, proved: how far every method is from the global optimum"
     subtitle = (
         f"Medians over {seeds} seeds. Left: how much larger R is than the certified optimum, labels restored (right "
-        f"end: they often cannot be). Right: distance of the predictor to the optimal ones, as returned; 1 is that of "
-        f"θ*. Values below {FLOOR:g} are drawn there."
+        f"end: 100 and more, or not at all). Right: distance of the predictor to the optimal ones, as returned; 1 is "
+        f"that of θ*. Values below {FLOOR:g} are drawn there."
     )
     with plots.figure(12.0, 8.6, title, subtitle) as fig:
         left, right = fig.subplots(1, 2, sharey=True)
