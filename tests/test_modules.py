@@ -228,7 +228,7 @@ def test_an_operator_is_saved_and_checked(
     loaded = xu.UnlearningProblem.load(tmp_path / "p.npz")
     assert np.allclose(loaded.jacobian.matrix, dense.jacobian.matrix, rtol=1e-13, atol=1e-15)
     assert float(certificate.upper) == pytest.approx(float(proved(dense).upper), rel=1e-12)
-    monkeypatch.setattr("exact_unlearn.problem.DENSE_LIMIT", 10)
+    monkeypatch.setattr("exact_unlearn.jacobian.DENSE_LIMIT", 10)
     with pytest.raises(xu.ProblemError, match=r"jacobian: 6 x 49 entries are more than the 10 .*requires_grad_"):
         problem.save(tmp_path / "q.npz")
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import exact_unlearn as xu
+from exact_unlearn import jacobian as jacobian_module
 from exact_unlearn import problem as problem_module
 from exact_unlearn.errors import InterpolationWarning, ProblemError
 from exact_unlearn.jacobian import DenseJacobian, ProductJacobian, to_float, to_rational
@@ -253,11 +254,11 @@ def test_files_hold_what_products_say_up_to_a_limit(tmp_path: Path, monkeypatch:
     matrix = np.array([[1.0, 1e-17, -3.0, 1e300], [0.1, 2.0, 1e-300, 0.0], [5.0, 0.7, 1.0 / 3.0, -1.0]])
     problem = UnlearningProblem(np.ones(4), Products(matrix), xu.L1(), free=[0, 3])
     assert (problem.free_matrix() == matrix[:, [0, 3]]).all()
-    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 12)
+    monkeypatch.setattr(jacobian_module, "DENSE_LIMIT", 12)
     problem.save(tmp_path / "p.npz")
     loaded = UnlearningProblem.load(tmp_path / "p.npz")
     assert (loaded.jacobian.matrix == matrix).all()  # type: ignore[attr-defined]
-    monkeypatch.setattr(problem_module, "DENSE_LIMIT", 11)
+    monkeypatch.setattr(jacobian_module, "DENSE_LIMIT", 11)
     with pytest.raises(ProblemError, match="jacobian: 3 x 4 entries are more than the 11"):
         problem.save(tmp_path / "p.npz")
 

@@ -104,8 +104,8 @@ CLAIMS = (
     Claim(
         "diagonal-deep",
         (
-            r"More layers: it is $\min \frac{L}{2}\sum_j |w_j|^{2/L}$, concave, and a solution whose columns are "
-            "independent attains it."
+            r"More layers: it is $\min \frac{L}{2}\sum_j \lvert w_j\rvert^{2/L}$, concave, and a solution whose "
+            "columns are independent attains it."
         ),
         _deep,
         r"$\frac{1}{2}\|\theta\|_2^2$",

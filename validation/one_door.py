@@ -88,8 +88,8 @@ CLAIMS = (
     Claim(
         "predictor-matrix",
         (
-            r"Two linear layers with several outputs, and two layers of squares under $\sum_j |c_j|\|a_j\|_2^2$: it is "
-            "the nuclear norm of the predictor."
+            r"Two linear layers with several outputs, and two layers of squares under "
+            r"$\sum_j \lvert c_j\rvert\|a_j\|_2^2$: it is the nuclear norm of the predictor."
         ),
         _matrix,
         "$R$",

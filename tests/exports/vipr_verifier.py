@@ -19,7 +19,15 @@ class Refused(AssertionError):
 
 def verify(text: str) -> tuple[str, Fraction | None, Fraction | None]:
     """("range", lower, upper) or ("infeasible", None, None); Refused, if that is not proved."""
+    limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
+    try:
+        return _verified(text)
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+def _verified(text: str) -> tuple[str, Fraction | None, Fraction | None]:
     tokens = iter(text.split())
     expect(tokens, "VER", "1.0", "VAR")
     names = [next(tokens) for _ in range(int(next(tokens)))]

@@ -20,6 +20,7 @@ import exact_unlearn as xu
 from exact_unlearn import codec
 from exact_unlearn.activations import Activation
 from exact_unlearn.arrangement import Arrangement
+from exact_unlearn.certify import checker
 from exact_unlearn.jacobian import to_rational
 from exact_unlearn.origin import TwoLayer
 from tests.certificate_cases import Case, text, vec
@@ -92,7 +93,12 @@ def cells(X: Any, slope: Q | None) -> frozenset[tuple[int, ...]]:
 def case(seed: int) -> Case:
     """One of a path norm, whose optimum is a fraction, for the campaigns on all kinds of certificates."""
     own = known(seed % FEW, "path")
-    return Case(f"global {seed}", copy.deepcopy(own.problem), copy.deepcopy(own.certificate), own.high)
+    problem, certificate, theta = copy.deepcopy(own.problem), copy.deepcopy(own.certificate), []
+    if own.high is not None and own.low == own.high:  # its point is a minimiser, and the only one where one is claimed
+        proof = checker.Proof(checker.Problem(problem), certificate)
+        proof.place()
+        theta = [Q(n, proof.theta.den) for n in proof.theta.nums]
+    return Case(f"global {seed}", problem, certificate, own.high, theta=theta)
 
 
 # ---------------------------------------------------------------- trees
