@@ -9,7 +9,6 @@ program.  docs/global_truth.md says what else is convex, and what is not.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 from exact_unlearn import codec, rational, summary
 from exact_unlearn.certify import Certificate
+from exact_unlearn.certify.terms import roots
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float, to_rational
 from exact_unlearn.models import DiagonalNetwork, LinearModel, LinearNetwork, Perceptron
@@ -30,9 +30,6 @@ from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.realisations import measure, realised
 from exact_unlearn.regularizers import L1, L2, GroupL2, NuclearNorm, SquaredL2
 from exact_unlearn.solution import Solution
-
-ROOT_BITS = 200
-"""Of square roots of rationals."""
 
 
 def global_problem(model: Any, x_retain: Any, y_retain: Any, regularizer: str = "squared") -> UnlearningProblem:
@@ -201,7 +198,7 @@ def _two_layers(origin: TwoLayer, point: Array, exact: bool) -> Network:
     width = max(origin.width, len(kept))
     C, A = rational.zeros((1, width)), rational.zeros((width, m))
     for j, (v, sign) in enumerate(kept):
-        s = _root(size(origin, v))
+        s = roots(size(origin, v))[0]
         C[0, j], A[j] = sign * s, v / s
     model = Perceptron(m, width, phi)
     theta = model.join({"c": C, "A": A})
@@ -210,10 +207,10 @@ def _two_layers(origin: TwoLayer, point: Array, exact: bool) -> Network:
 
 
 def size(origin: TwoLayer, v: Array) -> Fraction:
-    """|v| in the norm of R, 2-norms to `ROOT_BITS` bits."""
+    """|v| in the norm of R, 2-norms from below, to hundreds of bits."""
     if origin.R == "path":
         return sum(map(abs, v.tolist()), Fraction(0))
-    return _root(sum((entry**2 for entry in v.tolist()), Fraction(0)))
+    return roots(sum((entry**2 for entry in v.tolist()), Fraction(0)))[0]
 
 
 def pruned(columns: list[Array], costs: list[Fraction]) -> list[Fraction]:
@@ -250,12 +247,3 @@ def _push(j: int, basis: list[int], z: list[Fraction], t: list[Fraction], costs:
         t[b] -= step * w
     if first != j:
         basis[basis.index(first)] = j
-
-
-def _root(x: Fraction) -> Fraction:
-    """sqrt(x) to `ROOT_BITS` bits; exactly where it is rational."""
-    exact = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator))
-    if exact**2 == x:
-        return exact
-    shift = max(0, ROOT_BITS + (x.denominator.bit_length() - x.numerator.bit_length()) // 2)
-    return Fraction(math.isqrt((x.numerator << 2 * shift) // x.denominator), 1 << shift)

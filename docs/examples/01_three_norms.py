@@ -34,7 +34,10 @@ certificates = {}
 for name, regularizer in norms.items():
     problem = xu.UnlearningProblem(theta_star, jacobian, regularizer)
     certificates[name] = xu.certify(problem, xu.solve(problem))
-    print(f"{name}: the point is ({', '.join(map(str, certificates[name].point))}).", certificates[name].claim)
+    print(
+        f"{name}: the point is ({', '.join(map(str, certificates[name].point))}).",
+        certificates[name].claim,
+    )
 
 # %%
 # The picture of a proof: the black line holds all models that fit, and the blue shape all points that are as

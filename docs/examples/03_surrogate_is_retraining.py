@@ -46,7 +46,12 @@ for _ in range(400):
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.semilogy(away, color="#0072B2", label="to the answer from the trained weights")
-ax.semilogy(from_trained, color="#D55E00", linestyle="dashed", label="to the trained weights")
+ax.semilogy(
+    from_trained,
+    color="#D55E00",
+    linestyle="dashed",
+    label="to the trained weights",
+)
 ax.set(xlabel="step of retraining from 0", ylabel="distance")
 ax.legend()
 plt.show()

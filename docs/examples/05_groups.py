@@ -43,13 +43,18 @@ for name, regularizer in norms.items():
 # group norm columns are white from top to bottom.
 
 figure, axes = plt.subplots(3, 1, figsize=(8, 5.6), layout="constrained")
-shown = {"trained": start, **{name: certificate.theta for name, certificate in certificates.items()}}
+shown = {
+    "trained": start,
+    **{name: certificate.theta for name, certificate in certificates.items()},
+}
 limit = np.abs(start).max()
 for ax, (name, theta) in zip(axes, shown.items(), strict=True):
     matrix = theta.reshape(6, 30)
     ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     ax.set(xticks=[], yticks=[], ylabel="outputs")
-    ax.set_title(f"{name}: {np.count_nonzero(matrix.any(axis=0))} of 30 neurons reach an output")
+    ax.set_title(
+        f"{name}: {np.count_nonzero(matrix.any(axis=0))} of 30 neurons reach an output"
+    )
     ax.grid(False)
 axes[-1].set_xlabel("neurons")
 plt.show()

@@ -29,7 +29,9 @@ def share_that_stays(lam):
     outputs = []
     for lie in (F(0), F(1)):
         theta_star = pseudo_inverse(x) @ (labels + rationals([0, 0, 0, 1]) * lie)
-        problem = xu.UnlearningProblem(theta_star, x[:3], xu.SquaredL2(), xu.SquaredDrift(lam) if lam else None)
+        problem = xu.UnlearningProblem(
+            theta_star, x[:3], xu.SquaredL2(), xu.SquaredDrift(lam) if lam else None
+        )
         outputs.append(x[3] @ xu.certify(problem, xu.solve(problem)).point)
     return outputs[1] - outputs[0]
 
@@ -48,10 +50,15 @@ assert nothing == 0
 
 rng = np.random.default_rng(1)
 J, theta_star = rng.normal(size=(10, 40)), rng.normal(size=40)
-weights_of_drift, radii = [0.0, 0.2, 0.4, 0.6, 0.8, 0.95], [0.2, 0.5, 1.0, 2.0, 4.0, 8.0]
+weights_of_drift, radii = (
+    [0.0, 0.2, 0.4, 0.6, 0.8, 0.95],
+    [0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
+)
 moved, values = [], []
 for weight in weights_of_drift:
-    problem = xu.UnlearningProblem(theta_star, J, xu.L1(), xu.L1Drift(weight) if weight else None)
+    problem = xu.UnlearningProblem(
+        theta_star, J, xu.L1(), xu.L1Drift(weight) if weight else None
+    )
     certificate = xu.certify(problem, xu.solve(problem))
     assert certificate.check().proved
     moved.append(int(np.count_nonzero(certificate.theta != theta_star)))
@@ -65,10 +72,19 @@ for radius in radii:
 # Three prices: what is kept of the lie, how many weights move, and what simplicity is reached.
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
-axes[0].plot([float(lam) for lam in penalties], [float(share) for share in shares], "o", color="#D55E00")
+axes[0].plot(
+    [float(lam) for lam in penalties],
+    [float(share) for share in shares],
+    "o",
+    color="#D55E00",
+)
 curve = np.linspace(0, 9, 200)
 axes[0].plot(curve, curve / (1 + curve), color="#D55E00")
-axes[0].set(title="Squared drift: kept of the lie", xlabel="λ", ylabel="share, and λ/(1 + λ)")
+axes[0].set(
+    title="Squared drift: kept of the lie",
+    xlabel="λ",
+    ylabel="share, and λ/(1 + λ)",
+)
 axes[1].plot(weights_of_drift, moved, "o-", color="#0072B2")
 axes[1].set(title="ℓ1 drift: weights that move, of 40", xlabel="λ", ylim=(0, 42))
 axes[2].plot(radii, values, "o-", color="#009E73")

@@ -27,7 +27,9 @@ retain = slice(0, 7)
 # The norm of the predictor, with the first layer moving: a second-order cone program, solved and proved. Lemma
 # 1 writes the answer down; the predictors agree.
 
-problem = xu.surrogate_problem(network, theta_star, x[retain], xu.PredictorNorm(network, theta_star))
+problem = xu.surrogate_problem(
+    network, theta_star, x[retain], xu.PredictorNorm(network, theta_star)
+)
 certificate = xu.certify(problem, xu.solve(problem))
 by_formula = theta_star + closed_form.lemma_1_drift(network, theta_star, x[retain])
 predictor = network.predictor(certificate.theta)[:, 0]
@@ -38,7 +40,9 @@ print(certificate.claim)
 # It is the predictor that training from nothing would find: the shortest that fits what stays (Theorem 3).
 
 retrained = np.linalg.lstsq(x[retain], y[retain, 0])[0]
-print(f"distance to the shortest predictor that fits: {np.linalg.norm(predictor - retrained):.1e}")
+print(
+    f"distance to the shortest predictor that fits: {np.linalg.norm(predictor - retrained):.1e}"
+)
 
 # %%
 # Theorem 4 factors this predictor with the least norm of all parameters, and the value has a formula. Every
@@ -46,7 +50,11 @@ print(f"distance to the shortest predictor that fits: {np.linalg.norm(predictor 
 
 balanced = closed_form.theorem_4_parameters(network, predictor, rng)
 least = closed_form.theorem_4_value(predictor, network.depth)
-for name, theta in {"trained": theta_star, "Lemma 1": by_formula, "balanced": balanced}.items():
+for name, theta in {
+    "trained": theta_star,
+    "Lemma 1": by_formula,
+    "balanced": balanced,
+}.items():
     print(f"squared norm of all parameters, {name}: {theta @ theta:.6f}")
 print(f"The formula of Theorem 4 says: {least:.6f}")
 assert np.isclose(balanced @ balanced, least)
@@ -64,9 +72,19 @@ def layer_norms(theta):
 names = list(network.split(theta_star))
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for shift, (label, theta, colour) in enumerate(
-    [("trained", theta_star, "#D55E00"), ("Lemma 1", by_formula, "#56B4E9"), ("balanced", balanced, "#0072B2")]
+    [
+        ("trained", theta_star, "#D55E00"),
+        ("Lemma 1", by_formula, "#56B4E9"),
+        ("balanced", balanced, "#0072B2"),
+    ]
 ):
-    ax.bar(np.arange(len(names)) + 0.26 * (shift - 1), layer_norms(theta), width=0.24, label=label, color=colour)
+    ax.bar(
+        np.arange(len(names)) + 0.26 * (shift - 1),
+        layer_norms(theta),
+        width=0.24,
+        label=label,
+        color=colour,
+    )
 ax.set_xticks(range(len(names)), names)
 ax.set(xlabel="layer", ylabel="norm of the layer")
 ax.legend()

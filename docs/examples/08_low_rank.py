@@ -31,17 +31,25 @@ R = xu.NuclearNorm(slice(0, 30), (5, 6))
 certificate = xu.certify(xu.UnlearningProblem(table, J, R))
 frobenius = xu.certify(xu.UnlearningProblem(table, J, xu.L2()))
 print(certificate.summary())
-tables = {"trained": table, "nuclear norm": certificate.theta, "least squares": frobenius.theta}
+tables = {
+    "trained": table,
+    "nuclear norm": certificate.theta,
+    "least squares": frobenius.theta,
+}
 for name, theta in tables.items():
     singular = np.linalg.svd(theta.reshape(5, 6), compute_uv=False)
     distance = np.linalg.norm(theta - rule.ravel())
-    print(f"{name:13} singular values {singular.round(3)}; distance from the rule {distance:.1e}")
+    print(
+        f"{name:13} singular values {singular.round(3)}; distance from the rule {distance:.1e}"
+    )
 
 # %%
 # The tables; crosses mark entries that were lies.
 
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
-for ax, (name, theta) in zip(axes, {"the rule": rule.ravel(), **tables}.items(), strict=True):
+for ax, (name, theta) in zip(
+    axes, {"the rule": rule.ravel(), **tables}.items(), strict=True
+):
     ax.imshow(theta.reshape(5, 6), cmap="viridis", vmin=0, vmax=rule.max())
     ax.plot(lies % 6, lies // 6, "x", color="white", ms=7)
     ax.set(title=name, xticks=[], yticks=[])

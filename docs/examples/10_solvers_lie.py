@@ -19,7 +19,10 @@ import exact_unlearn as xu
 # \theta^*) = 0`, so there always is an answer. Put your own J here.
 
 rng = np.random.default_rng(0)
-left, right = np.linalg.qr(rng.normal(size=(20, 20)))[0], np.linalg.qr(rng.normal(size=(60, 20)))[0]
+left, right = (
+    np.linalg.qr(rng.normal(size=(20, 20)))[0],
+    np.linalg.qr(rng.normal(size=(60, 20)))[0],
+)
 J = left @ np.diag(np.logspace(0, -8, 20)) @ right.T
 theta_star = rng.normal(size=60)
 
@@ -42,7 +45,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # some of them warn, which is honest
     for name in ("CLARABEL", "HIGHS", "OSQP", "SCIPY"):
         theta = cp.Variable(60)
-        peer = cp.Problem(cp.Minimize(cp.norm1(theta)), [J @ theta == J @ theta_star])
+        peer = cp.Problem(
+            cp.Minimize(cp.norm1(theta)), [J @ theta == J @ theta_star]
+        )
         try:
             peer.solve(solver=name)
             claims[name] = (peer.status, peer.value)
@@ -63,9 +68,19 @@ figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 names = list(claims)[::-1]
 for height, name in enumerate(names):
     lie = claims[name][0] in ("optimal", "infeasible") and off[name] > 1e-6
-    ax.plot(max(off[name], 1e-17), height, "X" if lie else "o", color="#D55E00" if lie else "#0072B2", ms=9)
+    ax.plot(
+        max(off[name], 1e-17),
+        height,
+        "X" if lie else "o",
+        color="#D55E00" if lie else "#0072B2",
+        ms=9,
+    )
     ax.annotate(
-        claims[name][0], (max(off[name], 1e-17), height), xytext=(9, -3), textcoords="offset points", fontsize=9
+        claims[name][0],
+        (max(off[name], 1e-17), height),
+        xytext=(9, -3),
+        textcoords="offset points",
+        fontsize=9,
     )
 ax.axvline(1e-6, color="#8A8A8A", linestyle="dashed")
 ax.set_yticks(range(len(names)), names)

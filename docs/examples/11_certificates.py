@@ -32,7 +32,10 @@ print(certificate.claim)
 # does not matter.
 
 folder = tempfile.TemporaryDirectory()
-path, about = Path(folder.name, "certificate.json"), Path(folder.name, "problem.json")
+path, about = (
+    Path(folder.name, "certificate.json"),
+    Path(folder.name, "problem.json"),
+)
 certificate.save(path)
 problem.save(about)
 tree = json.loads(path.read_text())
@@ -53,7 +56,9 @@ def verdict(changed):
 
 smaller = copy.deepcopy(tree)
 smaller["primal"]["parts"][0]["nums"] = ["1"]
-print("a smaller point:", *getattr(verdict(smaller), "sentences", [verdict(smaller)]))
+print(
+    "a smaller point:", *getattr(verdict(smaller), "sentences", [verdict(smaller)])
+)
 bolder = copy.deepcopy(tree)
 bolder["claims"]["lower"] = "2"
 print("a bolder claim: ", *getattr(verdict(bolder), "sentences", [verdict(bolder)]))
@@ -63,19 +68,42 @@ print("a bolder claim: ", *getattr(verdict(bolder), "sentences", [verdict(bolder
 # prove that are turned away from the best ones.
 
 rng = np.random.default_rng(1)
-two = xu.UnlearningProblem(rng.normal(size=8), rng.normal(size=(2, 8)), xu.SquaredL2())
+two = xu.UnlearningProblem(
+    rng.normal(size=8), rng.normal(size=(2, 8)), xu.SquaredL2()
+)
 proved = xu.certify(two)
 best = xu.solve(two).nu
 turns = np.linspace(-np.pi, np.pi, 41)
 bounds = []
 for turn in turns:
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    bounds.append(float(xu.judge(two, proved.theta, nu=rotation @ best, certificate=proved).nu_lower))
+    rotation = np.array(
+        [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    )
+    bounds.append(
+        float(
+            xu.judge(
+                two, proved.theta, nu=rotation @ best, certificate=proved
+            ).nu_lower
+        )
+    )
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-ax.plot(np.degrees(turns), bounds, "o-", color="#0072B2", ms=3.5, label="what the turned multipliers prove")
-ax.axhline(float(proved.upper), color="#D55E00", linestyle="dashed", label="the optimum")
-ax.set(xlabel="degrees that ν is turned", ylabel="lower bound", xticks=range(-180, 181, 60))
+ax.plot(
+    np.degrees(turns),
+    bounds,
+    "o-",
+    color="#0072B2",
+    ms=3.5,
+    label="what the turned multipliers prove",
+)
+ax.axhline(
+    float(proved.upper), color="#D55E00", linestyle="dashed", label="the optimum"
+)
+ax.set(
+    xlabel="degrees that ν is turned",
+    ylabel="lower bound",
+    xticks=range(-180, 181, 60),
+)
 ax.legend(loc="center left")
 plt.show()
 

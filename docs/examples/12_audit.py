@@ -24,7 +24,9 @@ def does_nothing(net, retain_loader, forget_loader, val_loader):
 
 
 def trains_further(net, retain_loader, forget_loader, val_loader):
-    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.05)
+    optimizer = torch.optim.SGD(
+        [p for p in net.parameters() if p.requires_grad], lr=0.05
+    )
     for _ in range(20):
         for inputs, targets in retain_loader:
             optimizer.zero_grad()
@@ -39,17 +41,28 @@ def projects(net, retain_loader, forget_loader, val_loader):
     for inputs, _ in retain_loader:
         for output in net(inputs).reshape(-1):
             gradients = torch.autograd.grad(output, moving, retain_graph=True)
-            rows.append(torch.cat([g.reshape(-1) for g in gradients]).double().numpy())
+            rows.append(
+                torch.cat([g.reshape(-1) for g in gradients]).double().numpy()
+            )
     theta = torch.cat([p.detach().reshape(-1) for p in moving]).double().numpy()
-    projected = theta if not rows else np.linalg.pinv(np.array(rows)) @ (np.array(rows) @ theta)
-    torch.nn.utils.vector_to_parameters(torch.tensor(projected, dtype=moving[0].dtype), moving)
+    projected = (
+        theta
+        if not rows
+        else np.linalg.pinv(np.array(rows)) @ (np.array(rows) @ theta)
+    )
+    torch.nn.utils.vector_to_parameters(
+        torch.tensor(projected, dtype=moving[0].dtype), moving
+    )
     return net
 
 
 # %%
 # A quick audit of each, on fresh tasks only.
 
-cards = {f.__name__: check_unlearner(f, quick=True, live_only=True) for f in (does_nothing, trains_further, projects)}
+cards = {
+    f.__name__: check_unlearner(f, quick=True, live_only=True)
+    for f in (does_nothing, trains_further, projects)
+}
 for name, card in cards.items():
     print(f"{name}: {card.grade}")
     if card.traps:
@@ -59,11 +72,26 @@ for name, card in cards.items():
 # Correct digits of each answer, task by task. Tasks in single precision have fewer to give.
 
 figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
-marks = {"does_nothing": ("X", "#D55E00"), "trains_further": ("s", "#E69F00"), "projects": ("o", "#0072B2")}
+marks = {
+    "does_nothing": ("X", "#D55E00"),
+    "trains_further": ("s", "#E69F00"),
+    "projects": ("o", "#0072B2"),
+}
 for name, card in cards.items():
     mark, colour = marks[name]
-    ax.plot([row.digits for row in card.claimed], mark, color=colour, label=name.replace("_", " "))
-ax.set_xticks(range(len(card.claimed)), [row.id for row in card.claimed], rotation=25, ha="right", fontsize=8)
+    ax.plot(
+        [row.digits for row in card.claimed],
+        mark,
+        color=colour,
+        label=name.replace("_", " "),
+    )
+ax.set_xticks(
+    range(len(card.claimed)),
+    [row.id for row in card.claimed],
+    rotation=25,
+    ha="right",
+    fontsize=8,
+)
 ax.set(ylabel="correct digits", ylim=(-0.8, 17))
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
@@ -77,7 +105,9 @@ x = torch.randn(5, 12, dtype=torch.float64)
 problem = xu.surrogate_problem(net, None, x, xu.L2())
 certificate = xu.certify(problem)
 projects(net, [(x, net(x).detach())], [], [])
-verdict = xu.judge(problem, net.weight.detach().numpy().reshape(-1), certificate=certificate)
+verdict = xu.judge(
+    problem, net.weight.detach().numpy().reshape(-1), certificate=certificate
+)
 assert certificate.check().proved
 assert verdict.optimal
 print(verdict)

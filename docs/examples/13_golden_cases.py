@@ -34,9 +34,14 @@ def half_a_step(theta_star, J):
 # `golden_case` does the same, one test per case.
 
 task = exercise("least-l2")
-grades = {attempt.__name__: task.grade(attempt) for attempt in (right, wrong_space, half_a_step)}
+grades = {
+    attempt.__name__: task.grade(attempt)
+    for attempt in (right, wrong_space, half_a_step)
+}
 for name, grade in grades.items():
-    print(f"{name}: {sum(row.right for row in grade.rows)} of {len(grade.rows)} cases right.")
+    print(
+        f"{name}: {sum(row.right for row in grade.rows)} of {len(grade.rows)} cases right."
+    )
     if grade.hint:
         print("   Hint:", grade.hint)
 
@@ -44,11 +49,24 @@ for name, grade in grades.items():
 # Correct digits, case by case. A wrong space has none; half a step, about as many as luck gives.
 
 figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
-marks = {"right": ("o", "#0072B2"), "wrong_space": ("X", "#D55E00"), "half_a_step": ("s", "#E69F00")}
+marks = {
+    "right": ("o", "#0072B2"),
+    "wrong_space": ("X", "#D55E00"),
+    "half_a_step": ("s", "#E69F00"),
+}
 for name, grade in grades.items():
     mark, colour = marks[name]
-    ax.plot([row.digits for row in grade.rows], mark, color=colour, label=name.replace("_", " "))
-ax.set(xlabel="golden case, the smallest first", ylabel="correct digits", ylim=(-0.8, 17))
+    ax.plot(
+        [row.digits for row in grade.rows],
+        mark,
+        color=colour,
+        label=name.replace("_", " "),
+    )
+ax.set(
+    xlabel="golden case, the smallest first",
+    ylabel="correct digits",
+    ylim=(-0.8, 17),
+)
 ax.set_xticks([])
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()

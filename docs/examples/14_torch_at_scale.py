@@ -19,7 +19,9 @@ from exact_unlearn import scalable
 # A network in double precision, forty samples on which it says what it says; thirty-two of them stay.
 
 torch.manual_seed(0)
-net = nn.Sequential(nn.Linear(20, 150), nn.Tanh(), nn.Linear(150, 120), nn.Tanh(), nn.Linear(120, 1)).double()
+net = nn.Sequential(
+    nn.Linear(20, 150), nn.Tanh(), nn.Linear(150, 120), nn.Tanh(), nn.Linear(120, 1)
+).double()
 x = torch.randn(40, 20, dtype=torch.float64)
 model = scalable.ModuleModel(net)
 theta_star = model.theta().numpy()
@@ -31,7 +33,9 @@ print(f"{rows.shape[1]} parameters, {rows.shape[0]} gradients")
 # first order. The solver bounds its own error.
 
 answer = scalable.project(rows, theta_star)
-print(f"moved by {np.linalg.norm(answer.theta - theta_star):.4f}; error at most {answer.error_estimate:.1e}")
+print(
+    f"moved by {np.linalg.norm(answer.theta - theta_star):.4f}; error at most {answer.error_estimate:.1e}"
+)
 
 # %%
 # The same by a dense factorisation, the usual way where all rows fit into memory.
@@ -39,7 +43,9 @@ print(f"moved by {np.linalg.norm(answer.theta - theta_star):.4f}; error at most 
 matrix = np.array([np.asarray(rows.rmatvec(row)) for row in np.eye(32)])
 basis = np.linalg.svd(matrix, full_matrices=False)[2]
 dense = basis.T @ (basis @ theta_star)
-print(f"distance between the two routes: {np.linalg.norm(dense - answer.theta):.1e}")
+print(
+    f"distance between the two routes: {np.linalg.norm(dense - answer.theta):.1e}"
+)
 
 # %%
 # What moves where: the share of each layer in the squared length of the step.

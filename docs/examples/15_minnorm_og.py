@@ -28,7 +28,11 @@ with torch.no_grad():
     net[0].weight *= 1.5
     net[0].bias.uniform_(-4, 4)
 optimizer = torch.optim.LBFGS(
-    net.parameters(), max_iter=1500, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+    net.parameters(),
+    max_iter=1500,
+    tolerance_grad=1e-12,
+    tolerance_change=0,
+    line_search_fn="strong_wolfe",
 )
 
 
@@ -47,12 +51,19 @@ print(f"training loss: {loss().item():.1e}")
 
 grid = torch.linspace(-3, 3, 200, dtype=torch.float64)[:, None]
 retain, forget = (x[stays], y[stays]), (x[lies], y[lies])
-regression = [name for name in METHODS if name not in ("scrub", "npo", "salun")]  # those three want classes
+regression = [
+    name for name in METHODS if name not in ("scrub", "npo", "salun")
+]  # those three want classes
 curves, errors = {"trained": net(grid).detach()}, {}
 for name in regression:
-    module, history = unlearn(net, retain, forget, method=name, epochs=30, learning_rate=3e-3)
+    module, history = unlearn(
+        net, retain, forget, method=name, epochs=30, learning_rate=3e-3
+    )
     curves[name] = module(grid).detach()
-    errors[name] = [(module(x[part]) - torch.sin(2 * x[part])).abs().mean().item() for part in (stays, lies)]
+    errors[name] = [
+        (module(x[part]) - torch.sin(2 * x[part])).abs().mean().item()
+        for part in (stays, lies)
+    ]
     print(
         f"{name:11} mean distance from the sine: on what stays {errors[name][0]:.3f}, at the lies {errors[name][1]:.3f}"
     )
@@ -60,12 +71,16 @@ for name in regression:
 # %%
 # The curves. Small circles stay, crosses must go.
 
-figure, axes = plt.subplots(3, 3, figsize=(10, 7.5), sharex=True, sharey=True, layout="constrained")
+figure, axes = plt.subplots(
+    3, 3, figsize=(10, 7.5), sharex=True, sharey=True, layout="constrained"
+)
 for ax in axes.ravel()[len(curves) :]:
     ax.axis("off")
 for ax, (name, curve) in zip(axes.ravel(), curves.items(), strict=False):
     ax.plot(grid[:, 0], torch.sin(2 * grid[:, 0]), color="#8A8A8A", linewidth=1)
-    ax.plot(grid[:, 0], curve[:, 0], color="#D55E00" if name == "trained" else "#0072B2")
+    ax.plot(
+        grid[:, 0], curve[:, 0], color="#D55E00" if name == "trained" else "#0072B2"
+    )
     ax.plot(x[stays, 0], y[stays, 0], "o", mfc="white", mec="black", ms=4)
     ax.plot(x[lies, 0], y[lies, 0], "kx", ms=7)
     ax.set(title=name, ylim=(-2.2, 2.2))
@@ -75,7 +90,9 @@ plt.show()
 # One projection of MinNorm-OG at full strength, with a learning rate of 0, is the least-norm surrogate. Where
 # only the last layer moves the package certifies that surrogate, and `judge` compares.
 
-step, history = unlearn(net, retain, forget, free="2.*", epochs=1, learning_rate=0.0, strength=1.0)
+step, history = unlearn(
+    net, retain, forget, free="2.*", epochs=1, learning_rate=0.0, strength=1.0
+)
 problem = xu.surrogate_problem(net, None, x[stays], xu.SquaredL2(), free="2.*")
 certificate = xu.certify(problem)
 theta = torch.nn.utils.parameters_to_vector(step.parameters()).detach().numpy()

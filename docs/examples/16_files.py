@@ -32,8 +32,24 @@ np.savez(folder / "mine.npz", theta_star=theta_star, jacobian=J)
 # The command line solves, proves and checks. In a shell the first of these is `exact-unlearn solve mine.npz -r
 # l1`.
 
-main(["solve", f"{folder / 'mine.npz'}", "-r", "l1", "-o", f"{folder / 'mine.solution.npz'}", "--quiet"])
-status = main(["check", f"{folder / 'mine.problem.npz'}", f"{folder / 'mine.certificate.json'}"])
+main(
+    [
+        "solve",
+        f"{folder / 'mine.npz'}",
+        "-r",
+        "l1",
+        "-o",
+        f"{folder / 'mine.solution.npz'}",
+        "--quiet",
+    ]
+)
+status = main(
+    [
+        "check",
+        f"{folder / 'mine.problem.npz'}",
+        f"{folder / 'mine.certificate.json'}",
+    ]
+)
 print("exit status of the checker:", status)
 print("files:", *sorted(path.name for path in folder.iterdir()))
 
@@ -51,7 +67,9 @@ print(problem, certificate, solution, sep="\n")
 program = xu.explicit_program(problem)
 theta = program.theta(milp(**scipy_arguments(program)).x)
 verdict = xu.judge(problem, theta, certificate=certificate)
-print(f"{program.kind} with matrices of shape {program.A.shape}. SciPy's answer is {verdict.outcome}.")
+print(
+    f"{program.kind} with matrices of shape {program.A.shape}. SciPy's answer is {verdict.outcome}."
+)
 
 # %%
 # The proved point beside the trained parameters. Eight weights are left, one per gradient.
@@ -62,7 +80,9 @@ plt.show()
 # %%
 # The proof once more, by the checker alone, from the two files.
 
-outcome = checker.check(folder / "mine.problem.npz", folder / "mine.certificate.json")
+outcome = checker.check(
+    folder / "mine.problem.npz", folder / "mine.certificate.json"
+)
 temporary.cleanup()
 assert outcome.proved
 assert verdict.optimal

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exact_unlearn.cli.problems import Loaded
-from exact_unlearn.cli.solve import LIMIT_HELP, add_row_arguments, answer
-from exact_unlearn.cli.terminal import add_report_arguments
+from exact_unlearn.cli.solve import add_answer_arguments, answer
 from exact_unlearn.errors import FileFormatError, ProblemError
 
 if TYPE_CHECKING:
@@ -36,19 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="squared (default), which is 1/2 |theta|^2; path, the sum of |c_j| |a_j|_1; or nuclear, the sum of "
         "|c_j| |a_j|_2^2, for square",
     )
-    parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
-    parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")
-    parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        help="the solution, .npz, .safetensors or .json (default: NAME.solution.npz for DATA NAME.*, here); the convex "
-        "problem, the certificate and the weights of the network are written beside it",
-    )
-    parser.add_argument("--no-certify", action="store_true", help="claim only, prove nothing")
-    add_row_arguments(parser)
-    add_report_arguments(parser)
+    add_answer_arguments(parser, "DATA", "the convex problem, the certificate and the weights of the network")
     parser.set_defaults(module=None, write_back=None, retain=None, weights=None)
 
 

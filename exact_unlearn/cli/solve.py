@@ -38,15 +38,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of solve."""
     add_problem_arguments(parser, optional=True)
     add_module_arguments(parser)
-    parser.add_argument("--solver", metavar="NAME", help="an installed CVXPY solver (default: by class of program)")
+    add_answer_arguments(parser, "PROBLEM", "the complete problem and the certificate")
+
+
+def add_answer_arguments(parser: argparse.ArgumentParser, source: str, beside: str) -> None:
+    """The options that `answer` reads.  source: what -o is named after by default; beside: what else is written."""
+    parser.add_argument(
+        "--solver",
+        metavar="NAME",
+        help="an installed CVXPY solver, or direct for a back end's own interface (default: by class of program)",
+    )
     parser.add_argument("--accuracy", metavar="EPS", type=float, help="residuals of an answer called optimal (1e-9)")
     parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
     parser.add_argument(
         "-o",
         "--output",
         metavar="OUT",
-        help="the solution, .npz, .safetensors or .json (default: NAME.solution.npz for PROBLEM NAME.*, here); the "
-        "complete problem and the certificate are written beside it",
+        help=f"the solution, .npz, .safetensors or .json (default: NAME.solution.npz for {source} NAME.*, here); "
+        f"{beside} are written beside it",
     )
     parser.add_argument("--no-certify", action="store_true", help="claim only, prove nothing")
     add_row_arguments(parser)

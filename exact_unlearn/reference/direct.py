@@ -31,8 +31,7 @@ def _clarabel(program: ExplicitProgram, options: Mapping[str, Any]) -> Said:
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     for name, value in options.items():
-        if name != "accept_unknown":  # CVXPY's word: here the point of a stalled run is always taken, and judged
-            setattr(settings, name, value)
+        setattr(settings, name, value)
     rows = program.cones
     cones = [clarabel.ZeroConeT(rows.zero)] if rows.zero else []
     cones += [clarabel.NonnegativeConeT(rows.nonneg)] if rows.nonneg else []

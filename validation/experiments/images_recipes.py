@@ -60,6 +60,9 @@ def _small(**changes: object) -> Recipe:
 
 
 _FASHION = {"n_train": 12_000, "n_test": 2_000, "batch_size": 64, "epochs": 9, "drops": (7,), "unlearn_batch": 60}
+_FASHION_HEADS = _small(
+    n_train=6_000, n_test=1_000, first=4, epochs=10, drops=(4, 8, 12), batch_size=64, unlearn_batch=30, p_retain=0.02
+)
 _MNIST5K = {"batch_size": 64, "epochs": 12, "drops": (9,), "unlearn_batch": 40, "p_color": 0.02, "p_retain": 0.02}
 _DIGITS = {"batch_size": 32, "epochs": 20, "drops": (15,), "unlearn_batch": 36, "p_color": 0.05, "p_retain": 0.05}
 
@@ -84,26 +87,8 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     (ERASURE, "mnist5k"): _small(**_MNIST5K),
     (ERASURE, "digits"): _small(**_DIGITS, width=8),
     (COLLAPSE, "cifar10"): Recipe(first=20, epochs=50, drops=(20, 40, 60)),
-    (COLLAPSE, "fashion-mnist"): _small(
-        n_train=6_000,
-        n_test=1_000,
-        first=4,
-        epochs=10,
-        drops=(4, 8, 12),
-        batch_size=64,
-        unlearn_batch=30,
-        p_retain=0.02,
-    ),
-    (COLLAPSE, "idx"): _small(
-        n_train=6_000,
-        n_test=1_000,
-        first=4,
-        epochs=10,
-        drops=(4, 8, 12),
-        batch_size=64,
-        unlearn_batch=30,
-        p_retain=0.02,
-    ),
+    (COLLAPSE, "fashion-mnist"): _FASHION_HEADS,
+    (COLLAPSE, "idx"): _FASHION_HEADS,
     (COLLAPSE, "mnist5k"): _small(
         first=6, epochs=15, drops=(6, 12, 18), batch_size=64, unlearn_batch=40, p_color=0.02, p_retain=0.02
     ),

@@ -73,7 +73,7 @@ def quick_plan() -> Plan:
 
 
 QUICK_NOTE = (
-    "QUICK VERSION: two tasks, two seeds, one setting per method and a third of the epochs. The optima are proved all "
+    "QUICK VERSION: two tasks, few seeds, one setting per method and a third of the epochs. The optima are proved all "
     "the same; how the methods do is a matter of the full version."
 )
 
