@@ -35,7 +35,7 @@ LAYERS = (
     {"models", "regularizers", "drift", "formats", "modules", "origin", "pictures", "report"},
     {"effects", "problem", "closed_form", "concave"},
     {"solution", "margins", "realisations"},
-    {"program"},
+    {"program", "blocks"},
     {"certify", "local"},
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
     {"convexity", "reference", "scalable", "exports", "verdict"},

@@ -6,7 +6,6 @@ proved never depends on it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.active import by_tight_rows
+from exact_unlearn.certify.blockwise import by_blocks
 from exact_unlearn.certify.cells import about_network
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
@@ -28,6 +28,7 @@ from exact_unlearn.certify.fallback import Candidate, Repaired, candidates, fact
 from exact_unlearn.certify.feasible import farkas, nothing_fits, why_nothing
 from exact_unlearn.certify.forms import EXACT, NotExactError, Proof, prove, without_wide_regions
 from exact_unlearn.certify.image import image
+from exact_unlearn.certify.judged import judged
 from exact_unlearn.certify.kkt import FaceError, TooManyDigitsError
 from exact_unlearn.certify.lifted import Found, Lift, exact
 from exact_unlearn.certify.nuclear import enclose_nuclear
@@ -106,15 +107,23 @@ def certify(
         relaxed = without_wide_regions(problem)
         if relaxed is not None:
             with suppress(TimeUpError), watched(share=SHARE):
-                found = replace(_Attempt(relaxed, solution, rows, tau).run(), problem=problem)
+                found = replace(_attempted(relaxed, solution, rows, tau), problem=problem)
                 if found.proof in ("exact", "enclosure", "infeasible") and found.check().proof == found.proof:
                     return found
         try:
-            attempt = _Attempt(problem, solution, rows, tau)
+            return _attempted(problem, solution, rows, tau)
         except TimeUpError:
             nothing: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
             return Certificate(problem, "none", **nothing, message="the time limit ended before anything was tried")
-        return attempt.run()
+
+
+def _attempted(problem: UnlearningProblem, solution: Solution | None, rows: str | None, tau: Any) -> Certificate:
+    """Block by block where there are several, else as a whole.  A tau is about all rows together."""
+    if tau is None:
+        found = by_blocks(problem, solution, lambda block, claim: _Attempt(block, claim, rows, None).run())
+        if found is not None:
+            return found
+    return _Attempt(problem, solution, rows, tau).run()
 
 
 class _Attempt:
@@ -359,23 +368,10 @@ class _Attempt:
 
     def _judged(self, tree: Tree, theta: Rationals) -> Certificate:
         """A certificate that claims what the checker finds proved."""
-        from exact_unlearn.certify import checker
-
-        draft = self._certificate(
-            {**tree, "claims": {"proof": "repaired"}}, proof="repaired", theta=nearest_floats(theta)
-        )
-        verdict = checker.check(self.original, draft.tree, self.report.tau)
-        if verdict.proof == "none":
-            raise FaceError(" ".join(verdict.sentences))
-        fields = {name: getattr(verdict, name) for name in ("lower", "upper", "gap", "square", "distance")}
-        fields = {name: value if value is None else _outward(name, value) for name, value in fields.items()}
-        unique = True if verdict.unique else None
-        claims: Tree = {name: None if value is None else rational_text(value) for name, value in fields.items()}
-        claims |= {"proof": verdict.proof, "unique": unique}
-        claims |= {} if verdict.neurons is None else {"neurons": verdict.neurons}
-        return self._certificate(
-            {**tree, "claims": claims}, proof=verdict.proof, unique=unique, theta=draft.theta, **fields
-        )
+        modest = {**tree, "claims": {"proof": "repaired"}}
+        draft = self._certificate(modest, proof="repaired", theta=nearest_floats(theta))
+        proof, claims, fields = judged(self.original, dict(draft.tree), self.report.tau)
+        return self._certificate({**tree, "claims": claims}, proof=proof, theta=draft.theta, **fields)
 
     def _predictor(self) -> Certificate:
         tick("the exact optimum")
@@ -482,16 +478,6 @@ class _Attempt:
         return Certificate(
             problem=self.original, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
         )
-
-
-def _outward(name: str, value: Fraction) -> Fraction:
-    """Claims of at most 600 digits, rounded so that they stay true; exact values stay exact."""
-    if name == "square" or value.denominator.bit_length() < 2000 or not value:
-        return value
-    shift = 600 + value.denominator.bit_length() - abs(value.numerator).bit_length()
-    cut = value * Fraction(2) ** shift
-    whole = math.floor(cut) if name == "lower" else math.ceil(cut)
-    return Fraction(whole) / Fraction(2) ** shift
 
 
 def _numbers(lower: Fraction, upper: Fraction, gap: Fraction) -> dict[str, Fraction]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from exact_unlearn.jacobian import Array
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.program import ExplicitProgram
 from exact_unlearn.reference.backends import normalised
+from exact_unlearn.solution import Solution
 from exact_unlearn.vectors import largest
 
 REGULARISATIONS = (1e-8, 1e-13)
@@ -30,6 +32,9 @@ REFINEMENTS = 12
 
 ROUNDING, NEGLIGIBLE = 2.0**-51, 2.0**-40
 """Corrections beside the point: below the first nothing is gained; refinement that stalls above the second failed."""
+
+LEFTOVER, UNIT = 2.0**-80, 2.0**-52
+"""Of the largest entry of theta, and of what a row adds up: rounding."""
 
 
 def kkt_error(program: ExplicitProgram, z: Array, y: Array) -> float:
@@ -153,3 +158,15 @@ def complementary(program: Any, z: Array, y: Array, star: Array) -> Array:
     out = y.copy()
     out[rows] = np.where(y[rows] * (size or 1.0) < gaps * most, 0.0, y[rows])
     return out
+
+
+def cleaned(found: Solution) -> Solution:
+    """The same with zeros where theta is 0 but for what polishing left, if that is rounding in every row."""
+    J, size = found.problem.jacobian, np.abs(found.theta)
+    small = (size <= LEFTOVER * largest(size)) & found.problem.free & (size > 0)
+    if not small.any() or not isinstance(J, DenseJacobian):
+        return found
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        entries = np.abs(to_float(J.matrix))
+        nothing = bool((entries[:, small] @ size[small] <= UNIT * (entries[:, ~small] @ size[~small])).all())
+    return replace(found, theta=np.where(small, 0.0, found.theta)) if nothing else found

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_unlearn import blocks
 from exact_unlearn.certify.exactlin import ratio
 from exact_unlearn.certify.image import image
 from exact_unlearn.certify.ladder import certify
@@ -23,7 +24,7 @@ from exact_unlearn.program import Assembly, assemble
 from exact_unlearn.reference import backends, direct, labels
 from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import infeasible, solve_counting
-from exact_unlearn.reference.polish import complementary, polish
+from exact_unlearn.reference.polish import cleaned, complementary, polish
 from exact_unlearn.reference.units import rescaled
 from exact_unlearn.regularizers import PredictorNorm, SquaredL2
 from exact_unlearn.rowspace import RowSpace
@@ -42,9 +43,6 @@ INCONSISTENT = 1e-9
 
 NOTHING = 1e-5
 """An optimum this much smaller than R(theta*) drowns in the rounding of theta*, unless it is computed without it."""
-
-LEFTOVER, UNIT = 2.0**-80, 2.0**-52
-"""Of the largest entry of theta, and of what a row adds up: rounding."""
 
 
 def solve(
@@ -85,7 +83,8 @@ def solve(
         raise ProblemError(f"solver: expected the name of a CVXPY solver, 'direct', or None, got {solver!r:.60}")
     try:
         with watched(time_limit):
-            found = _answer(problem, solver, accuracy, time_limit, tau)
+            by_blocks = None if tau is not None else _by_blocks(problem, solver, accuracy, time_limit)
+            found = by_blocks or _answer(problem, solver, accuracy, time_limit, tau)
             if _doubtful(found, accuracy):  # a back end's word for it
                 certificate = certify(problem, rows="literal")
                 if certificate.proof == "infeasible":
@@ -99,19 +98,17 @@ def solve(
         return found.with_message(
             Status.INACCURATE, "The optimum lies beyond the range of floats; certify() states it as a fraction."
         )
-    return _cleaned(found) if found.status is Status.OPTIMAL else found
+    return cleaned(found) if found.status is Status.OPTIMAL else found
 
 
-def _cleaned(found: Solution) -> Solution:
-    """The same with zeros where theta is 0 but for what polishing left, if that is rounding in every row."""
-    J, size = found.problem.jacobian, np.abs(found.theta)
-    small = (size <= LEFTOVER * largest(size)) & found.problem.free & (size > 0)
-    if not small.any() or not isinstance(J, DenseJacobian):
-        return found
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        entries = np.abs(to_float(J.matrix))
-        nothing = bool((entries[:, small] @ size[small] <= UNIT * (entries[:, ~small] @ size[~small])).all())
-    return replace(found, theta=np.where(small, 0.0, found.theta)) if nothing else found
+def _by_blocks(
+    problem: UnlearningProblem, solver: str | None, accuracy: float, time_limit: float | None
+) -> Solution | None:
+    """The answers of independent blocks as one; a Euclidean norm without drift by its square.  None for one block."""
+    root = blocks.separates(problem) == blocks.ROOT
+    posed = replace(problem, regularizer=SquaredL2(problem.regularizer.weights)) if root else problem
+    found = blocks.solved(posed, lambda own, _: _answer(own, solver, accuracy, time_limit, None), accuracy)
+    return blocks.of_root(problem, found) if found is not None and root else found
 
 
 def _answer(

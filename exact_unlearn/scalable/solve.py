@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from exact_unlearn import blocks
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
@@ -116,7 +117,7 @@ def solve(
     if problem.at_least.any():
         found = solve_tight(problem, equations, gap, start, ticking)
     else:
-        found = equations(problem, start)
+        found = blocks.solved(problem, equations, gap, start) or equations(problem, start)
     return found if polish is None or found.status is Status.INFEASIBLE else polished(found, gap, ticking)
 
 
