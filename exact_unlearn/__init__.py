@@ -44,6 +44,7 @@ __all__ = [
     "Path",
     "PathStatus",
     "Perceptron",
+    "PowerSum",
     "PredictorNorm",
     "ProblemError",
     "RankAmbiguityError",
@@ -91,8 +92,8 @@ _PUBLIC = {
     "problem": "UnlearningProblem exact_problem surrogate_problem",
     "program": "ExplicitProgram explicit_program",
     "reference": "solve",
-    "regularizers": "L0 L1 L2 ActiveNeurons ElasticNet GroupL2 Huber LInf NuclearNorm OverlappingGroups PredictorNorm "
-    "SquaredL2 TotalVariation",
+    "regularizers": "L0 L1 L2 ActiveNeurons ElasticNet GroupL2 Huber LInf NuclearNorm OverlappingGroups PowerSum "
+    "PredictorNorm SquaredL2 TotalVariation",
     "solution": "Solution Status",
     "verdict": "Verdict judge",
 }
@@ -136,6 +137,7 @@ if TYPE_CHECKING:
         LInf,
         NuclearNorm,
         OverlappingGroups,
+        PowerSum,
         PredictorNorm,
         SquaredL2,
         TotalVariation,

@@ -36,7 +36,7 @@ class DiagonalMinimum(summary.Summarised):
     lower, upper: rationals that enclose the value, 120 digits apart.  theta: (d,) floats, a network of the first
     predictor.  vertices: how many different ones there are.
 
-    This is an enumeration, not a certificate: nothing but the same enumeration checks it.
+    The naive twin of `certify` for `global_problem` of such a network, which has a certificate.
     """
 
     model: DiagonalNetwork
@@ -60,8 +60,8 @@ class DiagonalMinimum(summary.Summarised):
 def diagonal_minimum(model: DiagonalNetwork, x_retain: Any, y_retain: Any, limit: int = SETS) -> DiagonalMinimum:
     """The exact unlearning problem of a diagonal network, min 1/2 |theta|^2 subject to f(theta, X) = y, solved.
 
-    model: depth L >= 2; for L = 2 the problem is a linear program as well, min |w|_1, for which `global_problem` and a
-    certificate do more.  x_retain: (n_r, m); y_retain: (n_r,) or (n_r, 1); dependent, zero and repeated samples are
+    model: depth L >= 2.  `global_problem` makes an ordinary problem of it, with a certificate; this lists all vertices
+    of the least value besides, and is slower.  x_retain: (n_r, m); y_retain: (n_r,) or (n_r, 1); dependent, zero and repeated samples are
     ordinary, floats are taken as the rationals they are.  limit: on the sets of rank X columns, C(m, rank X).
 
     Raises ProblemError, one sentence, on another model, on depth 1, beyond the limit, and where nothing fits.

@@ -28,25 +28,26 @@ from exact_unlearn.origin import TwoLayer
 from exact_unlearn.predictors import Predictor
 from exact_unlearn.problem import UnlearningProblem, require_problem
 from exact_unlearn.realisations import measure, realised
-from exact_unlearn.regularizers import L1, L2, GroupL2, NuclearNorm, SquaredL2
+from exact_unlearn.regularizers import L1, L2, GroupL2, NuclearNorm, PowerSum, SquaredL2
 from exact_unlearn.solution import Solution
 
 
 def global_problem(model: Any, x_retain: Any, y_retain: Any, regularizer: str = "squared") -> UnlearningProblem:
-    """The exact problem min R(theta) subject to f(theta, X) = y over all theta, as a convex one.
+    """The exact problem min R(theta) subject to f(theta, X) = y over all theta, as one that can be solved and proved.
 
     model: a Perceptron with relu, leaky_relu or abs and one output, whose width says which network is asked about; or
     with square; a LinearModel, a LinearNetwork or a DiagonalNetwork.  x_retain: (n_r, m), a bias being a constant
-    column; y_retain: (n_r,) or (n_r, l).  regularizer: "squared" is 1/2 |theta|^2 (one output, or two linear layers; a
-    DiagonalNetwork of two); "path" the sum over all paths of products of |weights|, sum_j |c_j| |a_j|_1 of a
-    Perceptron, whose program is linear; "nuclear" is sum_j |c_j| |a_j|_2^2, of square only.
+    column; y_retain: (n_r,) or (n_r, l).  regularizer: "squared" is 1/2 |theta|^2 (one output, or two linear layers);
+    "path" the sum over all paths of products of |weights|, sum_j |c_j| |a_j|_1 of a Perceptron, whose program is
+    linear; "nuclear" is sum_j |c_j| |a_j|_2^2, of square only.
 
     The problem has the network as its `origin`.  Its optimum is that of every network with at least as many neurons as
     some solution has non-zero blocks, and n_r always suffice; of narrower ones it is a lower bound.  `network_value` of
     the problem turns its optimum into R of the network (the identity but for three linear layers or more), and
     `global_network` makes the network of a solution.  Solve, certify, save and check it like any other.
 
-    ProblemError, one sentence, for what is not convex, and where the samples have too many sign patterns.
+    All are convex but one: 1/2 |theta|^2 of a DiagonalNetwork of three layers or more is concave on every orthant, and
+    proved by its vertices.  ProblemError, one sentence, for what is neither, and where there are too many sign patterns.
 
     >>> import exact_unlearn as xu
     >>> x, y = [[-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]], [1.0, 0.0, 1.0]  # the second input is the bias
@@ -93,6 +94,7 @@ def _about_predictor(
         "l2": L2,
         "l1": L1,
         "nuclear_norm": lambda: NuclearNorm(slice(0, start.size), origin.shape),
+        "power_sum": lambda: PowerSum(origin.depth),
     }
     objective = objectives[str(origin.objective)]()
     return UnlearningProblem(start, DenseJacobian(matrix), objective, rhs=rhs, origin=origin)

@@ -220,6 +220,7 @@ REGULARIZER = OneOf(
         "nuclear_norm": Record({**_NAME, "indices": WHOLE, "shape": RANGE}),
         "l0": Record({**_NAME, "labels": OrNull(WHOLE)}, frozenset({"labels"})),
         "active_neurons": Record({**_NAME, "n_inputs": COUNT, "width": COUNT, "n_outputs": COUNT}),
+        "power_sum": Record({**_NAME, "depth": COUNT}),
         "form": Record({**_NAME, "terms": ListOf(TERM)}),
     },
 )

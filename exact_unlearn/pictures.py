@@ -132,8 +132,8 @@ def _level_sets(ax: Axes, problem: Any, columns: Array, grid: tuple[Array, Array
         moved[columns] = point - start[columns]
         return all(math.isfinite(term.value(moved)) for term in regions)
 
-    if problem.regularizer.integer:
-        return  # counts are flat almost everywhere
+    if not problem.regularizer.convex:
+        return  # counts are flat almost everywhere, and sums of powers have their minima at spikes
     points = np.stack([axis.ravel() for axis in grid], axis=1)
     values = np.array([value(point) if inside(point) else math.nan for point in points])
     top, least = value(shown), float(np.nanmin(values, initial=math.inf))

@@ -1,13 +1,14 @@
-"""Exact problems of networks that are linear in x, or in x x^T, as convex problems about their predictor.
+"""Exact problems of networks that are linear in x, or in x x^T, as problems about their predictor.
 
 The network of a predictor W is known in closed form, and so is the least R among all networks that have it.  What is
-left is to choose W, and that is convex:
+left is to choose W, and that is convex (once concave, which a few vertices decide):
 
     network               R           least R of a predictor               the problem, subject to X W = Y
     linear                squared     1/2 |W|_F^2                          itself
     linear network        squared     (L/2) |w|^(2/L), one output          min |w|_2 (Theorem 4; L = 1: as above)
       of two layers       squared     |W|_*, several outputs               nuclear norm
     diagonal network      squared     |w|_1, two layers                    min |w|_1
+                                      (L/2) sum |w_j|^(2/L), more          the same, concave on every orthant
     linear, diagonal      path        sum |W_jo|, every depth              min |W|_1
     squares, two layers   nuclear     |M|_*, M = sum_j c_j a_j a_j^T       nuclear norm, rows vec(x x^T)
 
@@ -45,7 +46,7 @@ class Predictor:
     "squared" (1/2 |theta|^2), "path", or "nuclear" (sum_j |c_j| |a_j|_2^2, of squares only).
 
     The parameters of the problem are W^T row by row, (l, m), or M, (m, m); theta* = 0; row i l + o holds x_i in the
-    block of output o, or x_i x_i^T.  ProblemError where the problem is not convex.
+    block of output o, or x_i x_i^T.  ProblemError where the problem is neither convex nor concave.
     """
 
     model: str
@@ -97,7 +98,7 @@ class Predictor:
 
     @property
     def objective(self) -> str | None:
-        """The regularizer of the convex problem, by its name in files; None where there is no such problem."""
+        """The regularizer of the problem, by its name in files; None where there is no such problem."""
         if (self.R == "nuclear") != (self.model == "square"):
             return None
         if self.R != "squared":
@@ -105,7 +106,7 @@ class Predictor:
         if self.depth == 1:
             return "squared_l2"
         if self.model == "diagonal":
-            return "l1" if self.depth == 2 else None
+            return "l1" if self.depth == 2 else "power_sum"
         if self.widths[-1] == 1:
             return "l2"
         return "nuclear_norm" if self.depth == 2 else None
@@ -119,11 +120,6 @@ class Predictor:
             )
         if self.R == "nuclear":
             return f"regularizer: 'nuclear' is about two layers of squares; {MODELS[self.model]} have squared and path"
-        if self.model == "diagonal":
-            return (
-                f"model: 1/2 |theta|^2 of a diagonal network of depth {self.depth} is concave in its predictor; "
-                "diagonal_minimum tries every vertex"
-            )
         return (
             f"model: 1/2 |theta|^2 of {self.depth} linear layers with {self.widths[-1]} outputs is not convex in the "
             "predictor; it is for one output, or two layers"
@@ -164,6 +160,8 @@ class Predictor:
             raise ProblemError("drift_penalty: a problem with an origin has none")
         spec = problem.regularizer.to_spec()
         fits, weights = spec.get("name") == self.objective, spec.get("weights")
+        if fits and self.objective == "power_sum":
+            fits = spec["depth"] == self.depth
         if fits and self.objective == "nuclear_norm":
             whole = np.array_equal(spec["indices"], np.arange(start.size))
             fits = whole and tuple(int(size) for size in spec["shape"]) == self.shape

@@ -111,6 +111,11 @@ class UnlearningProblem(pictures.Drawn):
         set_field(self, "at_least", row_mask(self.at_least, k))
         set_field(self, "drifts", drift.drift_terms(self.drift_penalty))
         origin.require_kind(self.origin)
+        if not regularizer.convex and not regularizer.integer and (self.drifts or self.at_least.any()):
+            raise ProblemError(
+                f"regularizer: {regularizer.name} is proved by its vertices, which know no drift penalty and no rows "
+                "that read >="
+            )
 
     def lines(self) -> summary.Lines:
         """Objective and size, in one line, and what network it is about, if it is."""
@@ -161,8 +166,9 @@ class UnlearningProblem(pictures.Drawn):
 
     @property
     def version(self) -> int:
-        """The version of its files: 2 where version 1 has no words for it (rows >=, forms, origins), else 1."""
-        return 2 if self.at_least.any() or self.regularizer.name == "form" or self.origin is not None else 1
+        """The version of its files: 2 where version 1 has no words for it (rows >=, forms, powers, origins), else 1."""
+        named = self.regularizer.name not in ("form", "power_sum")
+        return 1 if named and self.origin is None and not self.at_least.any() else 2
 
     @property
     def theta_star_fits(self) -> bool:

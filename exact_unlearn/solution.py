@@ -158,7 +158,7 @@ class Solution(pictures.Drawn):
             return [*lines, ("rows", str(self.rank))]
         if not self.problem.free.all():
             lines.append(("", self._frozen_part()))
-        if getattr(self.problem.regularizer, "integer", False):
+        if not self.problem.regularizer.convex:
             lower = "unknown" if self.lower is None else f"{self.lower:g}"
             lines.append(("interval", f"{lower} to {self.value:g}"))
             lines.append(("primal residual", report.small(self.primal_residual())))
@@ -336,12 +336,12 @@ class Solution(pictures.Drawn):
         return total - sum(_dot(np.where(free, to_float(h), 0.0), start) for h in self.drift_subgradients or ())
 
     def duality_gap(self) -> float:
-        """value - dual_value for convex programs, value - lower for integer ones (absolute).
+        """value - dual_value for convex programs, value - lower for counts and sums of powers (absolute).
 
         It contains nu_i (J_i D - b_i) of every row that reads >=, what is left of complementarity.  Read it together
         with `dual_residual`; only a Certificate accounts for every rounding.
         """
-        if getattr(self.problem.regularizer, "integer", False):
+        if not self.problem.regularizer.convex:
             return math.inf if self.lower is None else self.value - self.lower
         return self.value - self.dual_value()
 
@@ -350,21 +350,24 @@ class Solution(pictures.Drawn):
 
         Infinity where the value lies beyond the range of floats.
         """
-        if getattr(self.problem.regularizer, "integer", False):
+        if self.problem.regularizer.integer:
             return self.duality_gap()
-        value, dual = self.value, self.dual_value()
+        value = self.value
+        dual = self.dual_value() if self.problem.regularizer.convex else value - self.duality_gap()
         if not (math.isfinite(value) and math.isfinite(dual)):
             return math.inf
         return _ratio(abs(value - dual), max(abs(value), abs(dual)))
 
     def is_optimal(self, tol: float = 1e-8) -> bool:
         """primal_residual, dual_residual and relative_gap are all at most `tol`.  (Integer programs: feasible
-        and lower == value.)
+        and lower == value.  Sums of powers: there is no dual residual.)
         """
         if self.status in (Status.INFEASIBLE, Status.BACKEND_FAILED):
             return False
-        if getattr(self.problem.regularizer, "integer", False):
+        if self.problem.regularizer.integer:
             return self.primal_residual() <= tol and self.duality_gap() <= 0
+        if not self.problem.regularizer.convex:
+            return max(self.primal_residual(), self.relative_gap()) <= tol
         return max(self.primal_residual(), self.dual_residual(), self.relative_gap()) <= tol
 
     def require_optimal(self, tol: float = 1e-8) -> Solution:

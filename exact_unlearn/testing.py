@@ -57,8 +57,8 @@ def check_regularizer(regularizer: Any, n_parameters: int, seed: int = 0) -> Non
     * `solve` and `certify` agree: the value of the one lies between the proved bounds of the other, and the checker
       proves them
 
-    Counts are asked for the last two only.  n_parameters: d, on which R must be defined.  Raises ProblemError where R
-    has no form, or none that fits.
+    Counts and sums of powers are asked for the last two only.  n_parameters: d, on which R must be defined.  Raises
+    ProblemError where R has no form, or none that fits.
 
     >>> import exact_unlearn as xu
     >>> from exact_unlearn.testing import check_regularizer
@@ -69,7 +69,7 @@ def check_regularizer(regularizer: Any, n_parameters: int, seed: int = 0) -> Non
     theta = rng.integers(-8, 9, n_parameters) / 4
     problem = UnlearningProblem(theta, J, regularizer)
     R = problem.regularizer
-    if not R.integer:
+    if R.convex:
         _convexity(R, rng, n_parameters)
         _values(R, theta)
         for number, summand in enumerate(problem.form.summands):

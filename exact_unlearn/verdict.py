@@ -316,7 +316,9 @@ class _Judge:
         if nu is None or self.read.name in checker.COUNTS:
             return None
         entries = {i: v for i, v in enumerate(_fractions(nu)) if v}
-        tree = {key: value for key, value in self.certificate.tree.items() if key not in ("distance", "count")}
+        tree = {
+            key: value for key, value in self.certificate.tree.items() if key not in ("distance", "count", "vertices")
+        }
         own = dict(tree.get("dual", {}))
         best: Fraction | None = None
         if not remaining():

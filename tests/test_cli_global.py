@@ -43,6 +43,25 @@ def test_what_the_file_says_is_solved_and_proved(capsys: pytest.CaptureFixture[s
     np.testing.assert_allclose(network("again.network.npz", X, lambda z: np.maximum(z, 0)), Y, atol=1e-9)
 
 
+def test_a_diagonal_network_is_decided_by_its_vertices(capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("samples.npz", x=[[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]], y=[3.0, 1.0], diagonal=3)
+    assert main(["global", "samples.npz", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "the optimum is that of theta, ≈ 2.91049683307783, a sum of roots, at a unique minimiser" in shown.lower()
+    assert "diagonal networks of 3 layers" in shown
+    assert main(["check", "samples.problem.npz", "samples.certificate.json"]) == 0
+    weights = np.load("samples.network.npz")
+    np.testing.assert_allclose((weights["w1"] * weights["w2"] * weights["w3"])[0], [0.0, 1.5, -0.5], atol=1e-14)
+    assert main(["judge", "samples.problem.npz", "samples.solution.npz", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["global", "samples.npz", "--diagonal", "4", "--json", "-", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["network"]["value"] == pytest.approx(3.86370330515627)
+    assert main(["global", "samples.npz", "--width", "4"]) == 2
+    assert capsys.readouterr().err.endswith("diagonal: a diagonal network has no width\n")
+    assert main(["global", "samples.npz", "--diagonal", "65"]) == 2
+    assert "depth: expected an integer from 3 to 64, got 65" in capsys.readouterr().err
+
+
 def test_options_go_before_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("samples.npz", x=X, y=Y, activation="relu", width=8, regularizer="squared", more=1)
     options = ["--activation", "leaky_relu", "--slope", "1/100", "-r", "path", "--width", "1"]

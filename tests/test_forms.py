@@ -150,8 +150,8 @@ def test_proxes_of_separable_sums_minimise(step: float) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: xu.L1() + xu.L0(), "a count is proved by enumeration, which knows no sums"),
-        (lambda: xu.L0().centred_at(CENTRE), "a count is proved by enumeration, which knows no maps, centres"),
+        (lambda: xu.L1() + xu.L0(), "counts and powers are proved by enumeration, which knows no sums"),
+        (lambda: xu.L0().centred_at(CENTRE), "counts and powers are proved by enumeration, which knows no maps"),
         (lambda: 0 * xu.L1(), "factor: expected a number > 0, got 0"),
         (lambda: -1 * xu.L1(), "factor: expected one finite number >= 0, got -1"),
         (lambda: xu.L1() * math.nan, "factor: expected one finite number >= 0, got nan"),
@@ -168,7 +168,7 @@ def test_proxes_of_separable_sums_minimise(step: float) -> None:
         (lambda: OverlappingGroups([]), "groups: expected index sequences"),
         (lambda: (xu.L1() + xu.L2()).conjugate(THETA), "that of a sum is no formula"),
         (lambda: (xu.L1() + xu.L2()).prox(THETA, 1.0), "that of a sum or behind a map is no formula"),
-        (lambda: Form((Part(Count(np.arange(3)), factor=2), )), "a count is proved by enumeration"),
+        (lambda: Form((Part(Count(np.arange(3)), factor=2), )), "counts and powers are proved by enumeration"),
         (lambda: Form((lambda x: x,)), "form: expected terms and parts"),
         (lambda: Norms(None, weights=[1.0]), "weights of norms: without groups there is one norm"),
         (lambda: Rows((2, 2), [0, 0], [1, 1], [1.0, 2.0]), "map: an entry occurs twice"),

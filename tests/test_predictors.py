@@ -191,11 +191,6 @@ def test_products_that_floats_do_not_hold_make_fractions() -> None:
     ("model", "R", "sentence"),
     [
         (
-            xu.DiagonalNetwork(5, 3),
-            "squared",
-            "model: 1/2 .theta.* of depth 3 is concave in its predictor; diagonal_min",
-        ),
-        (
             xu.LinearNetwork((5, 3, 3, 2)),
             "squared",
             "model: 1/2 .theta.* of 3 linear layers with 2 outputs is not convex",

@@ -56,6 +56,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "Huber": (xu.Huber, {"delta": 1.0, "weights": THETA}),
     "OverlappingGroups": (xu.OverlappingGroups, {"groups": [[0, 1, 2], [2, 3, 4, 5]], "weights": [1.0, 1.0]}),
     "TotalVariation": (xu.TotalVariation, {"shape": (2, 3), "isotropic": False}),
+    "PowerSum": (xu.PowerSum, {"depth": 3}),
     "factors": (xu.L1().__mul__, {"factor": 2.0}),
     "centres": (xu.L1().centred_at, {"centre": THETA}),
     "maps": (xu.L1().of, {"matrix": J}),

@@ -292,6 +292,8 @@ def _exact(certificate: Certificate) -> str:
     else:
         digits = _short(certificate.upper)
         known = f"is known as a fraction, {digits}" if digits.startswith("≈") else f"is {digits}, exactly"
+        if certificate.lower != certificate.upper:
+            known = f"is that of theta, {digits}, a sum of roots"
     return f"The optimum {known}{only}{_some_rows(certificate)}."
 
 

@@ -11,6 +11,7 @@ specifies what it reads; the numbers in parentheses below are those of that page
                           checked at the place where it is read
     place        (4)      the feasible point theta = theta* + D, and with it an upper bound
     bound        (5, 6)   the multipliers, or sets of groups, and with them a lower bound; what is near  (8)
+    vertices     (12)     of a concave measure, all vertices instead
     origin       (11)     that the problem is the program of a network's exact problem, and leaves no cell out
     judge        (7, 9)   what is proved is compared with what is claimed; claims are never used otherwise
 
@@ -35,11 +36,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SEPARABLE, COUNTS = {"squared_l2", "elastic_net", "l1"}, {"l0", "active_neurons"}
+POWER, MAX_DEPTH_OF_POWERS = "power_sum", 64
 NORMS = {"l2", "linf", "group_l2", "predictor_norm", "nuclear_norm"}
 TERMS = {"square", "kink", "huber", "max", "norms", "spectral"}
 LEVELS = ["repaired", "enclosure", "exact"]
 ZERO, ONE = Q(0), Q(1)
 ROOT = 400  # bits of roots
+COARSE = 40  # bits of roots that are looked at first
 FINE = 4096  # slacks are rounded up to multiples of 2^-FINE
 P61 = (1 << 61) - 1  # the prime of ranks
 
@@ -227,6 +230,31 @@ def roots(x: Q) -> tuple[Q, Q]:
     if exact**2 == x:
         return exact, exact
     root = math.isqrt((x.numerator << 2 * shift) // x.denominator)
+    return Q(root, 1 << shift), Q(root + 1, 1 << shift)
+
+
+def integer_root(n: int, degree: int) -> int:
+    """The largest r >= 0 with r^degree <= n: Newton's iteration from above, from the root of the leading half."""
+    half = n.bit_length() // (2 * degree)
+    if not half:  # it is below 4
+        return next(r for r in range(3, -1, -1) if r**degree <= n)
+    root = (integer_root(n >> degree * half, degree) + 1) << half
+    while True:
+        smaller = ((degree - 1) * root + n // root ** (degree - 1)) // degree
+        if smaller >= root:
+            return root
+        root = smaller
+
+
+def power(x: Q, depth: int, work: Work) -> tuple[Q, Q]:
+    """(12) lower <= |x|^(2/depth) <= upper, to 2^-ROOT relatively, and equal where that is rational."""
+    n, d = x.numerator**2, x.denominator**2
+    work.spend(20, depth * (ROOT + 2) + max(n.bit_length(), d.bit_length()), depth * (ROOT + 2), each=3000)
+    exact = Q(integer_root(n, depth), integer_root(d, depth))
+    if exact**depth * d == n:
+        return exact, exact
+    shift = max(0, ROOT + (d.bit_length() - n.bit_length()) // depth)
+    root = integer_root((n << depth * shift) // d, depth)
     return Q(root, 1 << shift), Q(root + 1, 1 << shift)
 
 
@@ -774,10 +802,16 @@ class Problem:
         `groups` the coordinates under one root; of the predictor norm in terms of B and A^T V, not of theta.
         """
         name, d, work = member(spec, "name"), self.d, self.work
-        known = SEPARABLE | NORMS | COUNTS | ({"form"} if self.version > 1 else set())
+        known = SEPARABLE | NORMS | COUNTS | ({"form", POWER} if self.version > 1 else set())
         require(isinstance(name, str) and name in known, "unknown regularizer", name)
         self.parts: list[Addend] = []
         self.bends: list[list[Bend]] = []
+        if name == POWER:
+            self.name, self.seen = name, [True] * d
+            self.depth = integer(member(spec, "depth"), 3, MAX_DEPTH_OF_POWERS, "depth")
+            still = not self.lam and not self.mu and self.rho is None and self.box is None and not self.at_least
+            require(still, "power_sum has no drift penalty beside it, and no rows that read >=")
+            return
         if name == "form":
             self._form(spec)
             return
@@ -835,6 +869,11 @@ class Problem:
                     self.alpha[j] += w
                 if w and (c or part.kind == "huber"):
                     self.bends[j].append(Bend(part.kind, w, c, part.delta))
+
+    def powers(self, values: Iterable[Q]) -> tuple[Q, Q]:
+        """(12) L/2 sum |x_j|^(2/L), from below and from above."""
+        pairs = [power(x, self.depth, self.work) for x in values if x]
+        return Q(self.depth, 2) * total(low for low, _ in pairs), Q(self.depth, 2) * total(high for _, high in pairs)
 
     def bent_value(self, theta: Vector) -> Q:
         """sum phi_j(theta_j) of a form."""
@@ -986,7 +1025,7 @@ class Predictor:
         known["diagonal"] = self.l == 1 and set(widths[:-1]) == {self.m}
         require(isinstance(self.model, str) and known.get(self.model), "no model has these widths", self.model)
         name = self._name()
-        require(name, "the exact problem of this network is not convex in its predictor")
+        require(name, "the exact problem of this network is neither convex nor concave in its predictor")
         self.name, (self.n, m) = name, sizes(member(member(spec, "x"), "shape"), 2, "shape")
         require(m == self.m, "samples have not as many entries as the first width")
         flat = common(array(spec["x"], work, self.n, m), work)
@@ -995,7 +1034,8 @@ class Predictor:
         self.bits = max(self.den.bit_length(), flat.bits)
 
     def _name(self) -> str | None:
-        """The least R of all networks with a predictor, as a regularizer of the predictor; None where not convex."""
+        """The least R of all networks with a predictor, as a regularizer of the predictor; None where it is
+        neither convex nor concave."""
         if self.model == "square" or self.R not in ("squared", "path"):
             return "nuclear_norm" if self.model == "square" and self.R == "nuclear" else None
         if self.R == "path" or (self.model == "diagonal" and self.depth == 2):
@@ -1003,7 +1043,7 @@ class Predictor:
         if self.depth == 1:
             return "squared_l2"
         if self.model == "diagonal":
-            return None
+            return POWER
         return "l2" if self.l == 1 else "nuclear_norm" if self.depth == 2 else None
 
     def verify(self, problem: Problem, certificate: Any) -> None:
@@ -1016,7 +1056,11 @@ class Predictor:
         require(fits, "the problem has not as many parameters and rows as its origin")
         bare(problem)
         require(problem.rhs == self.y, "the labels are not those of the origin")
-        fits = problem.name == self.name and all(w == 1 for w in problem.outer)
+        fits = problem.name == self.name
+        if fits and self.name == POWER:
+            fits = problem.depth == self.depth
+        elif fits:
+            fits = all(w == 1 for w in problem.outer)
         if fits and self.name == "nuclear_norm":
             fits = tuple(problem.shape) == shape and list(problem.indices) == list(range(d))
         require(fits, "the regularizer is not that of the origin")
@@ -1349,7 +1393,9 @@ class Proof:
         problem = self.problem
         self.root: Q | None = None
         self.pins: list[bool] = []
-        if problem.name in COUNTS:
+        if problem.name == POWER:
+            self.concave()
+        elif problem.name in COUNTS:
             paying = {problem.pays[j] for j, n in enumerate(self.theta.nums) if n}
             self.value = self.least = Q(len(paying - {-1}))
             self.slack = self.value + self.drift - self.count()
@@ -1541,6 +1587,46 @@ class Proof:
             found.append(slope)
         return common(found, work)
 
+    # ------------------------------------------------------------ vertices
+
+    def concave(self) -> None:
+        """(12) R = L/2 sum |x_j|^(2/L) is concave on every orthant, so that some vertex of {J_M x = q}, cut with an
+        orthant, has the least value: a solution whose columns are independent.  With `vertices` all are tried.
+
+        Without, sum |x_j|^(2/L) >= |x|_1^(2/L) on M, and |x|_1 >= <nu, q> / |J^T nu|_inf.
+        """
+        problem, work = self.problem, self.work
+        self.least, self.value = problem.powers(self.theta.at(j) for j in range(problem.d))
+        tried = self.spec.get("vertices", False)
+        require(type(tried) is bool, "vertices is true or false")
+        self.alone = not any(self.x.nums)  # whether theta is the only minimiser: so it is where it costs nothing
+        if self.alone or tried:
+            excess = ZERO if self.alone else self.vertices()
+            self.slack = excess + self.value - self.least if excess else ZERO
+            return
+        start, nothing = common((problem.start[j] for j in problem.free), work), ZERO
+        top = max(map(abs, self.z.nums), default=0)
+        reach = (self.inner_nu(self.labels) + dot(self.z, start, work)) * self.z.den / top if top else nothing
+        fixed = problem.powers(x for j, x in enumerate(problem.start) if j not in problem.at)[0]
+        self.slack = self.value - fixed - problem.powers([max(reach, nothing)])[0]
+
+    def vertices(self) -> Q:
+        """(12.1) By how much some vertex may be better than theta; 0 where all are proved to be no better."""
+        problem, work, free = self.problem, self.work, len(self.problem.free)
+        start = common((problem.start[j] for j in problem.free), work)
+        work.spend(len(self.kept) * free, start.bits, problem.longest, each=100)
+        rows = []
+        for i in self.kept:  # J_i and q_i over one denominator; what does not depend on the rows before
+            own = problem.rows[i]
+            q = Q(sum(map(mul, own.nums, start.nums)), start.den) + self.labels[i] * own.den
+            work.spend(free, own.bits, q.denominator.bit_length())
+            rows.append([n * q.denominator for n in own.nums] + [q.numerator])
+        rows = [list(row) for row in spanning(rows, work)]
+        rivals = Rivals(self.x, problem.depth, work)
+        worst = max((rivals.excess(*vertex) for vertex in basic_solutions(rows, work)), default=ZERO)
+        self.alone = not rivals.tied
+        return Q(problem.depth, 2) * max(worst, ZERO)
+
     # ------------------------------------------------------------ counts
 
     def count(self) -> Q:
@@ -1605,6 +1691,8 @@ class Proof:
         every, positive = all(problem.seen[j] for j in problem.free), problem.lam > 0 or problem.mu > 0
         if name in COUNTS:
             return []
+        if name == POWER and problem.free:
+            return [(ZERO, True)] * (self.alone and not self.slack)
         if not problem.free or (not self.upper and (every or positive)):
             return [(ZERO, True)]
         found: list[tuple[Q, bool]] = []
@@ -1687,8 +1775,8 @@ class Proof:
     def robust(self, tau: Q) -> Q:
         """(7) A bound of R + Rhat wherever no row is missed by more than tau, b as written: there <nu, J D> >= <nu, b>
         - tau |nu|_1, and `below` holds with <nu, b-hat> in the place of <nu, J D>."""
-        if not self.problem.free or self.problem.name in COUNTS:
-            return ZERO if self.problem.name in COUNTS else self.lower
+        if not self.problem.free or self.problem.name in COUNTS | {POWER}:
+            return self.lower if not self.problem.free and self.problem.name not in COUNTS else ZERO
         moved = self.inner_nu([a - b for a, b in zip(self.labels, self.problem.rhs, strict=True)])
         return max(ZERO, self.below - self.sigma * (moved + tau * self.nu_length))
 
@@ -1777,6 +1865,95 @@ class Exhaustion:
         """Whether one of the vectors is blind for all of these groups."""
         self.work.spend(len(self.blind), len(self.groups), each=100)
         return any(chosen & ~groups == 0 for groups in self.blind)
+
+
+def basic_solutions(rows: list[list[int]], work: Work) -> Iterator[tuple[list[int], list[int], int]]:
+    """(12.1) All solutions of A x = q with independent columns, as places, numerators there and their denominator.
+
+    rows: A with q as the last entry of each, independent.  Every set of as many independent columns comes once; one
+    solution may come from several.  Depth first, by the elimination of Bareiss and Jordan: a step takes a column and
+    clears it in all other rows.  As in `basis`, entries are minors, and the division by the last pivot leaves no
+    remainder.
+    """
+    order, longest = len(rows), max((max(map(int.bit_length, row)) for row in rows), default=0)
+
+    def descend(
+        left: list[list[int]], taken: list[tuple[int, list[int]]], first: int, last: int
+    ) -> Iterator[tuple[list[int], list[int], int]]:
+        """left, taken: rows without and with a column of their own, from column `first` on."""
+        bits = (len(taken) + 1) * (longest + order.bit_length())
+        for at in range(len(left[0]) - len(left)):
+            work.spend(len(left), each=100)
+            top = next((row for row in left if row[at]), None)
+            if top is None:
+                continue
+            pivot, others = top[at], [row for row in left if row is not top]
+            if not others:  # what is left of q is all that is needed
+                work.spend(2 * len(taken) + 1, bits, bits, each=500, hard=16)
+                nums = [(pivot * row[-1] - row[at] * top[-1]) // last for _, row in taken]
+                yield [place for place, _ in taken] + [first + at], [*nums, top[-1]], pivot
+                continue
+            work.spend(2 * (order - 1) * (len(top) - at), bits, bits, hard=16)
+            rest = top[at + 1 :]
+
+            def cleared(row: list[int], at: int = at, pivot: int = pivot, rest: list[int] = rest) -> list[int]:
+                c = row[at]
+                return [(pivot * x - c * y) // last for x, y in zip(row[at + 1 :], rest, strict=True)]
+
+            own = [(place, cleared(row)) for place, row in taken] + [(first + at, rest)]
+            yield from descend([cleared(row) for row in others], own, first + at + 1, pivot)
+
+    if not rows:
+        yield [], [], 1
+        return
+    yield from descend(rows, [], 0, 1)
+
+
+class Rivals:
+    """(12.1) Vertices against a point x that is not 0: sums of |.|^(2/depth), first to a few bits.
+
+    tied: whether some other vertex is not proved to be worse.
+    """
+
+    def __init__(self, x: Vector, depth: int, work: Work) -> None:
+        self.x, self.depth, self.work, self.tied = x, depth, work, False
+        self.at = {j: n for j, n in enumerate(x.nums) if n}
+        most = max(map(abs, x.nums)).bit_length() - x.den.bit_length()
+        self.shift = COARSE - 2 * most // depth  # units of 2^-shift
+        roots = [self._coarse(n, x.den) for n in self.at.values()]
+        self.above = sum(roots) + len(roots)
+
+    def _coarse(self, n: int, den: int) -> int:
+        """|n/den|^(2/depth) in these units, from below."""
+        up = self.depth * self.shift
+        bits = 2 * max(n.bit_length(), den.bit_length()) + abs(up)
+        self.work.spend(1, bits, 2 * den.bit_length(), hard=16)
+        x = (n * n << up) // den**2 if up >= 0 else n * n // (den**2 << -up)
+        self.work.spend(6, x.bit_length(), x.bit_length(), each=2000)
+        return integer_root(x, self.depth)
+
+    def excess(self, places: list[int], nums: list[int], den: int) -> Q:
+        """By how much the sum of x may be larger than that of a vertex: no more than this; 0 or less if it is not."""
+        size = 0
+        for n in nums:
+            size += self._coarse(n, den) if n else 0
+            if size > self.above:
+                return ZERO
+        work, bits = self.work, max(map(int.bit_length, nums), default=0)
+        work.spend(2 * len(nums), max(bits, den.bit_length()), self.x.bits)
+        own = {j: n for j, n in zip(places, nums, strict=True) if n}
+        if own.keys() == self.at.keys() and all(n * self.x.den == self.at[j] * den for j, n in own.items()):
+            return ZERO  # x itself
+        work.spend(len(nums) + len(self.at), bits + self.x.bits, den.bit_length() + self.x.den.bit_length(), hard=40)
+        mine, theirs = ([Q(abs(n), d) for n in each.values()] for each, d in ((self.at, self.x.den), (own, abs(den))))
+        for v in list(mine):  # what both have is equal, irrational or not
+            if v in theirs:
+                mine.remove(v)
+                theirs.remove(v)
+        most = total(power(v, self.depth, work)[1] for v in mine)
+        least = total(power(v, self.depth, work)[0] for v in theirs)
+        self.tied = self.tied or most >= least
+        return most - least
 
 
 # ---------------------------------------------------------------- judge

@@ -39,6 +39,7 @@ from exact_unlearn.certify.rows import ROUNDING, check_rows
 from exact_unlearn.certify.summed import candidates as summed_candidates
 from exact_unlearn.certify.summed import enclosed
 from exact_unlearn.certify.terms import drift_of, kind_of, nearest_floats, subgradient_at
+from exact_unlearn.certify.vertices import by_l1, least_vertex
 from exact_unlearn.certify.walls import on_walls
 from exact_unlearn.certify.whiten import Whitened, whiten
 from exact_unlearn.errors import ProblemError
@@ -173,7 +174,7 @@ class _Attempt:
         else:
             if nothing is not None:
                 return self._outside(*nothing)
-        if limited() and self.solution is not None and kind not in ("count", "sum"):
+        if limited() and self.solution is not None and kind not in ("count", "power", "sum"):
             with suppress(TimeUpError), watched(share=SHARE):
                 self._offered()
         rungs = self._rungs()
@@ -196,6 +197,8 @@ class _Attempt:
         kind = kind_of(self.problem)
         if kind == "count":
             return [self._count]
+        if kind == "power" and self.image.free.size:
+            return [self._by_vertices, self._by_l1]
         if kind == "sum":
             proofs: list[Callable[[], Certificate]] = [
                 partial(self._summed, exact), partial(self._summed, enclosed), self._of_sum
@@ -268,9 +271,19 @@ class _Attempt:
             return replace(certificate, message="; ".join(self.reasons))
         return self._near(certificate)
 
-    def _bounds(self, found: Any) -> Certificate:
+    def _by_vertices(self) -> Certificate:
+        tick("every vertex, exactly")
+        return self._near(self._bounds(least_vertex(self.problem, self.image), vertices=True))
+
+    def _by_l1(self) -> Certificate:
+        tick("the least 1-norm")
+        self._keep(self._bounds(by_l1(self.image, self.whitened)))
+        assert self.better is not None
+        return replace(self.better, message="; ".join(self.reasons))
+
+    def _bounds(self, found: Any, **more: Any) -> Certificate:
         """Of a point, found.theta, with its parts of a certificate, found.primal and found.dual."""
-        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual)}
+        tree: Tree = {"kind": "bounds", "primal": found.primal, "dual": self._dual(found.dual), **more}
         return self._judged(tree, found.theta)
 
     def _near(self, certificate: Certificate) -> Certificate:

@@ -77,6 +77,8 @@ def regularizer(
         terms = zip(problem.alpha, problem.beta, theta, strict=True)
         value = sum(starmap(_separable, terms), ZERO)
         return value, value
+    if name == checker.POWER:
+        return problem.powers(theta)
     if name == "form":
         return _form(problem, theta, matrices)
     if name in checker.COUNTS:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.exactlin import Rationals, common_denominator, objects
-from exact_unlearn.forms import Count, Kink, Max, Norms, Spectral, Square
+from exact_unlearn.forms import Count, Kink, Max, Norms, Power, Spectral, Square
 from exact_unlearn.jacobian import Array, to_rational
 from exact_unlearn.problem import UnlearningProblem
 
@@ -69,7 +69,8 @@ def drift_of(problem: UnlearningProblem) -> Drift:
 
 def kind_of(problem: UnlearningProblem) -> str:
     """What R is to a proof: "separable", "max", "root" (one norm), "groups", "product" (a norm behind the map of a
-    network), "spectral" or "count"; "sum" for forms of no name, whose certificates list a share for every part.
+    network), "spectral", "count" or "power"; "sum" for forms of no name, whose certificates list a share for each
+    part.
     """
     if problem.regularizer.name == "form":
         return "sum"
@@ -79,7 +80,7 @@ def kind_of(problem: UnlearningProblem) -> str:
     (part,) = parts
     if isinstance(part.term, Norms):
         return "product" if part.map is not None else "root" if part.term.groups is None else "groups"
-    return {Max: "max", Spectral: "spectral", Count: "count"}[type(part.term)]
+    return {Max: "max", Spectral: "spectral", Count: "count", Power: "power"}[type(part.term)]
 
 
 def weights_of(problem: UnlearningProblem) -> list[Fraction]:

@@ -14,7 +14,7 @@ from exact_unlearn.errors import FileFormatError, ProblemError
 if TYPE_CHECKING:
     from exact_unlearn.jacobian import Array
 
-KEYS = ("x", "y", "activation", "slope", "width", "regularizer")
+KEYS = ("x", "y", "activation", "slope", "width", "regularizer", "diagonal")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "problem",
         metavar="DATA",
         help=".npz or .safetensors with the retained samples, arrays x (n, m) and y (n); a bias is a constant column "
-        "of x. An .npz may also hold activation, slope, width and regularizer, which options override.",
+        "of x. An .npz may also hold activation, slope, width, regularizer and diagonal, which options override.",
     )
     parser.add_argument("--activation", metavar="NAME", help="relu (default), leaky_relu, abs or square")
     parser.add_argument("--slope", metavar="NUMBER", help="of leaky_relu below 0, as 0.25 or 1/100 (default 1/100)")
     parser.add_argument("--width", metavar="NEURONS", type=int, help="of the network (default: one neuron per sample)")
+    parser.add_argument(
+        "--diagonal",
+        metavar="LAYERS",
+        type=int,
+        help="a diagonal network of so many layers, sum_j (w_1 * ... * w_L)_j x_j, in the place of two layers",
+    )
     parser.add_argument(
         "-r",
         "--regularizer",
@@ -50,7 +56,7 @@ def _loaded(options: argparse.Namespace) -> Loaded:
     from exact_unlearn.activations import Activation
     from exact_unlearn.convexity import global_problem
     from exact_unlearn.jacobian import real_array
-    from exact_unlearn.models import Perceptron
+    from exact_unlearn.models import DiagonalNetwork, Perceptron
 
     path = Path(options.problem)
     if path.is_dir():
@@ -62,13 +68,19 @@ def _loaded(options: argparse.Namespace) -> Loaded:
             raise FileFormatError(f"{path}: the array {name!r} is missing; the file holds {held}")
     given = {key: _given(options, arrays, key, path) for key in KEYS[2:]}
     x = real_array("x", arrays["x"], 2)
+    unknown = tuple(sorted(set(arrays) - set(KEYS)))
+    measure = given["regularizer"] or "squared"
+    if given["diagonal"] is not None:
+        others = [key for key in ("activation", "slope", "width") if given[key] is not None]
+        if others:
+            raise ProblemError(f"diagonal: a diagonal network has no {', '.join(others)}")
+        network = DiagonalNetwork(max(x.shape[1], 1), given["diagonal"])
+        return Loaded(global_problem(network, x, arrays["y"], measure), True, unknown)
     slope = None if given["slope"] is None else _slope(given["slope"])
     width = max(len(x), 1) if given["width"] is None else given["width"]
     activation = Activation(given["activation"] or "relu", slope)
-    problem = global_problem(
-        Perceptron(max(x.shape[1], 1), width, activation), x, arrays["y"], given["regularizer"] or "squared"
-    )
-    return Loaded(problem, True, tuple(sorted(set(arrays) - set(KEYS))))
+    problem = global_problem(Perceptron(max(x.shape[1], 1), width, activation), x, arrays["y"], measure)
+    return Loaded(problem, True, unknown)
 
 
 def _given(options: argparse.Namespace, arrays: dict[str, Array], key: str, path: Path) -> Any:

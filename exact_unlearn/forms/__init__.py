@@ -6,6 +6,7 @@ A regularizer is a recipe that returns its form; everything else (values, progra
     kink.py       sum w_i |x_i|                       norms.py     sum_g w_g |x_g|_2
     huber.py      sum w_i h_delta(x_i)                spectral.py  the nuclear norm of a matrix in x
     regions.py    |x|_2 or |x_i| <= radius            count.py     number of non-zero groups
+    power.py      L/2 sum |x_i|^(2/L)
     maps.py       x = M theta                         form.py      parts, forms and their summands
     epigraph.py   what a solver sees of each term     separable.py sums of functions of one coordinate
 """
@@ -17,6 +18,7 @@ from exact_unlearn.forms.kink import Kink
 from exact_unlearn.forms.largest import Max
 from exact_unlearn.forms.maps import Rows
 from exact_unlearn.forms.norms import Norms
+from exact_unlearn.forms.power import Power
 from exact_unlearn.forms.regions import Ball, Box
 from exact_unlearn.forms.spectral import Spectral
 from exact_unlearn.forms.square import Square
@@ -32,6 +34,7 @@ __all__ = [
     "Max",
     "Norms",
     "Part",
+    "Power",
     "Rows",
     "Space",
     "Spectral",

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.forms.count import Count
 from exact_unlearn.forms.huber import Huber
 from exact_unlearn.forms.kink import Kink
 from exact_unlearn.forms.largest import Max
@@ -236,9 +237,11 @@ class Form:
                 raise ProblemError(f"form: expected terms and parts of exact_unlearn.forms, got {part!r:.60}")
         parts = tuple(part for part in parts if part.factor != 0)
         if len(parts) > 1 and not all(part.term.convex for part in parts):
-            raise ProblemError("form: a count is proved by enumeration, which knows no sums; use it alone")
+            raise ProblemError("form: counts and powers are proved by enumeration, which knows no sums; use one alone")
         if any(not part.term.convex and (part.map or part.centre is not None or part.factor != 1) for part in parts):
-            raise ProblemError("form: a count is proved by enumeration, which knows no maps, centres and factors")
+            raise ProblemError(
+                "form: counts and powers are proved by enumeration, which knows no maps, centres and factors"
+            )
         object.__setattr__(self, "parts", parts)
 
     def __str__(self) -> str:
@@ -281,8 +284,12 @@ class Form:
         return len(self.summands) == 1 and self.summands[0].map is None
 
     @property
+    def convex(self) -> bool:
+        return all(part.term.convex for part in self.parts)
+
+    @property
     def integer(self) -> bool:
-        return any(not part.term.convex for part in self.parts)
+        return any(isinstance(part.term, Count) for part in self.parts)
 
     @property
     def is_norm(self) -> bool:

@@ -15,7 +15,7 @@ class Term:
 
     kind:      its name in files.
     degree:    f(s x) = s^degree f(x) for s > 0; None if no such number exists.
-    convex:    False for counts, which have no conjugate worth the name.
+    convex:    False for counts and powers, which have no conjugate worth the name.
     is_norm:   a norm or seminorm; f* is then the indicator of dual_norm(g) <= 1.
     separable: a sum of functions of one coordinate each, so that its conjugate and those of sums are closed formulas.
     rational:  values at Fractions are Fractions, and optima over the rationals are rational: proofs can be exact.

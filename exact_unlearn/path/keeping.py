@@ -74,7 +74,7 @@ def effect(
         or seen.kept
         or not penalty
         or isinstance(solution, Path)
-        or getattr(problem.regularizer, "integer", False)
+        or not getattr(problem.regularizer, "convex", True)
     ):
         return seen
     return replace(seen, lam=_keeping(problem, seen, retained, solver_for(model, problem)))

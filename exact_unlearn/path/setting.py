@@ -117,6 +117,11 @@ def make_setting(
             f"regularizer: {type(R).__name__} counts, and a count does not change along short steps; "
             "take L1 or GroupL2 here, or xu.solve for one step"
         )
+    if not getattr(R, "convex", True):
+        raise ProblemError(
+            f"regularizer: {type(R).__name__} is concave on every orthant, and short steps stay at its local minima; "
+            "take L1 here, or xu.solve for one step"
+        )
     solver = solver_for(model, first) if solver is None else solver
     start = to_float(first.theta_star)
     predicted = to_float(model.predict(start, x))

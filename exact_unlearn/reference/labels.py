@@ -86,7 +86,7 @@ def on_independent_rows(
     rows = sorted([*rank.rows, *np.flatnonzero(problem.at_least).tolist()])
     matrix: Array = problem.jacobian.matrix[rows]  # type: ignore[attr-defined]
     chosen = {"rhs": problem.rhs[rows], "at_least": problem.at_least[rows]}
-    found = solved(replace(problem, jacobian=DenseJacobian(matrix), **chosen))
+    found = solved(replace(problem, jacobian=DenseJacobian(matrix), origin=None, **chosen))
     nu = np.zeros(problem.n_constraints)
     nu[rows] = found.nu
     whole = replace(found, problem=problem, nu=nu, rank=rank)

@@ -26,6 +26,7 @@ from exact_unlearn.reference.backends import BackendAnswer
 from exact_unlearn.reference.counting import infeasible, solve_counting
 from exact_unlearn.reference.polish import cleaned, complementary, polish
 from exact_unlearn.reference.units import rescaled
+from exact_unlearn.reference.vertices import solve_vertices
 from exact_unlearn.regularizers import PredictorNorm, SquaredL2
 from exact_unlearn.rowspace import RowSpace
 from exact_unlearn.solution import Solution, Status
@@ -118,7 +119,7 @@ def _answer(
     pinned = any(term.name == "trust_region" and not term.radius for term in problem.drifts)
     moving = replace(problem, free=np.zeros(problem.n_parameters, dtype=bool)) if pinned else problem
     solved = partial(claimed, solver=solver, accuracy=accuracy, time_limit=time_limit)
-    counts = problem.regularizer.integer and isinstance(problem.jacobian, DenseJacobian)
+    counts = not problem.regularizer.convex and isinstance(problem.jacobian, DenseJacobian)
     if problem.theta_star_fits and not counts:
         return solved(problem)
     rank = labels.rows_of(moving)
@@ -134,7 +135,7 @@ def _answer(
                 return labels.contradiction(problem, clash, rank)
             return labels.for_labels(problem, nearest, rank, solved, accuracy if tau is None else None)
     if counts and dependent and not problem.is_rational:
-        # counts are decided exactly, so the rows that depend on others up to rounding must not take part
+        # counts and vertices are decided exactly, so the rows that depend on others up to rounding must not take part
         return labels.on_independent_rows(problem, rank, solved, accuracy)
     return solved(problem)
 
@@ -153,6 +154,8 @@ def claimed(
     problem: UnlearningProblem, solver: str | None = None, accuracy: float = ACCURACY, time_limit: float | None = None
 ) -> Solution:
     """`solve` for checked arguments, but without a proof where a back end finds no point in the trust regions."""
+    if not problem.regularizer.convex and not problem.regularizer.integer:
+        return solve_vertices(problem, solver)
     own = rescaled(problem)
     if own is not None:
         return own.back(claimed(own.problem, solver, accuracy, time_limit))

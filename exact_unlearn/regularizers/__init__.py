@@ -5,6 +5,7 @@ norms.py       L2, L1, LInf                         (weighted)
 structured.py  GroupL2, PredictorNorm, NuclearNorm
 mapped.py      TotalVariation, OverlappingGroups    (norms of linear maps)
 counting.py    L0, ActiveNeurons                    (integer programs)
+powers.py      PowerSum                             (concave on every orthant)
 recipe.py      the face that is derived from a form; sums, factors, centres and maps of regularizers
 named.py       groups that a model will name
 """
@@ -23,6 +24,7 @@ from exact_unlearn.regularizers.counting import L0, ActiveNeurons
 from exact_unlearn.regularizers.mapped import OverlappingGroups, TotalVariation
 from exact_unlearn.regularizers.named import NamedGroups
 from exact_unlearn.regularizers.norms import L1, L2, LInf
+from exact_unlearn.regularizers.powers import PowerSum
 from exact_unlearn.regularizers.recipe import DERIVED, Recipe, Sum, Written, for_model, form_from_spec, own_form
 from exact_unlearn.regularizers.smooth import ElasticNet, Huber, SquaredL2
 from exact_unlearn.regularizers.structured import GroupL2, NuclearNorm, PredictorNorm
@@ -39,6 +41,7 @@ __all__ = [
     "LInf",
     "NuclearNorm",
     "OverlappingGroups",
+    "PowerSum",
     "PredictorNorm",
     "Recipe",
     "Regularizer",
@@ -114,7 +117,7 @@ def from_spec(spec: Mapping[str, Any]) -> Recipe:
 
 _MEMBERS = (
     L0, L1, L2, ActiveNeurons, ElasticNet, GroupL2, Huber, LInf, NamedGroups, NuclearNorm, OverlappingGroups,
-    PredictorNorm, SquaredL2, Sum, TotalVariation, Written,
+    PowerSum, PredictorNorm, SquaredL2, Sum, TotalVariation, Written,
 )  # fmt: skip
 
 _BUILDERS: dict[str, Any] = {
@@ -128,6 +131,7 @@ _BUILDERS: dict[str, Any] = {
     "nuclear_norm": lambda indices, shape: NuclearNorm(_as_integers(indices), shape),
     "l0": lambda labels=None: L0(_as_integers(labels)),
     "active_neurons": lambda n_inputs, width, n_outputs: ActiveNeurons.from_shape(n_inputs, width, n_outputs),
+    "power_sum": PowerSum,
     "form": form_from_spec,
 }
 

@@ -56,6 +56,11 @@ class Recipe:
         return self.form(Space()).integer
 
     @property
+    def convex(self) -> bool:
+        """Whether R is convex; what is not is proved by trying all there is to try."""
+        return self.form(Space()).convex
+
+    @property
     def movable(self) -> slice | None:
         """The only coordinates that may move (a block), or None for all."""
         return None

@@ -7,6 +7,7 @@ import { BASE, HALF, ONE, Q, ZERO, dot, int, isPsd, largest, least, need, parse,
 import { Problem, dense, expectSchema, has, indices, integer, isObject, listing, member, range, vec } from "./problem.mjs";
 
 import { bendBreaks, bendCurve, bendSlope, bendValue, formValue, nuclearAbove, summed } from "./forms.mjs";
+import { better, powers } from "./vertices.mjs";
 
 const LEVELS = ["repaired", "enclosure", "exact"];
 const length = (x) => roots(dot(x, x))[1];
@@ -143,7 +144,8 @@ class Proof {
     this.root = null;
     this.pins = new Map();
     this.value = regularizer(P, this.theta, this.spec.primal.factors); // [from below, from above]
-    if (P.R.count) this.slack = this.value[1].plus(this.drift).minus(this.count());
+    if (P.R.power) this.slack = this.concave();
+    else if (P.R.count) this.slack = this.value[1].plus(this.drift).minus(this.count());
     else {
       this.slack = P.R.form ? summed(this) : P.R.separable ? this.separable() : this.normed();
       if (this.kappa.n !== 0n) this.slack = this.slack.plus(HALF.times(this.kappa).times(P.rho.squared().minus(this.square)));
@@ -154,6 +156,25 @@ class Proof {
     this.upper = this.value[1].plus(this.drift);
     this.below = (this.slack.n === 0n ? this.value[0] : this.value[1]).plus(this.drift).minus(this.slack);
     this.lower = largest([this.below]);
+  }
+
+  // Section 12: by how much the sum of powers of theta may exceed that of a vertex, or what |x|_1 and nu say.
+  concave() {
+    const { P, spec } = this, L = P.R.power, x = P.free.map((j) => this.theta[j]), width = this.value[1].minus(this.value[0]);
+    const tried = has(spec, "vertices") ? spec.vertices : false, start = P.free.map((j) => P.start[j]);
+    need(typeof tried === "boolean", "vertices is true or false");
+    this.alone = x.every((v) => v.n === 0n);
+    if (this.alone) return ZERO;
+    if (tried) {
+      const rows = this.kept.map((i) => P.free.map((j) => P.rows[i][j])), q = rows.map((row, at) => dot(row, start).plus(this.labels[this.kept[at]]));
+      const [excess, alone] = better(rows.map((row, at) => [...row, q[at]]), x, L);
+      this.alone = alone;
+      return excess.n === 0n ? ZERO : excess.plus(width);
+    }
+    const z = P.free.map((j) => this.z[j]), top = largest(z.map((v) => v.abs()));
+    const reach = top.n === 0n ? ZERO : largest([dot(this.nu, this.labels).plus(dot(z, start)).over(top)]);
+    const fixed = P.start.filter((_, j) => !P.isFree.has(j));
+    return this.value[1].minus(powers(fixed, L)[0]).minus(powers([reach], L)[0]);
   }
 
   slacks(f, y) {
@@ -278,6 +299,7 @@ class Proof {
     const { P, slack } = this, { R } = P;
     this.tight = [...this.kept, ...range(P.rhs.length).filter((i) => P.atLeast[i] && this.sigma.times(this.nu[i]).sign() > 0)];
     if (R.count) return [];
+    if (R.power && P.free.length) return this.alone && slack.n === 0n ? [[ZERO, true]] : [];
     const seen = R.separable ? P.start.map((_, j) => R.alpha[j].plus(R.beta[j]).sign() > 0) : R.seen;
     const every = P.free.every((j) => seen[j]), found = [];
     if (!P.free.length || (this.upper.n === 0n && (every || P.lam.sign() > 0 || P.mu.sign() > 0))) return [[ZERO, true]];
@@ -333,7 +355,7 @@ class Proof {
 
   robust(tau) {
     const { P } = this;
-    if (P.R.count) return ZERO;
+    if (P.R.count || (P.R.power && P.free.length)) return ZERO;
     if (!P.free.length) return this.lower;
     const moved = dot(this.nu, this.labels.map((b, i) => b.minus(P.rhs[i]))), size = sum(this.nu.map((x) => x.abs()));
     return largest([this.below.minus(this.sigma.times(moved.plus(tau.times(size))))]);
@@ -346,6 +368,7 @@ class Proof {
 export function regularizer(P, theta, factors) {
   const { R } = P;
   if (R.form) return formValue(R, theta, factors);
+  if (R.power) return powers(theta, R.power);
   if (R.separable) {
     const v = sum(theta.map((x, j) => R.alpha[j].times(x.abs()))).plus(HALF.times(sum(theta.map((x, j) => R.beta[j].times(x.squared())))));
     return [v, v];

@@ -122,7 +122,7 @@ class Predictor {
     };
     need(typeof this.model === "string" && Object.hasOwn(fits, this.model) && fits[this.model], "no model has these widths");
     this.name = this.objective();
-    need(this.name !== null, "the exact problem of this network is not convex in its predictor");
+    need(this.name !== null, "the exact problem of this network is neither convex nor concave in its predictor");
     const [n, columns] = sizes(member(member(spec, "x"), "shape"), 2);
     need(columns === m, "samples have not as many entries as the first width");
     const flat = array(spec.x, n, m);
@@ -138,7 +138,7 @@ class Predictor {
     if (R === "path") return "l1";
     if (R !== "squared") return null;
     if (depth === 1) return "squared_l2";
-    if (model === "diagonal") return depth === 2 ? "l1" : null;
+    if (model === "diagonal") return depth === 2 ? "l1" : "power_sum";
     if (l === 1) return "l2";
     return depth === 2 ? "nuclear_norm" : null;
   }
@@ -149,9 +149,9 @@ class Predictor {
     need(P.d === d && P.rhs.length === k && !P.atLeast.includes(true), "the problem does not have the shape of its origin");
     bare(P, d);
     need(P.rhs.every((b, i) => b.equals(y[i])), "other labels than those of the origin");
-    const norm = { squared_l2: R.beta, l1: R.alpha, l2: R.w, nuclear_norm: [] };
+    const norm = { squared_l2: R.beta, l1: R.alpha, l2: R.w, nuclear_norm: [], power_sum: [] };
     const whole = name !== "nuclear_norm" || (R.p === p && R.q === m && R.indices.every((j, i) => j === i));
-    need(R.name === name && whole && ones(norm[name]), "another regularizer than that of the origin");
+    need(R.name === name && whole && ones(norm[name]) && (!R.power || R.power === this.depth), "another regularizer than that of the origin");
     work.spend(100 * k * d);
     x.forEach((sample, i) => {
       if (square) same(P.rows[i], i, sample.flatMap((a) => sample.map((b) => a.times(b))));

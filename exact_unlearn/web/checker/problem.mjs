@@ -239,6 +239,11 @@ export class Problem {
       need(inside.size === list.length, "an entry of the matrix occurs twice");
       return { ...plain, p, q, indices: list, seen: zeros.map((_, j) => inside.has(j)) };
     }
+    if (name === "power_sum" && this.version === 2) {
+      const still = this.lam.n === 0n && this.mu.n === 0n && this.rho === null && this.box === null && !this.atLeast.includes(true);
+      need(still, "a sum of powers stands beside a drift penalty, or rows that read >=");
+      return { ...plain, power: integer(member(spec, "depth"), 3, 64), seen: zeros.map(() => true) };
+    }
     need(name === "l0" || name === "active_neurons", "unknown regularizer");
     return { ...plain, count: true, charge: this.charges(spec, mask) };
   }

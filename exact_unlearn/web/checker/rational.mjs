@@ -1,7 +1,8 @@
 // Exact rational arithmetic on BigInt, what of linear algebra the checker needs, and what it may cost.
 
 export const BASE = 5e9, PER_DIGIT = 3000, PER_ENTRY = 12000; // nanoseconds: in all, per digit, per array entry
-const MAX_BITS = 1 << 19, ROOT = 400, FINE = 4096n, P61 = (1n << 61n) - 1n;
+export const ROOT = 400; // bits of roots
+const MAX_BITS = 1 << 19, FINE = 4096n, P61 = (1n << 61n) - 1n;
 
 export function need(truth, sentence) {
   if (!truth) throw new Error(sentence);
@@ -17,7 +18,7 @@ export const work = {
 };
 
 export const bits = (n) => { const text = (n < 0n ? -n : n).toString(16); return n === 0n ? 0 : 4 * (text.length - 1) + parseInt(text[0], 16).toString(2).length; };
-const word = (n) => (n <= 0xffffffffffffffffn && n >= -0xffffffffffffffffn ? 1 : n.toString(16).length / 16);
+export const word = (n) => (n <= 0xffffffffffffffffn && n >= -0xffffffffffffffffn ? 1 : n.toString(16).length / 16);
 
 // Euclid's algorithm takes a step per 1.7 bits of the smaller number.
 function gcd(a, b) {
