@@ -61,8 +61,9 @@ def diagonal_minimum(model: DiagonalNetwork, x_retain: Any, y_retain: Any, limit
     """The exact unlearning problem of a diagonal network, min 1/2 |theta|^2 subject to f(theta, X) = y, solved.
 
     model: depth L >= 2.  `global_problem` makes an ordinary problem of it, with a certificate; this lists all vertices
-    of the least value besides, and is slower.  x_retain: (n_r, m); y_retain: (n_r,) or (n_r, 1); dependent, zero and repeated samples are
-    ordinary, floats are taken as the rationals they are.  limit: on the sets of rank X columns, C(m, rank X).
+    of the least value besides, and is slower.  x_retain: (n_r, m); y_retain: (n_r,) or (n_r, 1); dependent, zero and
+    repeated samples are ordinary, floats are taken as the rationals they are.  limit: on the sets of rank X columns,
+    C(m, rank X).
 
     Raises ProblemError, one sentence, on another model, on depth 1, beyond the limit, and where nothing fits.
 

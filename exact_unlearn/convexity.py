@@ -47,7 +47,7 @@ def global_problem(model: Any, x_retain: Any, y_retain: Any, regularizer: str = 
     `global_network` makes the network of a solution.  Solve, certify, save and check it like any other.
 
     All are convex but one: 1/2 |theta|^2 of a DiagonalNetwork of three layers or more is concave on every orthant, and
-    proved by its vertices.  ProblemError, one sentence, for what is neither, and where there are too many sign patterns.
+    proved by its vertices.  ProblemError, one sentence, for what is neither, and for too many sign patterns.
 
     >>> import exact_unlearn as xu
     >>> x, y = [[-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]], [1.0, 0.0, 1.0]  # the second input is the bias
