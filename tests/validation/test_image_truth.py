@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import exact_unlearn as xu
 from exact_unlearn import sweep
+from exact_unlearn.algorithms import unlearn
 from exact_unlearn.cli import main
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.rational import solve as solve_exactly
-from validation.experiments import images_truth_report, runtime
+from validation.experiments import images_first_step, images_truth_report, runtime
 from validation.experiments.data import load
 from validation.experiments.images_features import filters, scale_for, whole_features
+from validation.experiments.images_networks import small
 from validation.experiments.images_rows import METHODS
 from validation.experiments.images_sets import data_cell
 from validation.experiments.images_truth import LOGITS, MARGINS, Scene, _scene
@@ -165,28 +168,89 @@ def test_samples_of_collapse() -> None:
     }  # fmt: skip
 
 
+# --- the first step -------------------------------------------------------------------------------------------------
+
+
+def test_the_certified_move_is_the_projection_onto_what_the_largest_logits_do_not_see() -> None:
+    """J by plain backward passes, sample by sample and head by head; the projection by least squares in floats."""
+    torch.manual_seed(0)
+    module = small(1, (10, 3)).double().eval()
+    x = torch.rand(6, 3, 8, 8, dtype=torch.float64)
+    certified, proof = images_first_step.certify_move(module, x)
+    rows, parameters = [], list(module.parameters())
+    for one in x:
+        for head in range(2):
+            parts = torch.autograd.grad(module(one[None])[head].max(), parameters, materialize_grads=True)
+            rows.append(torch.cat([part.reshape(-1) for part in parts]).numpy())
+    J = np.array(rows)
+    assert np.abs(certified.J - J).max() < 1e-12
+    shortest = np.linalg.lstsq(J, J @ certified.theta, rcond=None)[0]
+    assert np.abs(certified.theta + certified.move - shortest).max() < 1e-9
+    assert (proof["proofs"], proof["rows"], proof["parameters"]) == ("exact", 12, certified.theta.size)
+
+
+def test_the_first_step_of_minnorm_og_is_the_certified_move() -> None:
+    torch.manual_seed(0)
+    module = small(1, (10, 3)).double().eval()
+    x = torch.rand(6, 3, 8, 8, dtype=torch.float64)
+    certified, _ = images_first_step.certify_move(module, x)
+    targets = torch.arange(6), torch.zeros(6, dtype=torch.int64)
+    found = {}
+    for strength in (1.0, 0.5):
+        moved, _ = unlearn(module, (x, targets), (x, targets), strength=strength, epochs=1, learning_rate=0.0)
+        pairs = zip(moved.parameters(), module.parameters(), strict=True)
+        move = torch.cat([(after - before).detach().reshape(-1) for after, before in pairs])
+        found[strength] = certified.compared(move.numpy())
+    assert found[1.0] == {
+        "distance": pytest.approx(0, abs=1e-9),
+        "cosine": pytest.approx(1),
+        "length": pytest.approx(1),
+        "outputs": pytest.approx(0, abs=1e-9),
+    }
+    assert found[0.5]["distance"] == pytest.approx(0.5)
+    assert found[0.5]["length"] == pytest.approx(0.5)
+
+
+def test_moves_are_compared() -> None:
+    certified = images_first_step.Certified(np.array([3.0, 4.0]), np.array([[0.0, 1.0]]), np.array([-3.0, 0.0]))
+    shrink = certified.compared(-certified.theta)
+    assert shrink == {
+        "distance": pytest.approx(4 / 3), "cosine": pytest.approx(0.6), "length": pytest.approx(5 / 3), "outputs": 1.0,
+    }  # fmt: skip
+    nothing = {"distance": 1.0, "cosine": 0.0, "length": 0.0, "outputs": 0.0}
+    assert certified.compared(np.zeros(2)) == nothing
+    assert certified.compared(np.array([np.nan, 0.0])) == nothing
+
+
 # --- the verb -------------------------------------------------------------------------------------------------------
 
 
 def test_truth_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from exact_unlearn._validation.experiments import images_truth  # what the verb uses
+    from exact_unlearn._validation.experiments import images_first_step as first  # what the verb uses
+    from exact_unlearn._validation.experiments import images_truth
     from exact_unlearn._validation.experiments import images_truth_report as verb
 
-    plan = verb.make_plan(load("digits"), seeds=(1,), filters=(5, 4), retain=10, test=20, quick=True)
+    plan = verb.make_plan(load("digits"), seeds=(1,), filters=(5, 4), retain=10, test=20, width=1, quick=True)
     few: Any = {"rates": (1e-2,), "strengths": (0.1,), "ascents": (0.01,), "decays": (1.0,), "epochs": 1}
-    small = {reading: replace(row, **few) for reading, row in images_truth.SEARCH.items()}
-    monkeypatch.setattr(images_truth, "SEARCH", small)
-    monkeypatch.setattr(verb, "SEARCH", small)
+    short = {reading: replace(row, **few) for reading, row in images_truth.SEARCH.items()}
+    monkeypatch.setattr(images_truth, "SEARCH", short)
+    monkeypatch.setattr(verb, "SEARCH", short)
     monkeypatch.setattr(images_truth, "EPOCHS", 1)
+    monkeypatch.setattr(first, "SEARCH", replace(first.SEARCH, **few))
+    monkeypatch.setattr(first, "SAMPLES", 5)
+    recipe = verb.recipe
+    monkeypatch.setattr(verb, "recipe", lambda *names: replace(recipe(*names), epochs=1, drops=()))
     monkeypatch.setattr(verb, "make_plan", lambda *_, **__: plan)
     command = ["experiment", "image-truth", "--quick", "--folder", str(tmp_path), "--jobs", "1", "--quiet"]
     assert main([*command, "--output", str(tmp_path / "out"), "--json", str(tmp_path / "truth.json")]) == 0
     told = capsys.readouterr().out
     assert "Proved for every trial: 13 problem(s) with 130 rows in all, proof exact, gap 0, unique" in told
     assert "1 problem(s) with 90 rows in all" in told
+    assert "1 problem(s) with 10 rows in all" in told
     tree = json.loads((tmp_path / "truth.json").read_text())
     assert set(tree["readings"][LOGITS]["methods"]) == set(METHODS)
     assert tree["readings"][MARGINS]["truth"][0]["cosine"] == [pytest.approx(1)]
+    assert tree["readings"]["first-step"]["shrink"][0]["outputs"] == [pytest.approx(1)]
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".json", ".png"}
     assert sweep.is_present(plan.cells(LOGITS)[0], tmp_path)
 

@@ -12,14 +12,21 @@ import numpy as np
 from exact_unlearn import codec, plots, report, sweep
 from exact_unlearn.errors import ProblemError
 
+from . import images_first_step
 from .data import Images
 from .images_figures import look
+from .images_recipes import recipe
 from .images_results import Choice, Runs, reported
-from .images_rows import METHODS, NAMES, describe
+from .images_rows import ERASURE, METHODS, NAMES, Row, describe
 from .images_sets import data_cell, stored
 from .images_tables import with_error
 from .images_truth import EPOCHS, LOGITS, MARGINS, METRICS, READINGS, SEARCH, truth_cell
 from .poisoning_tables import markdown
+
+FIRST = "first-step"
+"""The third table: no reading of the truth, but of a network whose parameters all move."""
+
+TABLES = (*READINGS, FIRST)
 
 HEADERS = {
     LOGITS: (
@@ -33,28 +40,50 @@ HEADERS = {
         "setting",
     ),
     MARGINS: ("", "cosine to the truth", "colour accuracy", "content accuracy", "setting"),
+    FIRST: ("", "distance to the certified move", "cosine", "length", "retained logits move by", "setting"),
 }
 
 TITLES = {
     LOGITS: "T1, logits interpolated (label erasure): distance to the certified truth, 1 = before unlearning",
     MARGINS: "T2, hard margins (collapse): cosine to the certified truth",
+    FIRST: "First step on a convolutional network (label erasure): how far from the certified projection",
 }
+
+MARKS = {
+    LOGITS: {"start": "before", "truth": "certified truth"},
+    MARGINS: {"start": "before", "truth": "certified truth"},
+    FIRST: {"shrink": "all parameters to 0"},
+}
+"""Rows above the methods."""
+
+
+def metrics_of(table: str) -> tuple[str, ...]:
+    """What is measured."""
+    return images_first_step.METRICS if table == FIRST else METRICS[table]
+
+
+def search_of(table: str) -> Row:
+    """Settings tried."""
+    return images_first_step.SEARCH if table == FIRST else SEARCH[table]
 
 
 def score(reading: str) -> Callable[[Mapping[str, Any]], Any]:
     """Less is nearer to the truth."""
-    return (lambda means: means["distance"]) if reading == LOGITS else (lambda means: -means["cosine"])
+    return (lambda means: -means["cosine"]) if reading == MARGINS else (lambda means: means["distance"])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Both readings on one set.  filters: per reading; retain, test: numbers of images."""
+    """All tables on one set.  filters: per reading; retain, test: numbers of images; width: of the convolutional
+    network.
+    """
 
     images: Images
     seeds: tuple[int, ...] = (1, 2, 3)
     filters: tuple[int, int] = (60, 15)
     retain: int = 40
     test: int = 200
+    width: int = 4
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -68,8 +97,15 @@ class Plan:
         """The images, up to a few hundred of each split."""
         return data_cell(self.images, min(1000, len(self.images.train)), min(1000, len(self.images.test)))
 
+    def starts(self) -> list[sweep.Cell]:
+        """The trained networks of the first steps, by seed."""
+        return [cell.needs["initial"] for cell in self.cells(FIRST)]
+
     def cells(self, reading: str) -> list[sweep.Cell]:
         """By seed."""
+        if reading == FIRST:
+            how = replace(recipe(ERASURE, self.images.name), width=self.width, network="small", device="cpu")
+            return [images_first_step.first_step_cell(seed, how, stored(self.data)) for seed in self.seeds]
         count = self.filters[READINGS.index(reading)]
         return [truth_cell(reading, seed, stored(self.data), count, self.retain, self.test) for seed in self.seeds]
 
@@ -96,9 +132,9 @@ class Outcome:
         for method in METHODS:
             metrics = {
                 name: np.stack([np.array(result[method][name]) for result in self.results[reading]])
-                for name in METRICS[reading]
+                for name in metrics_of(reading)
             }
-            runs = Runs(method, "none", tuple(SEARCH[reading].settings(method)), metrics)
+            runs = Runs(method, "none", tuple(search_of(reading).settings(method)), metrics)
             found.append(reported(runs, score(reading)))
         return found
 
@@ -106,13 +142,13 @@ class Outcome:
         """Before, the truth, and the methods."""
 
         def cells(choice: Choice) -> list[str]:
-            return [_cell(name, choice.mean(name), choice.error(name)) for name in METRICS[reading]]
+            return [_cell(name, choice.mean(name), choice.error(name)) for name in metrics_of(reading)]
 
         found = []
-        for mark, name in (("start", "before"), ("truth", "certified truth")):
+        for mark, name in MARKS[reading].items():
             values = {
                 key: np.stack([np.array(result[mark][key]) for result in self.results[reading]])
-                for key in METRICS[reading]
+                for key in metrics_of(reading)
             }
             found.append([name, *cells(Choice(Runs(mark, "none", ({},), values), (0,) * len(self.plan.seeds))), ""])
         for choice in self.choices(reading):
@@ -134,7 +170,7 @@ class Outcome:
     def text(self) -> str:
         """For people."""
         parts = [self.plan.heading]
-        for reading in READINGS:
+        for reading in TABLES:
             table = report.table(HEADERS[reading][:-1], [row[:-1] for row in self.rows(reading)])
             parts += [TITLES[reading], table, self.proof(reading)]
         return "\n\n".join([*parts, NOTE])
@@ -142,7 +178,7 @@ class Outcome:
     def page(self) -> str:
         """For docs/."""
         parts = [self.plan.heading]
-        for reading in READINGS:
+        for reading in TABLES:
             parts += [f"{TITLES[reading]}.", markdown(HEADERS[reading], self.rows(reading)), self.proof(reading)]
         return "\n\n".join([*parts, NOTE]) + "\n"
 
@@ -160,14 +196,13 @@ class Outcome:
                     "methods": {
                         choice.runs.method: {
                             "chosen": list(choice.chosen),
-                            **{name: choice.values(name) for name in METRICS[reading]},
+                            **{name: choice.values(name) for name in metrics_of(reading)},
                         }
                         for choice in self.choices(reading)
                     },
-                    "truth": [dict(result["truth"]) for result in self.results[reading]],
-                    "start": [dict(result["start"]) for result in self.results[reading]],
+                    **{mark: [dict(result[mark]) for result in self.results[reading]] for mark in MARKS[reading]},
                 }
-                for reading in READINGS
+                for reading in TABLES
             },
         }
 
@@ -179,7 +214,7 @@ NOTE = (
 
 
 def _cell(name: str, mean: float, error: float) -> str:
-    if name in ("distance", "parameters"):
+    if name in ("distance", "parameters", "outputs", "length"):
         return f"{mean:.2g}" if mean < 0.01 else with_error(mean, error)
     return with_error(mean, error)
 
@@ -202,8 +237,9 @@ def run(
 ) -> Outcome:
     """Compute what is missing, then write table, numbers and figure into `output` (None: nothing)."""
     sweep.run([plan.data], folder)
-    sweep.run([cell for reading in READINGS for cell in plan.cells(reading)], folder, jobs, backend, progress)
-    results = {reading: [sweep.load(cell, folder) for cell in plan.cells(reading)] for reading in READINGS}
+    sweep.run(plan.starts(), folder, jobs, backend)
+    sweep.run([cell for reading in TABLES for cell in plan.cells(reading)], folder, jobs, backend, progress)
+    results = {reading: [sweep.load(cell, folder) for cell in plan.cells(reading)] for reading in TABLES}
     outcome = Outcome(plan, results)
     if ready is not None:
         ready(outcome)
