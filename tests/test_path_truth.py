@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from typing import Any
 
 import cvxpy as cp
@@ -11,6 +12,7 @@ import torch
 from scipy.optimize import minimize
 
 import exact_unlearn as xu
+from exact_unlearn.activations import Activation
 from exact_unlearn.demo.measure import effect as demo_effect
 from exact_unlearn.demo.scene import Size, build_scene
 from exact_unlearn.jacobian import Array
@@ -126,17 +128,63 @@ def relu_optimum(x: Array, y: Array) -> tuple[float, Array, Array]:
     return float(value), A, np.array([sign * root for (_, sign), root in zip(units, roots, strict=True)])
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_relu_networks_come_close_to_the_certified_optimum_and_never_below(seed: int) -> None:
-    """The poisoned optimum has its units on kinks, where J is one-sided; the labels are met all the same."""
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_relu_networks_reach_the_certified_optimum_and_never_less(seed: int) -> None:
+    """The poisoned optimum has its units on kinks, where J is one-sided; the labels are met all the same.
+
+    Without the pieces that meet at a kink the paths of the seeds 1 and 3 ended 58 % and 0.9 % above the optimum.
+    """
     x, y, keep = relu_case(seed)
     _, A, c = relu_optimum(x, y)
     best = relu_optimum(x[keep], y[keep])[0]
-    assert best == pytest.approx({0: 8.16034754, 2: 7.43838794}[seed], rel=1e-7)
+    assert seed not in (0, 2) or best == pytest.approx({0: 8.16034754, 2: 7.43838794}[seed], rel=1e-7)
     model = xu.Perceptron(2, len(c), "relu")
     theta_star = model.join({"c": c[None, :], "A": A})
-    path = xu.unlearn_path(model, theta_star, x[keep], xu.SquaredL2(), y[keep], steps=150, solver="scalable")
-    assert path.status is xu.PathStatus.CONVERGED
+    path = xu.unlearn_path(model, theta_star, x[keep], xu.SquaredL2(), y[keep], steps=60, solver="direct")
     assert np.max(np.abs(model.predict(path.theta, x[keep])[:, 0] - y[keep])) < 1e-9
-    assert path.value >= best * (1 - 1e-7)
-    assert path.value <= best * (1 + 1e-3)
+    assert best * (1 - 1e-7) <= path.value <= best * (1 + 1e-5)
+    assert seed not in (1, 3) or any(step.kinks for step in path.accepted)
+    values = [path.start_value, *(step.value for step in path.accepted)]
+    assert all(after < before for before, after in pairwise(values))
+
+
+def best_of_pieces(model: xu.Perceptron, theta: Array, x: Array, y: Array, slope: float, limit: int) -> float:
+    """The least R of all networks whose units have the signs and sides of theta, on either side where at a kink: in the
+    vectors |c_j| a_j a convex program per choice of sides, by CVXPY.
+    """
+    c, A = model.split(theta).values()
+    used = np.abs(c[0]) > 1e-9
+    signs, A = np.sign(c[0, used]), A[used] * np.abs(c[0, used])[:, None]
+    z = x @ A.T
+    near = np.argwhere(np.abs(z) <= 1e-6 * np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(A, axis=1))
+    assert len(near) <= limit
+    found = np.inf
+    for choice in product([-1.0, 1.0], repeat=len(near)):
+        sides = np.where(z > 0, 1.0, -1.0)
+        sides[tuple(near.T)] = choice
+        V = cp.Variable(A.shape)
+        slopes = np.where(sides > 0, 1.0, slope)
+        output = sum(cp.multiply(signs[j] * slopes[:, j], x @ V[j]) for j in range(len(A)))
+        rules = [output == y, *(cp.multiply(sides[:, j], x @ V[j]) >= 0 for j in range(len(A)))]
+        value = cp.Problem(cp.Minimize(cp.sum(cp.norm(V, axis=1))), rules).solve(solver="CLARABEL")
+        found = min(found, float(value))
+    return found
+
+
+@pytest.mark.parametrize(("activation", "slope"), [("relu", 0.0), ("leaky_relu", 0.25), ("abs", -1.0)])
+def test_where_a_path_converges_no_piece_goes_further_down(activation: str, slope: float) -> None:
+    """Every piece around the end is decided as a convex program of its own; some ends are kinks."""
+    kinks = 0
+    phi = Activation("leaky_relu", slope) if activation == "leaky_relu" else activation
+    for seed in range(1 if activation == "leaky_relu" else 2):
+        rng = np.random.default_rng(seed)
+        x = np.column_stack([rng.uniform(-2, 2, 5), np.ones(5)])
+        model = xu.Perceptron(2, 8, phi)
+        y = np.abs(rng.standard_normal(5)) if activation == "abs" else rng.standard_normal(5)
+        theta_star = model.interpolating_parameters(x, y, rng)
+        path = xu.unlearn_path(model, theta_star, x, xu.SquaredL2(), y, steps=400, solver="direct")
+        assert path.status is xu.PathStatus.CONVERGED, path.summary()
+        assert path.value == pytest.approx(best_of_pieces(model, path.theta, x, y, slope, limit=7), rel=1e-5)
+        z = x @ model.split(path.theta)["A"].T
+        kinks += int(np.sum(np.abs(z) <= 1e-6 * np.abs(z).max()))
+    assert kinks > 0 or activation == "abs"

@@ -13,7 +13,7 @@ from exact_unlearn import codec, report, summary
 from exact_unlearn.certify import Certificate
 from exact_unlearn.effects import Effect
 from exact_unlearn.errors import FileFormatError, ProblemError
-from exact_unlearn.formats import FLAG, MASK, MATRIX, NUMBER, TEXT, VECTOR, ListOf, OrNull, Record, require, word
+from exact_unlearn.formats import COUNT, FLAG, MASK, MATRIX, NUMBER, TEXT, VECTOR, ListOf, OrNull, Record, require, word
 from exact_unlearn.jacobian import Array
 from exact_unlearn.path.control import Control
 from exact_unlearn.solution import Solution
@@ -68,8 +68,9 @@ class Step(summary.Summarised):
     theta_k|, the labels restored, the step made longer where R went on falling; linear_error: max |f - y| of the
     surrogate's answer, what the linearisation lost; error: the same after the labels were restored; stationarity: how
     far theta_k, where the step begins, is from stationary (walk.py); at: the lam or the radius of the step; midway:
-    whether its Jacobian is that of the middle of the step, because the one of its beginning promised too much; note:
-    why it was refused; gap, proof: of its certificate, None where none was asked for.  solution, certificate: of the
+    whether its Jacobian is that of the middle of the step, because the one of its beginning promised too much; kinks:
+    how many it began at, where it is on one of the pieces that meet there (pieces.py), else 0; note: why it was
+    refused; gap, proof: of its certificate, None where none was asked for.  solution, certificate: of the
     step, where certificates were asked for; files do not hold them.
     """
 
@@ -82,6 +83,7 @@ class Step(summary.Summarised):
     stationarity: float
     at: float
     midway: bool = False
+    kinks: int = 0
     note: str = ""
     gap: float | None = None
     proof: str | None = None
@@ -236,6 +238,7 @@ _STEP = Record(
         **dict.fromkeys(("value", "promised", "moved", "linear_error", "error", "stationarity"), OrNull(NUMBER)),
         "at": NUMBER,
         "midway": FLAG,
+        "kinks": COUNT,
         "note": TEXT,
         "gap": OrNull(NUMBER),
         "proof": OrNull(TEXT),
@@ -278,4 +281,4 @@ def _parsed(name: str, value: Any) -> Any:
     """A stored field of a step or an effect."""
     if value is None:
         return None if name in _MAY_LACK else np.inf
-    return value if name in ("accepted", "midway", "note", "proof") else _float(value)
+    return value if name in ("accepted", "midway", "kinks", "note", "proof") else _float(value)

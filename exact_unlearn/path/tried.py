@@ -53,7 +53,7 @@ class Tried:
         """Whether it promised nothing."""
         return not self.promised < self.before * (1 - NOTHING)
 
-    def step(self, at: float, left: float, midway: bool, refusal: str, prove: bool) -> Step:
+    def step(self, at: float, left: float, midway: bool, refusal: str, prove: bool, kinks: int = 0) -> Step:
         """For the trace."""
         start = to_float(self.solution.problem.theta_star)
         return Step(
@@ -66,6 +66,7 @@ class Tried:
             stationarity=left,
             at=at,
             midway=midway,
+            kinks=kinks,
             note=refusal,
             **(_proof(self.solution) if prove else {}),
         )
@@ -84,11 +85,15 @@ def tried(setting: Setting, problem: UnlearningProblem, tolerance: float) -> Tri
     if found.idle:
         return replace(found, refusal=f"nothing was promised ({solution.status.value})")
     restored = restore(setting, linear, tolerance, RESTORING)
-    value = setting.value(restored.theta)
-    reason = "" if value < before else "R rose"
-    if not restored.error <= tolerance:
-        reason = f"the labels stay {restored.error:.2g} away"
-    return replace(found, restored=restored, value=value, refusal=reason)
+    return judged(replace(found, restored=restored, value=setting.value(restored.theta)), tolerance)
+
+
+def judged(found: Tried, tolerance: float) -> Tried:
+    """Refused if the labels are not met, or R is not lower."""
+    reason = "" if found.value < found.before else "R rose"
+    if not found.restored.error <= tolerance:
+        reason = f"the labels stay {found.restored.error:.2g} away"
+    return replace(found, refusal=reason)
 
 
 def in_the_middle(setting: Setting, first: Tried, tolerance: float) -> Tried:

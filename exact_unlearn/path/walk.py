@@ -9,7 +9,8 @@ Step k solves the surrogate at theta_k, which meets the labels, held near theta_
 and then restores the labels by Gauss-Newton steps J D = y - f.  If R is not lower after that, or less than half of the
 gain is left that was promised, the surrogate is posed once more with the Jacobian halfway to its answer.  The better of
 the two is taken if R is lower, refused otherwise, and made longer along its line while R falls; what it lost, and how
-much of the promised gain was left, decide how far the next step may go.
+much of the promised gain was left, decide how far the next step may go.  Two-layer networks with kinks: where neither
+does, the pieces that meet at theta_k are looked at (pieces.py), and a path ends only where none of them goes down.
 
 With g in dR(theta_k + D) and h = J_k.T nu - g, the force of the drift penalty at the answer, theta_k is stationary for
 the exact problem if and only if h = 0 and D = 0, so |h| / |g| + |D| / |theta| measures how far it is from that; for
@@ -27,6 +28,7 @@ from exact_unlearn import effects, interrupts, modules
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_float
 from exact_unlearn.path.control import LEAPS, Control
+from exact_unlearn.path.pieces import around, bends
 from exact_unlearn.path.restore import restore
 from exact_unlearn.path.setting import Setting, make_setting
 from exact_unlearn.path.trace import Path, PathStatus, Step
@@ -82,7 +84,9 @@ def unlearn_path(
     Every step lowers R, so the path ends nowhere worse than it began; that it ends at a global optimum is not claimed.
     How it ended is `status` of the path; Ctrl-C ends it as `interrupted`, with what was done.  ReLU networks: J is that
     of one side of every kink; what happens when a pre-activation passes 0 within a step is measured like every error,
-    and a second Jacobian, in the middle of the step, often sees the other side.
+    and a second Jacobian, in the middle of the step, often sees the other side.  A Perceptron with relu, leaky_relu or
+    abs has surrogates with rows that keep or flip the sides of its units, so that it does not stay at a kink beyond
+    which R falls.
 
     Raises ProblemError, one sentence, on arguments that do not fit, and on regularizers that count.
 
@@ -200,20 +204,24 @@ class _Walk:
         """One surrogate, or two where the first one promised too much.  Why the path ends here, if it does."""
         setting, control = self.setting, self.control
         first = tried(setting, setting.problem(self.theta, control.drift), self.tolerance)
-        left = stationarity(first.solution, setting)
+        left, taken, midway, kinks = stationarity(first.solution, setting), first, False, 0
+        if left > tol and first.gain < FAIR and not first.idle:
+            second = in_the_middle(setting, first, self.tolerance)
+            if not second.refusal and (first.refusal or second.value < first.value):
+                taken, midway = second, True
+        if bends(setting) and (left <= tol or taken.gain < FAIR):
+            found = around(setting, self.theta, control.drift, self.tolerance, FAIR)
+            left = found.stationarity
+            if found.best is not None and (taken.refusal or found.best.value < taken.value):
+                taken, midway, kinks = found.best, False, found.kinks
         if left <= tol:
             self.steps.append(first.step(control.at, left, False, "stationary", certify))
             return PathStatus.CONVERGED, ""
-        taken = first
-        if first.gain < FAIR and not first.idle:
-            second = in_the_middle(setting, first, self.tolerance)
-            if not second.refusal and (first.refusal or second.value < first.value):
-                taken = second
-        midway, lost = taken is not first, taken.lost / setting.label_scale
+        lost = taken.lost / setting.label_scale
         if not taken.refusal:
             gain = min(taken.gain, FAIR) if midway else taken.gain  # the first Jacobian wanted a shorter step
             longer = further(setting, taken, self.tolerance)
-            self.take(longer.step(control.at, left, midway, "", certify), longer, control.after(lost, gain))
+            self.take(longer.step(control.at, left, midway, "", certify, kinks), longer, control.after(lost, gain))
             return None
         self.steps.append(taken.step(control.at, left, midway, taken.refusal, certify))
         self.control = control.refused(lost)

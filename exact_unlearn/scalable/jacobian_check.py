@@ -37,8 +37,10 @@ SAFETY = 30.0
 ADJOINT = 1e-4
 """How far J d and J.T nu may be from one another's transpose, relatively; what is left counts as error of J."""
 
-PROBES = 24
-"""Single coordinates that are moved where a sample sits on several kinks at once."""
+PROBES, ALL = 24, 300
+"""Single coordinates that are moved where a sample sits on several kinks at once; up to so many parameters all are, for
+a few may be none of those that bend.
+"""
 
 
 class KinkWarning(UserWarning):
@@ -300,14 +302,16 @@ def _on_several_kinks(
 
 
 def _coordinates(own: Evaluation) -> Iterator[Tensor]:
-    """Directions along single parameters, some of every tensor."""
+    """Directions along single parameters, some of every tensor, or all."""
     generator = torch.Generator().manual_seed(1)
     scale = direction(own, 1)
     parts = [part for part in own.layout.slices if part.stop > part.start]
     last = parts[-1:] + parts[:-1]
-    for turn in range(PROBES):
-        part = last[turn % len(last)]
-        j = int(torch.randint(part.start, part.stop, (1,), generator=generator))
+    drawn = (last[turn % len(last)] for turn in range(PROBES))
+    places = [(int(torch.randint(part.start, part.stop, (1,), generator=generator)), part) for part in drawn]
+    if own.layout.size <= ALL:
+        places = [(j, part) for part in parts for j in range(part.start, part.stop)]
+    for j, part in places:
         d = torch.zeros_like(scale)
         d[j] = scale[part].abs().amax() if bool(scale[j]) else 0.0
         yield d.to(own.theta.dtype).double()

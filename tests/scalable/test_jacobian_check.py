@@ -292,6 +292,22 @@ def test_one_unit_on_its_kink_and_a_crossing_nearby() -> None:
     assert error_estimate(J) <= 1e-5
 
 
+def test_two_units_of_thirty_beside_their_kinks() -> None:
+    """2e-11 and 2e-15 away from them, where a path of short surrogates may end; of some few parameters none is theirs."""
+    generator = torch.Generator().manual_seed(18)
+    module = nn.Sequential(nn.Linear(2, 30, bias=False), nn.ReLU(), nn.Linear(30, 1, bias=False)).double()
+    x = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        for j, at in ((3, 2e-11), (18, 2e-15)):
+            module[0].weight[j] += (at - module[0].weight[j] @ x[2]) * x[2] / (x[2] @ x[2])
+    model = ModuleModel(module)
+    with pytest.warns(KinkWarning, match=r"\(2\)"):
+        J = model.jacobian(model.theta(), x)
+    assert error_estimate(J) <= 1e-6
+
+
 def test_a_wrong_sample_is_not_taken_for_a_kink() -> None:
     """Sample 0 sees sample 1, and is 0 itself, so all its units are on their kinks."""
     torch.manual_seed(0)
