@@ -293,7 +293,7 @@ def test_one_unit_on_its_kink_and_a_crossing_nearby() -> None:
 
 
 def test_two_units_of_thirty_beside_their_kinks() -> None:
-    """2e-11 and 2e-15 away from them, where a path of short surrogates may end; of some few parameters none is theirs."""
+    """2e-11 and 2e-15 away from them, where a path may end; of some few parameters none is theirs."""
     generator = torch.Generator().manual_seed(18)
     module = nn.Sequential(nn.Linear(2, 30, bias=False), nn.ReLU(), nn.Linear(30, 1, bias=False)).double()
     x = torch.randn(5, 2, generator=generator, dtype=torch.float64)
