@@ -179,7 +179,7 @@ import inspect
 from exact_unlearn.certify import certify as verb
 assert function is xu.certify and callable(function)
 assert inspect.signature(function).parameters.keys() == inspect.signature(verb).parameters.keys()
-assert list(inspect.signature(verb).parameters) == ["problem", "solution", "rows", "tau", "time_limit"]
+assert list(inspect.signature(verb).parameters) == ["problem", "solution", "rows", "tau", "time_limit", "proof"]
 from exact_unlearn.certify import checker
 assert xu.certify.checker is checker
 print("ok")

@@ -18,7 +18,7 @@ def prove(problem: xu.UnlearningProblem) -> Any:
 
     Raises SolverError when nothing was proved, with the reason: a claim is neither confirmed nor contradicted by that.
     """
-    certificate = xu.certify(problem, xu.solve(problem), rows="literal")
+    certificate = xu.certify(problem, xu.solve(problem), rows="literal", proof="exact")
     if certificate.lower is None or certificate.upper is None:
         raise xu.SolverError(f"certify proved nothing about this problem: {certificate.message or certificate.proof}")
     return certificate
@@ -31,7 +31,7 @@ def exact_point(problem: xu.UnlearningProblem) -> Any:
 
 def exactly(problem: xu.UnlearningProblem) -> Any:
     """The certificate, whose proof is exact; SolverError otherwise."""
-    certificate = xu.certify(problem)
+    certificate = xu.certify(problem, proof="exact")
     if certificate.proof != "exact":
         raise xu.SolverError(f"expected an exact proof, got {certificate.proof}: {certificate.message}")
     return certificate

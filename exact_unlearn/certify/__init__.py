@@ -48,12 +48,13 @@ class _CallableModule(ModuleType):
         rows: str | None = None,
         tau: float | None = None,
         time_limit: float | None = None,
+        proof: str = "auto",
     ) -> Certificate:
         """Certify ``problem``; see :func:`exact_unlearn.certify.ladder.certify`."""
         with needed_by("exact_unlearn.certify"):
             from exact_unlearn.certify.ladder import certify
 
-            return certify(problem, solution, rows=rows, tau=tau, time_limit=time_limit)
+            return certify(problem, solution, rows=rows, tau=tau, time_limit=time_limit, proof=proof)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -72,7 +72,7 @@ class Certificate(pictures.Drawn):
     distance:  bound on |theta - minimiser| for every minimiser, or None.
     unique:    True if the minimiser is proved to be unique, else None.
     square:    value^2 of an exact l2 or predictor norm.
-    theta:     (d,) the proved feasible point rounded to floats, better than what any solver returned.
+    theta:     (d,) the proved point rounded to floats, better than what any solver returned.
     rows:      how the rows of J were understood.
     message:   why this level and no higher one.
 
@@ -134,7 +134,8 @@ class Certificate(pictures.Drawn):
 
     @cached_property
     def point(self) -> Array | None:
-        """(d,) the feasible point of the proof in Fractions, of which `theta` is the rounding; None where it has none.
+        """(d,) the point of the proof in Fractions, of which `theta` is the rounding; None where it has none.  It is
+        feasible, or, in enclosures of short numbers, next to a feasible point: by how much, the checker finds.
 
         ProblemError where the certificate was loaded without its problem, or contradicts it.
         """

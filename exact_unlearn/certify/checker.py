@@ -132,6 +132,7 @@ class Work:
 # ---------------------------------------------------------------- numbers
 
 HEX = re.compile("(-?[0-9a-f]{1,65536})(?:/([0-9a-f]{1,65536}))?")
+SLOTS = re.compile("[0-9a-f]*")
 
 
 def ratio(text: Any, work: Work | None = None) -> tuple[int, int]:
@@ -875,6 +876,14 @@ class Problem:
         pairs = [power(x, self.depth, self.work) for x in values if x]
         return Q(self.depth, 2) * total(low for low, _ in pairs), Q(self.depth, 2) * total(high for _, high in pairs)
 
+    def separable_value(self, theta: Vector) -> Q:
+        """sum phi_j(theta_j) of a separable R."""
+        work, a, b = self.work, common(self.alpha, self.work), common(self.beta, self.work)
+        work.spend(len(theta.nums), 2 * theta.bits, max(a.bits, b.bits, theta.bits))
+        linear = Q(sum(map(mul, a.nums, map(abs, theta.nums))), a.den * theta.den)
+        squares = Q(sum(map(mul, b.nums, map(mul, theta.nums, theta.nums))), b.den * theta.den**2)
+        return linear + squares / 2
+
     def bent_value(self, theta: Vector) -> Q:
         """sum phi_j(theta_j) of a form."""
         work, found = self.work, ZERO
@@ -1315,6 +1324,7 @@ class Proof:
         """
         problem, work = self.problem, self.work
         primal = mapping(member(self.spec, "primal"), "primal")
+        self.near = Near(self, primal["near"]) if "near" in primal else None
         base, listed = member(primal, "base"), entries(member(primal, "parts"), problem.free, work)
         plain = not problem.mu and problem.box is None and problem.name in SEPARABLE | {"l2"}
         require(base in ("zero", "theta_star") or (base == "dual" and plain), "this base does not apply", base)
@@ -1322,16 +1332,27 @@ class Proof:
             derived = self._derived([j for j in problem.free if j not in listed])
         else:
             derived = {} if base == "theta_star" else dict.fromkeys(problem.free, (0, 1))
+        if self.near is not None:
+            derived = self.near.rounded(derived)
         pairs = {**{j: x.as_integer_ratio() for j, x in enumerate(problem.start)}, **derived, **listed}
         self.theta = vector(list(pairs.values()), work)
         self.x = self.theta.of(problem.free)
         self.D = combine(ONE, self.x, -ONE, common((problem.start[j] for j in problem.free), work), work)
         self.error = self._residual()
-        self.square = dot(self.D, self.D, work)
-        inside = problem.box is None or max(map(abs, self.D.nums), default=0) <= problem.box * self.D.den
-        inside = inside and (problem.rho is None or self.square <= problem.rho**2)
+        self.square = farthest = dot(self.D, self.D, work)
+        reach = self.D
+        if self.near is not None:  # of theta + e, from above
+            reach = self.near.enlarged(self.D, problem.free)
+            farthest = dot(reach, reach, work)
+        inside = problem.box is None or max(map(abs, reach.nums), default=0) <= problem.box * reach.den
+        inside = inside and (problem.rho is None or farthest <= problem.rho**2)
         require(inside, "theta lies outside the trust region")
-        self.drift = problem.lam / 2 * self.square + problem.mu * Q(sum(map(abs, self.D.nums)), self.D.den)
+        self.drift = self._drift(self.D)
+
+    def _drift(self, D: Vector) -> Q:
+        """Rhat(D), within the regions."""
+        square = self.square if D is self.D else dot(D, D, self.work)
+        return self.problem.lam / 2 * square + self.problem.mu * Q(sum(map(abs, D.nums)), D.den)
 
     def _derived(self, chosen: list[int]) -> dict[int, tuple[int, int]]:
         """The minimiser of alpha |x| + beta/2 x^2 + curve/2 (x - theta*)^2 - z x: z + curve theta*, moved by alpha
@@ -1358,24 +1379,35 @@ class Proof:
 
     def _residual(self) -> Q:
         """The largest |J_i D - b_i| over all equations as written; kept ones meet their labels exactly, and rows that
-        read >= hold: <nu, J D - b> of these is `idle`, which is not negative."""
-        moved = [at for at, n in enumerate(self.D.nums) if n]
+        read >= hold: <nu, J D - b> of these is `idle`, which is not negative.
+
+        With `near` all this is so of D + e; `idle` is <nu, J D - b-hat> of all rows, of either sign.
+        """
+        problem, near, moved = self.problem, self.near, [at for at, n in enumerate(self.D.nums) if n]
         steps, kept, largest = [self.D.nums[at] for at in moved], set(self.kept), ZERO
-        least, self.idle = set(self.problem.at_least), ZERO
-        self.work.spend(len(self.problem.rows) * len(moved), self.D.bits, self.problem.longest, each=100)
-        for i, (row, b, label) in enumerate(zip(self.problem.rows, self.problem.rhs, self.labels, strict=True)):
-            got, den = sum(map(mul, map(row.nums.__getitem__, moved), steps)), row.den * self.D.den
+        least, self.idle = set(problem.at_least), ZERO
+        self.work.spend(len(problem.rows) * len(moved), self.D.bits, problem.longest, each=100)
+        every = len(moved) == len(problem.free)
+        values = [sum(map(mul, row.nums if every else map(row.nums.__getitem__, moved), steps)) for row in problem.rows]
+        if near is not None:
+            self.idle = near.settle(values, self.D.den)
+        for i, (row, got, b, label) in enumerate(zip(problem.rows, values, problem.rhs, self.labels, strict=True)):
+            den = row.den * self.D.den
+            if near is not None and i in near.solved:
+                largest = max(largest, abs(label - b))
+                continue
             if i in least:
-                require(got * b.denominator >= b.numerator * den, f"J D >= b fails in row {i}")
-                if self.nu.get(i):
+                fits = got * b.denominator >= b.numerator * den if near is None else Q(got, den) - near.shift(i) >= b
+                require(fits, f"J D >= b fails in row {i}")
+                if self.nu.get(i) and near is None:
                     self.work.spend(3, den.bit_length() + b.denominator.bit_length(), self.nu_den.bit_length(), hard=40)
                     self.idle += Q(self.nu[i], self.nu_den) * (Q(got, den) - b)
                 continue
-            fits = got * label.denominator == label.numerator * den
+            fits = near is None and got * label.denominator == label.numerator * den
             require(fits or i not in kept, f"J D = b fails in row {i}")
             if not fits:
                 self.work.spend(1, den.bit_length(), den.bit_length(), hard=40)
-                largest = max(largest, abs(Q(got, den) - b))
+                largest = max(largest, abs(Q(got, den) - b) + (ZERO if near is None else near.shift(i)))
             largest = max(largest, abs(label - b))
         return largest
 
@@ -1393,6 +1425,7 @@ class Proof:
         problem = self.problem
         self.root: Q | None = None
         self.pins: list[bool] = []
+        require(self.near is None or problem.name not in COUNTS, "near does not apply to counts")
         if problem.name == POWER:
             self.concave()
         elif problem.name in COUNTS:
@@ -1407,6 +1440,10 @@ class Proof:
             self.slack = ZERO  # theta* is the only point
         self.upper, low = self.value + self.drift, self.value if self.slack else self.least
         self.below = low + self.drift - self.slack
+        if self.near is not None:  # the point that exists is another one
+            self.upper = self.near.above()
+            self.slack = self.upper - self.below
+            require(self.slack >= 0, "the bounds contradict each other")
         self.lower = max(self.below, ZERO)
 
     def separable(self) -> None:
@@ -1424,12 +1461,7 @@ class Proof:
         z = Vector([n * self.sigma.numerator for n in self.z.nums], self.z.den * self.sigma.denominator)
         self.slack, self.pins = slacks(problem, alpha, beta, self.curve, (self.x, self.D, z))
         self.slack += self.sigma * self.idle
-        a, b = common(problem.alpha, work), common(problem.beta, work)
-        theta = self.theta
-        work.spend(len(theta.nums), 2 * theta.bits, max(a.bits, b.bits, theta.bits))
-        linear = Q(sum(map(mul, a.nums, map(abs, theta.nums))), a.den * theta.den)
-        squares = Q(sum(map(mul, b.nums, map(mul, theta.nums, theta.nums))), b.den * theta.den**2)
-        self.value = self.least = linear + squares / 2
+        self.value = self.least = problem.separable_value(self.theta)
 
     def subgradient(self) -> tuple[Vector, Vector, Vector]:
         """(5.3) g over all coordinates, and the vectors whose norms are R°(g) and R(theta): g and theta themselves, for
@@ -1493,6 +1525,7 @@ class Proof:
         others, self.pins = slacks(problem, nothing, nothing, self.curve, (self.x, self.D, h))
         others += self.sigma * self.idle
         aligned = scale_free and not others and pairing > 0 and top and self.root and pairing**2 == self.root * top
+        aligned = aligned and self.near is None
         self.slack = others if aligned else others + self.value - self.s * pairing
 
     def summed(self) -> None:
@@ -1693,8 +1726,10 @@ class Proof:
             return []
         if name == POWER and problem.free:
             return [(ZERO, True)] * (self.alone and not self.slack)
-        if not problem.free or (not self.upper and (every or positive)):
+        if not problem.free:
             return [(ZERO, True)]
+        if not self.upper and (every or positive):
+            return [(ZERO if self.near is None else self.near.length(), True)]
         found: list[tuple[Q, bool]] = []
         separable = name in SEPARABLE or name == "form"
         modulus = problem.lam + (min(problem.beta[j] for j in problem.free) if separable else 0)
@@ -1705,9 +1740,11 @@ class Proof:
         elif name == "l2" and every and not problem.mu:  # of two points the middle has no less than lower
             square = (self.upper**2 - self.lower**2) * (self.slack != 0)
             found.append((enclosed(square / min(problem.weight[j] for j in problem.free), work)[1], True))
-        found += [(ZERO, True)] * (not self.slack and self._pinned())
+        found += [(ZERO, True)] * (not self.slack and self.near is None and self._pinned())
         if "distance" in self.spec:
             found.append((self.rays(self.spec["distance"]), not self.slack))
+        if self.near is not None:  # all this is about theta + e
+            found = [(bound + self.near.length(), one) for bound, one in found]
         return found
 
     def _pinned(self) -> bool:
@@ -1785,6 +1822,153 @@ def _text(node: Any, key: str) -> str:
     value = member(node, key)
     require(isinstance(value, str), f"{key}: expected a text such as '-1f/8'", value)
     return value  # type: ignore[no-any-return]
+
+
+class Near:
+    """(4.1) A feasible point theta + e exists near theta: e moves the `columns` only, |e_j| <= eps_j there.
+
+    C: the entries of J in `rows` and `columns`, as many of each.  Its rows, and then its columns, are divided by powers
+    of two so that no entry exceeds 1: S = 2^-rho C 2^-gamma.  `inverse` lists integers Lambda with S Lambda near 2^t I.
+    With T = floor(2^c S), of which S 2^c exceeds no entry by 1 or more,
+
+        |I - S Lambda / 2^t|_F  <=  delta = (|2^(c+t) I - T Lambda|_F + r |Lambda|_F) / 2^(c+t)  <  1,
+
+    so that S L, L = Lambda / 2^t, has an inverse, and e = 2^-gamma L (S L)^-1 2^-rho (b-hat - J D) meets these rows:
+    |e_j| <= 2^-gamma_j |L_j| |2^-rho (b-hat - J D)| / (1 - delta).
+    """
+
+    def __init__(self, proof: Proof, spec: Any) -> None:
+        problem, self.proof, self.work = proof.problem, proof, proof.work
+        self.columns = indices(member(spec, "columns"), problem.at, "columns")
+        self.rows = indices(member(spec, "rows"), set(proof.used), "rows")
+        require(len(self.rows) == len(self.columns), "near: there are not as many rows as columns")
+        self.digits = integer(member(spec, "digits"), 0, 1 << 14, "digits")
+        self.width = integer(member(spec, "width"), 1, 6, "width")
+        self.t = integer(member(spec, "scale"), 0, 128, "scale")
+        self.solved = set(self.rows) | self._implied(spec.get("implied", []))
+        self._invert(listing(member(spec, "inverse"), "inverse"))
+
+    def _implied(self, spec: Any) -> set[int]:
+        """Equations that are combinations of the rows: what meets these meets them."""
+        proof, problem, work, found = self.proof, self.proof.problem, self.work, set()
+        for item in listing(spec, "implied"):
+            i = integer(member(item, "row"), 0, len(problem.rows) - 1, "implied")
+            of = entries(member(item, "of"), self.rows, work)
+            own = vector([(n, den * problem.rows[k].den) for k, (n, den) in of.items()], work)
+            work.spend(len(problem.free) * (1 + len(of)), own.bits + problem.rows[i].bits, problem.longest)
+            den, columns = problem.rows[i].den, zip(*(problem.rows[k].nums for k in of), strict=True)
+            sums = [sum(map(mul, own.nums, column)) for column in columns] if of else [0] * len(problem.free)
+            same = all(a * den == b * own.den for a, b in zip(sums, problem.rows[i].nums, strict=True))
+            label = total(Q(n, d) * proof.labels[k] for k, (n, d) in of.items())
+            require(same and label == proof.labels[i], f"near: row {i} is not implied by the others")
+            found.add(i)
+        return found
+
+    def _invert(self, texts: Sequence[Any]) -> None:
+        """rho, gamma, |Lambda_j| for each column, and 1 - delta as a fraction; Rejected if delta >= 1."""
+        problem, work, r, t = self.proof.problem, self.work, len(self.rows), self.t
+        require(len(texts) == r, "near: the inverse has not as many rows as there are columns")
+        half, digits = 1 << (8 * self.width - 1), 2 * self.width * r
+        c = 8 * self.width + 4
+        slot = (8 * self.width + c + r.bit_length()) // 8 + 1  # bytes that hold every entry of T Lambda
+        work.spend(r * r, 8 * slot * r, 64, each=900)
+        packed, sizes = [], []
+        for text in texts:
+            fits = type(text) is str and len(text) == digits and SLOTS.fullmatch(text)
+            require(fits, "near: a row of the inverse is no text of its size")
+            work.earn(PER_DIGIT * digits)
+            raw = bytes.fromhex(text)
+            row = [int.from_bytes(raw[at : at + self.width], "big") - half for at in range(0, len(raw), self.width)]
+            sizes.append(sum(map(mul, row, row)))
+            packed.append(in_slots(row, slot))
+        at = [problem.at[j] for j in self.columns]
+        C = [[problem.rows[i].nums[j] for j in at] for i in self.rows]
+        work.spend(r * r, problem.longest, 64, each=600)
+        self.rho = [max(map(int.bit_length, row)) for row in C]
+        bits = [[n.bit_length() - rho if n else -MAX_BITS for n in row] for row, rho in zip(C, self.rho, strict=True)]
+        self.gamma = [max(column) for column in zip(*bits, strict=True)]
+        require(min(self.rho, default=1) > 0 and min(self.gamma, default=0) > -MAX_BITS, "near: a row or column is 0")
+        one, missing = 1 << c + t, 0
+        half, halves = 1 << 8 * slot - 1, halves_of(slot, r)
+        for a, (row, rho) in enumerate(zip(C, self.rho, strict=True)):
+            cut = [shifted(n, c - rho - gamma) for n, gamma in zip(row, self.gamma, strict=True)]
+            product = (sum(map(mul, cut, packed)) + halves).to_bytes(slot * r, "little")
+            found = [int.from_bytes(product[k : k + slot], "little") - half for k in range(0, slot * r, slot)]
+            found[a] -= one
+            missing += sum(map(mul, found, found))
+        delta = math.isqrt(missing) + 1 + r * (math.isqrt(sum(sizes)) + 1)
+        require(r == 0 or delta < one, "near: the inverse is none")
+        self.lengths, self.rest = [math.isqrt(size) + 1 for size in sizes], Q(one - delta * (r > 0), one)
+
+    def rounded(self, derived: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """Derived coordinates, rounded down to multiples of 2^-digits."""
+        bits = max((n.bit_length() + den.bit_length() for n, den in derived.values()), default=0)
+        self.work.spend(len(derived), bits + self.digits, bits, each=500, hard=16)
+        return {j: ((n << self.digits) // den, 1 << self.digits) for j, (n, den) in derived.items()}
+
+    def settle(self, values: Sequence[int], den: int) -> Q:
+        """The radii eps, of J D = values (over row.den * den); and <nu, J D - b-hat>."""
+        proof, rows, work = self.proof, self.proof.problem.rows, self.work
+        labels = common(proof.labels, work)
+        bits = max(map(int.bit_length, values), default=0) + labels.bits
+        work.spend(len(proof.used), bits, bits, each=5000, hard=40)
+        excess = {i: Q(values[i] * labels.den - labels.nums[i] * rows[i].den * den, rows[i].den * den * labels.den)
+                  for i in proof.used}  # fmt: skip
+        own = common((excess[i] * rows[i].den / (1 << rho) for i, rho in zip(self.rows, self.rho, strict=True)), work)
+        reach = length(own, work) / self.rest
+        work.spend(len(self.rows), reach.numerator.bit_length() + 128, reach.denominator.bit_length(), hard=16)
+        fine, self.eps = self.digits + 64, {}
+        for j, gamma, size in zip(self.columns, self.gamma, self.lengths, strict=True):
+            self.eps[j] = -(shifted(-reach.numerator * size, fine - self.t - gamma) // reach.denominator)
+        self.unit = 1 << fine
+        nu = Vector(list(proof.nu.values()), proof.nu_den)
+        return dot(nu, common((excess[i] for i in proof.nu), work), work)
+
+    def shift(self, i: int) -> Q:
+        """How far e may move J_i D."""
+        row, at = self.proof.problem.rows[i], self.proof.problem.at
+        self.work.spend(len(self.eps), row.bits, self.digits, each=500)
+        self.work.spend(2, row.bits + self.digits, row.bits + self.digits, each=5000, hard=40)
+        return Q(sum(abs(row.nums[at[j]]) * eps for j, eps in self.eps.items()), row.den * self.unit)
+
+    def enlarged(self, x: Vector, places: Sequence[int] | None = None) -> Vector:
+        """|x_j| + eps_j, at least |x_j + e_j|; of all coordinates, or at these places."""
+        self.work.spend(len(x.nums), x.bits, self.digits, each=300)
+        den = math.lcm(x.den, self.unit)
+        a, b = den // x.den, den // self.unit
+        every = range(len(x.nums)) if places is None else places
+        return Vector([abs(n) * a + self.eps.get(j, 0) * b for j, n in zip(every, x.nums, strict=True)], den)
+
+    def length(self) -> Q:
+        """|e|, from above."""
+        return length(Vector(list(self.eps.values()), self.unit), self.work)
+
+    def above(self) -> Q:
+        """R + Rhat of theta + e, from above: they are monotone functions of the |theta_j| and |D_j|."""
+        proof, problem = self.proof, self.proof.problem
+        theta, drift = self.enlarged(proof.theta), proof._drift(self.enlarged(proof.D, problem.free))
+        if problem.name in SEPARABLE:
+            return problem.separable_value(theta) + drift
+        if problem.name in ("l2", "linf", "group_l2"):
+            return problem.norm(theta, False)[0] + drift
+        raise Rejected(f"near does not apply to {problem.name}")
+
+
+def shifted(n: int, by: int) -> int:
+    """floor(n 2^by)."""
+    return n << by if by >= 0 else n >> -by
+
+
+def halves_of(slot: int, count: int) -> int:
+    """2^(8 slot - 1) in each of so many slots of so many bytes: what makes signed slots unsigned."""
+    return int.from_bytes((1 << 8 * slot - 1).to_bytes(slot, "little") * count, "little")
+
+
+def in_slots(values: Sequence[int], slot: int) -> int:
+    """sum values[k] 2^(8 slot k), of values below 2^(8 slot - 1), so that one product multiplies all of them."""
+    half = 1 << 8 * slot - 1
+    content = b"".join((v + half).to_bytes(slot, "little") for v in values)
+    return int.from_bytes(content, "little") - halves_of(slot, len(values))
 
 
 class Exhaustion:
@@ -1988,7 +2172,7 @@ def judge(problem: Problem, spec: Any, tau: Q | None) -> Verdict:
     text += "" if found.distance is None else f"; distance <= {show(found.distance)}"
     found = replace(found, proof=level, sentences=(text,))
     if origin is not None and proof.literal:  # of other rows or labels it is another network's problem
-        neurons = origin.neurons(proof.theta)
+        neurons = origin.neurons(proof.theta if proof.near is None else proof.near.enlarged(proof.theta))
         found = replace(found, neurons=neurons, sentences=(text, origin.sentence(neurons)))
     compare(claims, found, problem.work)
     return found if proof.literal else intended(proof, found, tau)

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.active import by_tight_rows
+from exact_unlearn.certify.asked import require_arguments
 from exact_unlearn.certify.blockwise import by_blocks
 from exact_unlearn.certify.cells import about_network
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
 from exact_unlearn.certify.counting_rows import count_rows
+from exact_unlearn.certify.dyadic_certificate import short_enclosure, wanted
 from exact_unlearn.certify.enclose import enclose
 from exact_unlearn.certify.encode import Tree, rational_text, vector
 from exact_unlearn.certify.exactlin import Rationals
@@ -42,14 +44,15 @@ from exact_unlearn.certify.terms import drift_of, kind_of, nearest_floats, subgr
 from exact_unlearn.certify.vertices import by_l1, least_vertex
 from exact_unlearn.certify.walls import on_walls
 from exact_unlearn.certify.whiten import Whitened, whiten
-from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
-from exact_unlearn.watch import TimeUpError, finishing, limited, require_limit, tick, watched
+from exact_unlearn.watch import TimeUpError, finishing, limited, tick, watched
 
 SHARE = 0.5
 """Of what is left of a time limit, for each rung but the last."""
+
+UNKNOWN = ("lower", "upper", "gap", "distance", "unique")
 
 NEARLY, MANY = Fraction(1, 10**9), 64
 """Groups with more rows that read >= than this are looked at alone first, and left at that where they are proved as
@@ -66,6 +69,7 @@ def certify(
     rows: str | None = None,
     tau: Any = None,
     time_limit: float | None = None,
+    proof: str = "auto",
 ) -> Certificate:
     """Prove what the optimum of `problem` is.
 
@@ -80,6 +84,11 @@ def certify(
     for group norms, for roots with a drift, and in an active 2-ball; counted exhaustively for l0 and active
     neurons.
 
+    proof: "exact" works over the rationals, wherever they hold the optimum; "enclosure" takes numbers of some 350 bits,
+    and proves that a feasible point exists beside: gap at most 1e-60 at a small part of the cost, for squares, l1, linf
+    and norms of groups with any drift, where J is a matrix of floats of full rank; "auto" is exact while that takes
+    about a second.  It picks a method, not a level: where one does not apply, the other does the work.
+
     time_limit: seconds.  A rung that takes more than half of what is left is given up for the next one; when all is
     over, the certificate has the best bounds that were found, if only those of theta* itself, and its message says so.
     The limit is looked at between steps: it may be exceeded by one exact solve, or one run of the checker.
@@ -91,31 +100,32 @@ def certify(
     >>> xu.certify(xu.UnlearningProblem([3.0, 1.0], [[1.0, 2.0]], xu.L1()))
     <Certificate: exact. The optimum is 2.5, exactly, at a unique minimiser.>
     """
-    require_limit(time_limit)
-    if not isinstance(problem, UnlearningProblem):
-        raise ProblemError(f"problem: expected an UnlearningProblem, got {type(problem).__name__}")
-    if solution is not None and not isinstance(solution, Solution):
-        raise ProblemError(f"solution: expected a Solution or None, got {type(solution).__name__}")
-    shape = problem.n_parameters, problem.n_constraints
-    if solution is not None and (solution.theta.size, solution.nu.size) != shape:
-        raise ProblemError(
-            f"solution: it has {solution.theta.size} parameters and {solution.nu.size} multipliers, the problem "
-            f"{shape[0]} and {shape[1]}, so it is about another problem"
-        )
-    if problem.origin is not None:
-        problem.origin.require(problem)
+    require_arguments(problem, solution, time_limit, proof)
     with watched(time_limit):
-        relaxed = without_wide_regions(problem)
-        if relaxed is not None:
+        reason = ""
+        if tau is None and rows in (None, "literal") and wanted(problem, proof):
             with suppress(TimeUpError), watched(share=SHARE):
-                found = replace(_attempted(relaxed, solution, rows, tau), problem=problem)
-                if found.proof in ("exact", "enclosure", "infeasible") and found.check().proof == found.proof:
-                    return found
-        try:
-            return _attempted(problem, solution, rows, tau)
-        except TimeUpError:
-            nothing: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
-            return Certificate(problem, "none", **nothing, message="the time limit ended before anything was tried")
+                short, reason = short_enclosure(problem)
+                if short is not None:
+                    return short
+        found = _at_length(problem, solution, rows, tau)
+    reasons = [text for text in (reason if proof == "enclosure" else "", found.message) if text]
+    return replace(found, message="; ".join(reasons))
+
+
+def _at_length(problem: UnlearningProblem, solution: Solution | None, rows: str | None, tau: Any) -> Certificate:
+    """Over the rationals: without regions that are wide, if that will do, else as it is."""
+    relaxed = without_wide_regions(problem)
+    if relaxed is not None:
+        with suppress(TimeUpError), watched(share=SHARE):
+            found = replace(_attempted(relaxed, solution, rows, tau), problem=problem)
+            if found.proof in ("exact", "enclosure", "infeasible") and found.check().proof == found.proof:
+                return found
+    try:
+        return _attempted(problem, solution, rows, tau)
+    except TimeUpError:
+        nothing: dict[str, Any] = dict.fromkeys(UNKNOWN)
+        return Certificate(problem, "none", **nothing, message="the time limit ended before anything was tried")
 
 
 def _attempted(problem: UnlearningProblem, solution: Solution | None, rows: str | None, tau: Any) -> Certificate:
@@ -403,16 +413,12 @@ class _Attempt:
         if level != "exact":
             over, many = "the time limit ended the search among sets of groups", "there are too many sets of groups"
             self.reasons.append(over if found.ended else f"{many} to try them all")
-        claims = {
-            "proof": level,
-            **{name: rational_text(v) for name, v in _numbers(found.lower, found.upper, gap).items()},
-        }
+        numbers = {"lower": found.lower, "upper": found.upper, "gap": gap}
+        claims = {"proof": level, **{name: rational_text(v) for name, v in numbers.items()}}
         tree: Tree = {"kind": "bounds", "primal": primal(self.image, found), "claims": claims}
         if found.exhausted >= 0:
             tree["count"] = found.tree(self.kept)
-        return self._certificate(
-            tree, proof=level, theta=nearest_floats(found.theta), **_numbers(found.lower, found.upper, gap)
-        )
+        return self._certificate(tree, proof=level, theta=nearest_floats(found.theta), **numbers)
 
     @cached_property
     def whitened(self) -> Whitened:
@@ -453,7 +459,7 @@ class _Attempt:
             tree["rows"] = {"kept": kept, "tau": rational_text(self.report.tau)}
             if self.report.labels:
                 tree["rows"]["rhs"] = vector(self.report.labels)
-        defaults = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
+        defaults = dict.fromkeys(UNKNOWN)
         message = "; ".join(self.reasons)
         return Certificate(
             **{"problem": self.original, "rows": self.report, "message": message, "tree": tree, **defaults, **fields}
@@ -487,11 +493,5 @@ class _Attempt:
         return replace(certificate, message=f"{certificate.message}, by no more than rounding explains: enlarge it")
 
     def _nothing(self) -> Certificate:
-        defaults: dict[str, Any] = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))
-        return Certificate(
-            problem=self.original, proof="none", rows=self.report, message="; ".join(self.reasons), **defaults
-        )
-
-
-def _numbers(lower: Fraction, upper: Fraction, gap: Fraction) -> dict[str, Fraction]:
-    return {"lower": lower, "upper": upper, "gap": gap}
+        defaults: dict[str, Any] = dict.fromkeys(UNKNOWN)
+        return Certificate(self.original, "none", rows=self.report, message="; ".join(self.reasons), **defaults)

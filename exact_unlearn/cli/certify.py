@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exact_unlearn.cli.problems import Loaded, add_problem_arguments, load_problem
-from exact_unlearn.cli.solve import LIMIT_HELP, add_row_arguments
+from exact_unlearn.cli.solve import LIMIT_HELP, add_proof_argument, add_row_arguments
 from exact_unlearn.cli.terminal import (
     add_report_arguments,
     progress,
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--time-limit", metavar="SECONDS", type=float, help=LIMIT_HELP)
     add_row_arguments(parser)
+    add_proof_argument(parser)
     add_tolerance_argument(parser)
     add_report_arguments(parser)
 
@@ -74,7 +75,9 @@ def run(options: argparse.Namespace) -> int:
         say(f"certifying: {problem.lines()[0][1]}")
         began = time.perf_counter()
         limit = options.time_limit
-        certificate = certify(problem, solution, rows=options.rows, tau=options.tau, time_limit=limit)
+        certificate = certify(
+            problem, solution, rows=options.rows, tau=options.tau, time_limit=limit, proof=options.proof
+        )
         seconds = time.perf_counter() - began
         say("judging the solution")
         verdict = judge(

@@ -59,6 +59,7 @@ def add_answer_arguments(parser: argparse.ArgumentParser, source: str, beside: s
     )
     parser.add_argument("--no-certify", action="store_true", help="claim only, prove nothing")
     add_row_arguments(parser)
+    add_proof_argument(parser)
     add_report_arguments(parser)
 
 
@@ -73,12 +74,23 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_proof_argument(parser: argparse.ArgumentParser) -> None:
+    """How it is proved."""
+    parser.add_argument(
+        "--proof",
+        choices=["auto", "exact", "enclosure"],
+        default="auto",
+        help="over the rationals, or to 60 digits by short numbers at a small part of the cost; auto: exact while that "
+        "is cheap (default)",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """0: bounds are proved (or claimed optimal with --no-certify); 1: not, or no parameters fit; errors are raised."""
-    return answer(options, _loaded(options))
+    return answer(options, _loaded(options), options.proof)
 
 
-def answer(options: argparse.Namespace, loaded: Loaded) -> int:
+def answer(options: argparse.Namespace, loaded: Loaded, proof: str = "auto") -> int:
     """Solve, prove, write and report; the exit status of `run`."""
     from exact_unlearn import report
     from exact_unlearn.cli import DONE, NOT_PROVED, summary
@@ -102,7 +114,9 @@ def answer(options: argparse.Namespace, loaded: Loaded) -> int:
             left = None if limit is None else max(limit - (time.perf_counter() - began), SOON)
             began = time.perf_counter()
             try:
-                certificate = certify(problem, solution, rows=options.rows, tau=options.tau, time_limit=left)
+                certificate = certify(
+                    problem, solution, rows=options.rows, tau=options.tau, time_limit=left, proof=proof
+                )
             except RankAmbiguityError as error:
                 ambiguity = str(error)
             seconds = time.perf_counter() - began

@@ -53,7 +53,7 @@ def polished(solution: Solution, gap: float, clock: Clock) -> Solution:
     """
     problem = solution.problem
     left = None if math.isinf(clock.limit) else max(clock.limit - clock.seconds, 1e-3)
-    options: dict[str, Any] = {} if left is None else {"time_limit": left}
+    options: dict[str, Any] = {"proof": "exact"} | ({} if left is None else {"time_limit": left})
     clock.tell("certifying")
     try:
         proof = certify(problem, solution, **options)

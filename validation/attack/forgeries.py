@@ -77,14 +77,18 @@ def claims_uniqueness(job: Forgery, answer: Answer) -> bool:
     return not checker.check(case.problem, {**case.certificate, "claims": {"proof": "exact"}}).unique
 
 
-def forged(jobs: list[Forgery]) -> Iterator[str]:
-    """Every lie, by either checker."""
+def forged(jobs: list[Forgery], accepted: Counter[str] | None = None) -> Iterator[str]:
+    """Every lie, by either checker.  accepted: counts what both accept, by level."""
     for job, second in zip(jobs, javascript_answers(jobs), strict=True):
-        for name, answer in (("Python", python_answer(job)), ("JavaScript", second)):
+        first = python_answer(job)
+        if accepted is not None and first.status == second.status == 0:
+            accepted[first.proof] += 1
+        for name, answer in (("Python", first), ("JavaScript", second)):
             lie = lies(job, answer) or "a uniqueness that nobody knows" * claims_uniqueness(job, answer)
             if lie:
                 kind, seed = job.name.rsplit(" ", 1)
-                yield f"_forge.forgery({kind!r}, {seed!r}, False): {name}: {lie}: {answer.sentence}"[:600]
+                maker = "nearby" if kind == "near" else "_forge"
+                yield f"{maker}.forgery({kind!r}, {seed!r}, False): {name}: {lie}: {answer.sentence}"[:600]
 
 
 def busy(name: str, folder: Path) -> tuple[str, float]:

@@ -11,7 +11,7 @@ from exact_unlearn.errors import ProblemError
 from . import harness
 from .harness import Bench
 
-NAMES = ("small", "norms", "network", "step", "distributed", "projection")
+NAMES = ("small", "certificates", "norms", "network", "step", "distributed", "projection")
 
 
 def every() -> dict[str, Bench]:

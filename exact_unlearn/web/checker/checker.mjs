@@ -6,6 +6,7 @@
 import { BASE, HALF, ONE, Q, ZERO, dot, int, isPsd, largest, least, need, parse, rank, rankModulo, roots, scaled, subsets, sum, work } from "./rational.mjs";
 import { Problem, dense, expectSchema, has, indices, integer, isObject, listing, member, range, vec } from "./problem.mjs";
 
+import { Near } from "./near.mjs";
 import { bendBreaks, bendCurve, bendSlope, bendValue, formValue, nuclearAbove, summed } from "./forms.mjs";
 import { better, powers } from "./vertices.mjs";
 
@@ -108,6 +109,7 @@ class Proof {
     const { P } = this, primal = member(this.spec, "primal"), base = member(primal, "base"), listed = vec(member(primal, "parts"), P.free);
     const plain = P.mu.n === 0n && !P.box && (P.R.separable || P.R.name === "l2");
     need(base === "zero" || base === "theta_star" || (base === "dual" && plain), "this base does not apply");
+    this.near = has(primal, "near") ? new Near(this, primal.near) : null;
     this.theta = P.start.slice();
     for (const j of P.free) {
       if (listed.has(j)) this.theta[j] = listed.get(j);
@@ -117,24 +119,41 @@ class Proof {
         need(f.beta.plus(f.Lambda).sign() > 0, "the base dual does not apply where the objective is not strictly convex");
         this.theta[j] = minimiser(f, this.z[j]);
       }
+      if (this.near && !listed.has(j) && base !== "theta_star") this.theta[j] = this.near.rounded(this.theta[j]);
     }
     this.D = this.theta.map((x, j) => x.minus(P.start[j]));
     const kept = new Set(this.kept), moved = P.free.filter((j) => this.D[j].n !== 0n), own = moved.map((j) => this.D[j]);
     this.error = this.idle = ZERO;
-    P.rows.forEach((row, i) => {
-      const got = dot(moved.map((j) => row[j]), own);
-      if (P.atLeast[i]) {
-        need(P.rhs[i].atMost(got), `J D >= b fails in row ${i}`);
-        this.idle = this.idle.plus(this.nu[i].times(got.minus(P.rhs[i])));
-        return;
+    const values = P.rows.map((row) => dot(moved.map((j) => row[j]), own));
+    if (this.near) this.idle = this.near.settle(values.map((got, i) => got.minus(this.labels[i])));
+    values.forEach((got, i) => {
+      const off = this.labels[i].minus(P.rhs[i]).abs(), shift = this.near && !this.near.solved.has(i) ? this.near.shift(i) : ZERO;
+      if (this.near && this.near.solved.has(i)) this.error = largest([off], this.error);
+      else if (P.atLeast[i]) {
+        need(P.rhs[i].atMost(got.minus(shift)), `J D >= b fails in row ${i}`);
+        if (!this.near) this.idle = this.idle.plus(this.nu[i].times(got.minus(P.rhs[i])));
+      } else {
+        need(!kept.has(i) || (!this.near && got.equals(this.labels[i])), `J D = b fails in row ${i}`);
+        this.error = largest([got.minus(P.rhs[i]).abs().plus(shift), off], this.error);
       }
-      need(!kept.has(i) || got.equals(this.labels[i]), `J D = b fails in row ${i}`);
-      this.error = largest([got.minus(P.rhs[i]).abs(), this.labels[i].minus(P.rhs[i]).abs()], this.error);
     });
     this.square = dot(own, own);
-    need(!P.rho || this.square.atMost(P.rho.squared()), "D leaves the ball");
-    need(!P.box || own.every((x) => x.abs().atMost(P.box)), "D leaves the box");
-    this.drift = HALF.times(P.lam).times(this.square).plus(P.mu.times(sum(own.map((x) => x.abs()))));
+    const reach = this.near ? P.free.map((j) => this.near.enlarged(this.D[j], j)) : own;
+    need(!P.rho || dot(reach, reach).atMost(P.rho.squared()), "D leaves the ball");
+    need(!P.box || reach.every((x) => x.abs().atMost(P.box)), "D leaves the box");
+    this.drift = this.penalty(own);
+  }
+
+  penalty(D) {
+    return HALF.times(this.P.lam).times(dot(D, D)).plus(this.P.mu.times(sum(D.map((x) => x.abs()))));
+  }
+
+  // R + Rhat of theta + e, from above
+  above() {
+    const { P, near } = this, { R } = P;
+    need(R.separable || ["l2", "linf", "group_l2"].includes(R.name), `near does not apply to ${R.name}`);
+    const drift = this.penalty(P.free.map((j) => near.enlarged(this.D[j], j)));
+    return regularizer(P, this.theta.map((x, j) => near.enlarged(x, j)))[1].plus(drift);
   }
 
   // ---------------------------------------------------------------- sections 5 and 6
@@ -155,6 +174,12 @@ class Proof {
     if (P.free.length === 0 && !matrices) this.slack = ZERO;
     this.upper = this.value[1].plus(this.drift);
     this.below = (this.slack.n === 0n ? this.value[0] : this.value[1]).plus(this.drift).minus(this.slack);
+    if (this.near) {
+      need(!P.R.count, "near does not apply to counts");
+      this.upper = this.above();
+      this.slack = this.upper.minus(this.below);
+      need(this.slack.sign() >= 0, "the bounds contradict each other");
+    }
     this.lower = largest([this.below]);
   }
 
@@ -248,7 +273,7 @@ class Proof {
       .plus(this.sigma.times(this.idle));
     const pairing = dot(g, theta), square = squareOf(P, theta);
     this.root = square;
-    const aligned = homogeneous && others.n === 0n && pairing.sign() > 0 && squared !== null && square !== null &&
+    const aligned = !this.near && homogeneous && others.n === 0n && pairing.sign() > 0 && squared !== null && square !== null &&
       square.n !== 0n && squared.n !== 0n && pairing.squared().equals(square.times(squared));
     return aligned ? ZERO : others.plus(this.value[1]).minus(this.s.times(pairing));
   }
@@ -300,9 +325,11 @@ class Proof {
     this.tight = [...this.kept, ...range(P.rhs.length).filter((i) => P.atLeast[i] && this.sigma.times(this.nu[i]).sign() > 0)];
     if (R.count) return [];
     if (R.power && P.free.length) return this.alone && slack.n === 0n ? [[ZERO, true]] : [];
+    const away = this.near ? this.near.length() : ZERO;
     const seen = R.separable ? P.start.map((_, j) => R.alpha[j].plus(R.beta[j]).sign() > 0) : R.seen;
     const every = P.free.every((j) => seen[j]), found = [];
-    if (!P.free.length || (this.upper.n === 0n && (every || P.lam.sign() > 0 || P.mu.sign() > 0))) return [[ZERO, true]];
+    if (!P.free.length) return [[ZERO, true]];
+    if (this.upper.n === 0n && (every || P.lam.sign() > 0 || P.mu.sign() > 0)) return [[away, true]];
     const modulus = P.lam.plus(R.separable || R.form ? least(P.free.map((j) => R.beta[j])) : ZERO), two = int(2);
     if (modulus.n !== 0n) found.push([roots(two.times(slack).over(modulus))[1], true]);
     else if (this.kappa.n !== 0n) found.push([two.times(roots(two.times(slack).over(this.kappa))[1]), slack.n === 0n]);
@@ -310,9 +337,9 @@ class Proof {
       const square = slack.n === 0n ? ZERO : this.upper.squared().minus(this.lower.squared());
       found.push([roots(square.over(least(P.free.map((j) => R.w[j]))))[1], true]);
     }
-    if (slack.n === 0n && this.pinned()) found.push([ZERO, true]);
+    if (slack.n === 0n && !this.near && this.pinned()) found.push([ZERO, true]);
     if (has(this.spec, "distance")) found.push([this.rays(this.spec.distance), slack.n === 0n]);
-    return found;
+    return found.map(([bound, one]) => [bound.plus(away), one]); // all this is about theta + e
   }
 
   pinned() {
@@ -426,7 +453,7 @@ function judge(P, certificate, tau) {
     if (claims[name] === undefined || claims[name] === null) continue;
     need(fair(parse(claims[name]), own[name] ?? fail(name)), `claims more than is proved: ${name}`);
   }
-  const neurons = P.origin && proof.literal ? P.origin.neurons(proof.theta) : null;
+  const neurons = P.origin && proof.literal ? P.origin.neurons(proof.near ? proof.theta.map((x, j) => proof.near.enlarged(x, j)) : proof.theta) : null;
   if (claims.neurons !== undefined && claims.neurons !== null) {
     need(neurons !== null && integer(claims.neurons, 0, Number.MAX_SAFE_INTEGER) >= neurons, "claims more than is proved: neurons");
   }

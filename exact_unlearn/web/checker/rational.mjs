@@ -113,7 +113,7 @@ export function fromFloat(x) {
   return shift >= 0 ? new Q(n << BigInt(shift)) : new Q(n, 1n << BigInt(-shift));
 }
 
-function isqrt(n) {
+export function isqrt(n) {
   if (n < 2n) return n;
   let x = 1n << BigInt((bits(n) + 1) >> 1);
   for (;;) {
