@@ -24,8 +24,10 @@ CHEAP = 200_000
 """Entries of J up to which the checker is asked, so that what it finds is claimed, to the last digit."""
 
 
-def wanted(problem: UnlearningProblem, proof: str) -> bool:
+def wanted(problem: UnlearningProblem, rows: Any, proof: str) -> bool:
     """Whether an enclosure of short numbers is to be tried first."""
+    if rows is not None and not (isinstance(rows, str) and rows == "literal"):
+        return False
     if proof != "auto":
         return proof == "enclosure"
     limit = DEAR if kind_of(problem) in EXACT else DEAR_REPAIR

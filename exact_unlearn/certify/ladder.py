@@ -103,7 +103,7 @@ def certify(
     require_arguments(problem, solution, time_limit, proof)
     with watched(time_limit):
         reason = ""
-        if tau is None and rows in (None, "literal") and wanted(problem, proof):
+        if tau is None and wanted(problem, rows, proof):
             with suppress(TimeUpError), watched(share=SHARE):
                 short, reason = short_enclosure(problem)
                 if short is not None:
