@@ -252,6 +252,27 @@ def many_cells(n: int) -> Pair:
     return pair(codec.to_json(made.to_tree()), certificate(version=2, tree=tree))
 
 
+def many_vertices(rows: list[list[str]], depth: int = 3) -> Pair:
+    """A sum of powers on these rows, at theta* = 1."""
+    about = problem(len(rows[0]), rows, version=2, regularizer={"name": "power_sum", "depth": depth})
+    return pair(about, certificate(version=2, vertices=True, claims={"proof": "repaired"}))
+
+
+def spread(r: int, m: int) -> list[list[str]]:
+    """Small integers without a pattern."""
+    return [[f"{(7 * i + 3 * j * j + i * j * j) % 13 + 1:x}" for j in range(m)] for i in range(r)]
+
+
+def nearly_tied(m: int) -> list[list[str]]:
+    """Columns that hardly differ, so that roots are looked at to the end."""
+    return [[f"{(1 << 80) + j:x}" for j in range(m)], [f"{(1 << 80) + j * j:x}" for j in range(m)]]
+
+
+def nearly_parallel(m: int) -> list[list[str]]:
+    """Nearly all columns depend on two of three rows: hardly a set of three is a basis."""
+    return [["1"] * m, [f"{j:x}" for j in range(m)], ["1" if j == 1 else "0" for j in range(m)]]
+
+
 BOMBS: dict[str, Callable[[], Pair]] = {
     "one long entry, d = 20": lambda: one_long_entry(20),
     "one long entry, d = 1000": lambda: one_long_entry(1000),
@@ -288,6 +309,16 @@ BOMBS: dict[str, Callable[[], Pair]] = {
     "long cuts": lambda: long_cuts(2, 60_000),
     "many long cuts": lambda: long_cuts(9, 15_000),
     "many cells": lambda: many_cells(17),
+    "many vertices": lambda: many_vertices(spread(6, 60)),
+    "vertices of few columns": lambda: many_vertices(spread(2, 4_000)),
+    "vertices of many columns": lambda: many_vertices(spread(30, 34)),
+    "vertices of long numbers": lambda: many_vertices(
+        [[digits(9_000, f"{i}{j:x}") for j in range(30)] for i in range(3)]
+    ),
+    "vertices nearly tied": lambda: many_vertices(nearly_tied(400), 64),
+    "columns nearly parallel": lambda: many_vertices(nearly_parallel(3_000)),
+    "columns of zeros": lambda: many_vertices([["0"] * 3_000 + ["1", "2"], ["0"] * 3_000 + ["3", "4"]]),
+    "many deep powers": lambda: many_vertices([[f"{j:x}" for j in range(1, 20_000)]], 64),
     "zipped zeros, 30 MB": lambda: zipped_zeros(30),
     "zipped zeros, 500 MB": lambda: zipped_zeros(500),
     "deep lists": lambda: text_around(b"[" * 400_000 + b"]" * 400_000),
@@ -303,5 +334,6 @@ BOMBS: dict[str, Callable[[], Pair]] = {
 TRUE = {"many coordinates, l1", "many coordinates, l2", "many coordinates, linf", "many coordinates, l0"}
 TRUE |= {"many cells", "many factors", "many groups", "many integers", "many objects", "a long text", "many parts"}
 TRUE |= {"many weights, theta_star", "many weights, dual", "long multipliers, d = 1000"}
+TRUE |= {"vertices of long numbers", "columns of zeros"}
 TRUE |= {"dependent sets", "one set of many", "many sets of one"}
 """Those that prove something, however little, and may be accepted."""

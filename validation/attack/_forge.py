@@ -26,7 +26,7 @@ from exact_unlearn.regularizers import Huber, TotalVariation
 from tests import certificate_cases as cases
 from tests import row_cases
 
-from . import _trees
+from . import _trees, _vertices
 
 ROOT = Path(__file__).parent.parent.parent
 JAVASCRIPT = ROOT / "tests" / "js" / "command.mjs"
@@ -65,7 +65,7 @@ class Answer:
 KINDS = (
     "squared_l2", "elastic_net", "l1", "linf", "l2", "l2_irrational", "group_l2", "nuclear_norm", "predictor_norm",
     "l0", "active_neurons", "infeasible", "moved labels", "rows", "form",
-    "global",
+    "global", "power",
 )  # fmt: skip
 
 
@@ -78,6 +78,8 @@ def draw(kind: str, rng: random.Random) -> cases.Case:
         return _of_a_form(seed % FORMS)
     if kind == "global":
         return _trees.case(seed)
+    if kind == "power":
+        return _vertices.case(seed)
     if kind == "predictor_norm":
         return cases.predictor(rng.choice((1, 2)), rng.choice(("none", "slack ball", "box")), seed)
     if kind in ("l0", "active_neurons"):
@@ -102,7 +104,7 @@ def _with_rows(rng: random.Random, seed: int) -> cases.Case:
         return row_cases.resting(rng.choice(tuple(cases.REGULARIZERS)), seed)
     if chosen == 2:
         return row_cases.told_apart(seed)
-    kind = rng.choice([kind for kind in KINDS if kind not in ("infeasible", "rows", "form", "global")])
+    kind = rng.choice([kind for kind in KINDS if kind not in ("infeasible", "rows", "form", "global", "power")])
     plain, added = draw(kind, rng), kind in ("l0", "active_neurons", "moved labels")
     return row_cases.with_rows(plain, "inactive" if added else rng.choice(tuple(row_cases.KINDS)), seed)
 
@@ -208,7 +210,7 @@ def node(value: Any, rng: random.Random) -> Any:
         elif kind == 3:
             value[key] = copy.deepcopy(rng.choice(THINGS))
         elif kind == 4:
-            known = ("ball", "g", "B", "count", "distance", "rows", "factors", "rhs", "at_least", "apart")
+            known = ("ball", "g", "B", "count", "distance", "rows", "factors", "rhs", "at_least", "apart", "vertices")
             value[rng.choice(known)] = copy.deepcopy(value[key])
         elif kind == 5:
             value[MARK + json.dumps(key)] = copy.deepcopy(value[key])  # the same key again

@@ -79,6 +79,7 @@ export function better(rows, x, L) {
   const enough = used.reduce((total, v) => total + few(v.n, v.d) + 1n, 0n);
   let excess = ZERO, alone = true;
   for (const columns of subsets([...Array(m).keys()], r)) {
+    work.spend(1000 + 500 * r * r);
     const found = solved(A.map((row) => [...columns.map((j) => row[j]), row[m]]));
     if (found === null) continue;
     const [nums, den] = found;
