@@ -221,3 +221,79 @@ def test_what_costs_too_much_is_refused() -> None:
     about = checker.Problem(problem, checker.Work(10**8))
     with pytest.raises(checker.Rejected, match="refused: checking it takes more work than its size allows"):
         checker.judge(about, certificate, None)
+
+
+def test_a_tie_is_no_uniqueness(tmp_path: Path) -> None:
+    problem = posed([[1.0, 1.0, -1.0]], [2.0])
+    tree, certificate = trees(problem, xu.certify(problem))
+    assert certificate["claims"]["unique"] is None
+    assert "unique" not in judged(tree, certificate, tmp_path)
+    for claim in ({"unique": True}, {"distance": "5"}):
+        certificate["claims"] |= {"unique": None, "distance": None, **claim}
+        assert "not proved" in judged(tree, certificate, tmp_path)
+
+
+@pytest.mark.parametrize("unit", [Fraction(1, 2**700), Fraction(2**700), Fraction(1, 3**90), Fraction(10**40, 7)])
+@pytest.mark.parametrize("depth", [3, 64])
+def test_vertices_are_told_apart_at_every_scale(unit: Fraction, depth: int, tmp_path: Path) -> None:
+    """Least, second and worst vertex of `PROBLEM`, with labels in another unit; R goes with unit^(2/L)."""
+    rows, y = [[1, 2, 0], [0, 1, 1]], [3 * unit, unit]
+    problem = posed(np.vectorize(Fraction)(rows), np.array(y, dtype=object), depth)
+    least = [(0, Fraction(3, 2), Fraction(-1, 2)), (1, 1, 0), (3, 0, 1)]
+    best = least[0] if depth == 3 else min(least, key=lambda w: np.log(np.array([float(v) for v in w if v]) ** 2).sum())
+    for w in least:
+        tree, certificate = trees(problem, xu.certify(problem))
+        at(certificate, *(unit * v for v in w))
+        certificate["claims"] = {"proof": "exact", "unique": True}
+        said = judged(tree, certificate, tmp_path)
+        assert said.startswith("proved (exact)") if w == best else "not exact, but repaired" in said
+
+
+def test_bounds_are_rounded_outwards() -> None:
+    """Of irrational sums, on both ways to a lower bound, and of what is frozen."""
+    problem, certificate = made()
+    certificate["claims"] = {"proof": "repaired"}
+    found = checker.check(problem, certificate)
+    low, high = (_cubes(bound) for bound in (found.lower, found.upper))
+    assert low < 0 < high
+    local = checker.check(problem, at(certificate, 1, 1, 0))  # 3 itself is rational, what is better is not
+    assert local.upper == 3
+    assert _cubes(local.lower) < 0
+    assert local.gap == (3 - local.lower) / 3
+    frozen, certificate = of_powers([2.0, 1.0, 3.0], [[1.0, 1.0, 1.0]], [0.0], 3, [0, 1])
+    certificate |= {"vertices": False, "claims": {"proof": "repaired"}}
+    for nu, free in (({}, 0), ({0: Fraction(1)}, 1)):
+        certificate["dual"] = {"nu": vec(nu)}
+        found = checker.check(frozen, certificate)
+        least = found.lower * 2 / 3  # 9^(1/3), and 9^(1/3) besides where the multiplier says that |x|_1 >= 3
+        assert least**3 < 9 * (1 + free) ** 3 < (least + Fraction(1, 2**390)) ** 3
+
+
+def _cubes(bound: Fraction) -> int:
+    """The sign of bound - 3/2 ((3/2)^(2/3) + (1/2)^(2/3)): with a = (9/4)^(1/3) and b = (1/4)^(1/3), s = a + b is the
+    real root of s^3 - 3 a b s - (a^3 + b^3), and (a b)^3 = 9/16, so that t = s^3 - 5/2 = 3 a b s has t^3 = 27 9/16 s^3.
+    """
+    s = bound * 2 / 3
+    excess = (s**3 - Fraction(5, 2)) ** 3 - 27 * Fraction(9, 16) * s**3
+    return (excess > 0) - (excess < 0)
+
+
+def test_rivals_are_compared_to_the_last_bit() -> None:
+    work, one = checker.Work(), checker.Vector([2, 0, 0], 1)
+    for extra in (0, 1, 60, 200, 380):  # 2 + 2^-extra against 2
+        rivals = checker.Rivals(one, 5, work)
+        assert rivals.excess([1], [(2 << extra) + 1], 1 << extra) <= 0
+        assert not rivals.tied
+        rivals = checker.Rivals(one, 5, work)
+        excess = rivals.excess([1], [(2 << extra) - 1], -(1 << extra))
+        assert rivals.tied
+        assert 0 < excess < Fraction(1, 2**extra)
+    rivals = checker.Rivals(one, 5, work)
+    assert rivals.excess([0], [-6], -3) == 0
+    assert not rivals.tied  # the point itself
+    assert rivals.excess([0], [-2], 1) == 0
+    assert rivals.tied  # another one, of the same value
+    pair = checker.Rivals(checker.Vector([1, 4, 4], 2), 3, work)  # (1/2, 2, 2) and (2, -2, -1/2): the same roots
+    assert pair.excess([0, 1, 2], [4, -4, -1], 2) == 0
+    assert pair.excess([0, 1, 2], [4, -4, -2], 2) == 0  # more, which is all that counts
+    assert pair.excess([0, 1, 2], [4, -4, 0], 2) > 0

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import exact_unlearn as xu
+from exact_unlearn import codec
 from exact_unlearn.certify import checker
 from tests import certificate_cases as cases
 from tests.certificate_cases import Case, array, text
@@ -88,6 +90,23 @@ def dependent(last: int) -> checker.Proof:
     return checker.Proof(checker.Problem(about), {**cases.counting(0).certificate, "count": {"exhausted": 1}})
 
 
+def of_powers(depth: int, row: Q = Q(1), unit: Q = Q(1), vertices: bool = True) -> Case:
+    """Three rows, of which two are independent, and seven columns: two are the same, and two nearly."""
+    J = [[Q(v) for v in own] for own in ([1, 2, 0, -1, 3, 1, 1], [0, 1, 1, 2, -1, 0, 0])]
+    J[0][6] += Q(1, 2**70)
+    J.append([2 * u - v for u, v in zip(*J, strict=True)])
+    J = [[row * v for v in own] for own in J]
+    rhs = [row * unit * v for v in (Q(3), Q(1), Q(5))]
+    problem = xu.UnlearningProblem(
+        [Q(0)] * 6 + [unit / 3], J, xu.PowerSum(depth), rhs=rhs, free=[True] * 6 + [vertices]
+    )
+    found = dict(xu.certify(problem).tree)
+    if not vertices:
+        found |= {"vertices": False, "claims": {"proof": "repaired"}, "dual": {"nu": cases.vec({0: Q(2), 1: Q(-1, 7)})}}
+    trees = [json.loads(json.dumps(each)) for each in (codec.to_json(problem.to_tree()), found)]
+    return Case(f"power_sum {depth}", *trees)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "squared_l2": lambda: stretched(cases.plant("squared_l2", "none", False), quadratic=True),
     "squared_l2, dual": lambda: by_rule(stretched(cases.plant("squared_l2", "none", True), quadratic=True)),
@@ -106,6 +125,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "predictor_norm": lambda: stretched(cases.predictor(2)),
     "l0": lambda: stretched(cases.counting(2)),
     "active_neurons": lambda: stretched(cases.counting(1, "active_neurons")),
+    "power_sum": lambda: of_powers(3),
+    "power_sum, long": lambda: of_powers(5, LONG / OTHER),
+    "power_sum, small": lambda: of_powers(4, unit=Q(1, 2**400)),
+    "power_sum, large": lambda: of_powers(64, unit=Q(2**4000)),
+    "power_sum, multipliers": lambda: of_powers(3, OTHER, vertices=False),
     "infeasible": lambda: stretched(cases.infeasible()),
     "infeasible, ball": lambda: cases.infeasible("2"),
     "infeasible, box": lambda: cases.infeasible("inf"),

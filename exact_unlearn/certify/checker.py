@@ -808,7 +808,7 @@ class Problem:
         self.parts: list[Addend] = []
         self.bends: list[list[Bend]] = []
         if name == POWER:
-            self.name, self.seen = name, [True] * d
+            self.name = name
             self.depth = integer(member(spec, "depth"), 3, MAX_DEPTH_OF_POWERS, "depth")
             still = not self.lam and not self.mu and self.rho is None and self.box is None and not self.at_least
             require(still, "power_sum has no drift penalty beside it, and no rows that read >=")
@@ -1425,7 +1425,7 @@ class Proof:
         problem = self.problem
         self.root: Q | None = None
         self.pins: list[bool] = []
-        require(self.near is None or problem.name not in COUNTS, "near does not apply to counts")
+        require(self.near is None or problem.name not in COUNTS | {POWER}, "near does not apply to counts and powers")
         if problem.name == POWER:
             self.concave()
         elif problem.name in COUNTS:
@@ -1632,7 +1632,7 @@ class Proof:
         self.least, self.value = problem.powers(self.theta.at(j) for j in range(problem.d))
         tried = self.spec.get("vertices", False)
         require(type(tried) is bool, "vertices is true or false")
-        self.alone = not any(self.x.nums)  # whether theta is the only minimiser: so it is where it costs nothing
+        self.alone = not any(self.x.nums)  # whether theta is the only minimiser: so it is where all that moves is 0
         if self.alone or tried:
             excess = ZERO if self.alone else self.vertices()
             self.slack = excess + self.value - self.least if excess else ZERO
@@ -1721,11 +1721,11 @@ class Proof:
         """(8) Bounds of the distance to every minimiser, and whether there is only one."""
         self.tight = [*self.kept, *(i for i in self.problem.at_least if self.sigma and self.nu.get(i))]
         problem, work, name = self.problem, self.work, self.problem.name
+        if name == POWER:
+            return [(ZERO, True)] * self.alone
         every, positive = all(problem.seen[j] for j in problem.free), problem.lam > 0 or problem.mu > 0
         if name in COUNTS:
             return []
-        if name == POWER and problem.free:
-            return [(ZERO, True)] * (self.alone and not self.slack)
         if not problem.free:
             return [(ZERO, True)]
         if not self.upper and (every or positive):

@@ -175,7 +175,7 @@ class Proof {
     this.upper = this.value[1].plus(this.drift);
     this.below = (this.slack.n === 0n ? this.value[0] : this.value[1]).plus(this.drift).minus(this.slack);
     if (this.near) {
-      need(!P.R.count, "near does not apply to counts");
+      need(!P.R.count && !P.R.power, "near does not apply to counts and powers");
       this.upper = this.above();
       this.slack = this.upper.minus(this.below);
       need(this.slack.sign() >= 0, "the bounds contradict each other");
@@ -324,7 +324,7 @@ class Proof {
     const { P, slack } = this, { R } = P;
     this.tight = [...this.kept, ...range(P.rhs.length).filter((i) => P.atLeast[i] && this.sigma.times(this.nu[i]).sign() > 0)];
     if (R.count) return [];
-    if (R.power && P.free.length) return this.alone && slack.n === 0n ? [[ZERO, true]] : [];
+    if (R.power) return this.alone ? [[ZERO, true]] : []; // no vertex is better then, and none as good
     const away = this.near ? this.near.length() : ZERO;
     const seen = R.separable ? P.start.map((_, j) => R.alpha[j].plus(R.beta[j]).sign() > 0) : R.seen;
     const every = P.free.every((j) => seen[j]), found = [];

@@ -242,7 +242,7 @@ export class Problem {
     if (name === "power_sum" && this.version === 2) {
       const still = this.lam.n === 0n && this.mu.n === 0n && this.rho === null && this.box === null && !this.atLeast.includes(true);
       need(still, "a sum of powers stands beside a drift penalty, or rows that read >=");
-      return { ...plain, power: integer(member(spec, "depth"), 3, 64), seen: zeros.map(() => true) };
+      return { ...plain, power: integer(member(spec, "depth"), 3, 64) };
     }
     need(name === "l0" || name === "active_neurons", "unknown regularizer");
     return { ...plain, count: true, charge: this.charges(spec, mask) };
