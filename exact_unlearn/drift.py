@@ -176,7 +176,7 @@ class TrustRegion(_Recipe):
     """
 
     radius: Value
-    norm: float = 2
+    norm: Any = 2
 
     name: ClassVar[str] = "trust_region"
     is_norm: ClassVar[bool] = False

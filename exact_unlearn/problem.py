@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,6 +87,21 @@ class UnlearningProblem(pictures.Drawn):
     outputs: Any = None
     origin: Any = None
     drifts: tuple[Any, ...] = field(init=False)
+
+    if TYPE_CHECKING:  # the fields say what a problem holds; whoever makes one may hand in whatever becomes that
+
+        def __init__(
+            self,
+            theta_star: Any,
+            jacobian: Any,
+            regularizer: Any,
+            drift_penalty: Any = None,
+            free: Any = None,
+            rhs: Any = None,
+            at_least: Any = None,
+            outputs: Any = None,
+            origin: Any = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         theta_star = real_array("theta_star", self.theta_star, ndim=1)

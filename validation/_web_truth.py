@@ -128,7 +128,8 @@ def short_point(problem: xu.UnlearningProblem, point: Any) -> Iterator[tuple[int
     """A point with short numbers that fits exactly: neurons whose bend is at a sample keep it there, all else is
     rounded, and as many entries as there are equations are computed from the others.
     """
-    matrix, rhs = problem.jacobian.matrix[problem.equations], problem.rhs[problem.equations]
+    jacobian: Any = problem.jacobian
+    matrix, rhs = jacobian.matrix[problem.equations], problem.rhs[problem.equations]
     tops = [F(x) for i, x in enumerate(PLACES) if i != LIE]
     columns: list[dict[int, F]] = []  # entries of the point that move together, and how much
     sizes: list[F] = []

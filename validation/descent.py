@@ -65,7 +65,8 @@ def _objective(theta: Array, network: xu.LinearNetwork, x: Array, y: Array, weig
     for layer in layers:
         signals.append(signals[-1] @ layer.T)
     residual = signals[-1] - y
-    back, gradients = 2 * weight * residual, []
+    gradients: list[Array] = []
+    back = 2 * weight * residual
     for layer, signal in zip(reversed(layers), reversed(signals[:-1]), strict=True):
         gradients.insert(0, back.T @ signal)
         back = back @ layer

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .finding import Claim, Result, at_least, at_most, equal
+from .finding import Claim, Measurement, Result, at_least, at_most, equal
 from .runner import BATCH, Cell, measure_cell
 
 Breaker = Callable[[Any], Any]
@@ -64,7 +64,8 @@ class Falsehood:
 def of(module: Any, **falsehoods: tuple[str, *tuple[Break, ...]]) -> tuple[Falsehood, ...]:
     """The falsehoods of a module's result, by key of its claims, written with _ for -."""
     return tuple(
-        Falsehood(module.RESULT, key.replace("_", "-"), says, breaks) for key, (says, *breaks) in falsehoods.items()
+        Falsehood(module.RESULT, key.replace("_", "-"), says, tuple(breaks))
+        for key, (says, *breaks) in falsehoods.items()
     )
 
 
@@ -87,9 +88,14 @@ def says(module: Any, relation: str, change: Callable[[Any], Any], argument: int
 
 def denies(module: Any, relation: str) -> Break:
     """Every statement of this relation in the module says the opposite."""
-    opposite = {"differ": equal, "above": at_most, "below": at_least, "at_least": at_most, "at_most": at_least}[
-        relation
-    ]
+    opposites: dict[str, Callable[..., Measurement]] = {
+        "differ": equal,
+        "above": at_most,
+        "below": at_least,
+        "at_least": at_most,
+        "at_most": at_least,
+    }
+    opposite = opposites[relation]
 
     def breaker(original: Any) -> Any:
         def statement(predicted: Any, measured: Any, *rest: Any, **options: Any) -> Any:

@@ -118,9 +118,8 @@ def lemma_1(found: Findings) -> str:
             show_image(axes[key], matrix, limit)
             axes[key].set_title(title)
         ax, at = axes["w"], np.arange(8)
-        truth = closed_form.lemma_3_min_norm(
-            *(part if i == 0 else part[:, 0] for i, part in enumerate(data.retain))
-        ).theta
+        x_retain, y_retain = data.retain
+        truth = closed_form.lemma_3_min_norm(x_retain, y_retain[:, 0]).theta
         ax.bar(at - 0.2, network.predictor(theta)[:, 0], 0.36, color=GREY, label="w(θ*)")
         ax.bar(at + 0.2, network.predictor(moved)[:, 0], 0.36, color=BLUE, label="w after")
         ax.plot(
@@ -202,7 +201,7 @@ def counterexample_d41(found: Findings) -> str:
 
 def _draw_network(ax: Any, matrices: dict[str, Array]) -> None:
     """Nodes 3-3-1, a line per weight that is not 0."""
-    columns = [[(0.0, 2 - i) for i in range(3)], [(1.0, 2 - i) for i in range(3)], [(2.0, 1.0)]]
+    columns = [[(0.0, 2.0 - i) for i in range(3)], [(1.0, 2.0 - i) for i in range(3)], [(2.0, 1.0)]]
     for layer, matrix in enumerate((matrices["A1"], matrices["c"])):
         for i, j in np.argwhere(matrix != 0):
             (x0, y0), (x1, y1) = columns[layer][j], columns[layer + 1][i]
@@ -256,11 +255,18 @@ def _lengths(network: xu.LinearNetwork, x: Array, y: Array, rng: np.random.Gener
 def lemma_2(found: Findings) -> str:
     rng = np.random.default_rng(12)
     model = xu.Perceptron(2, 14, "relu")
-    lift = lambda t: np.stack([t, np.ones_like(t)], axis=1)  # noqa: E731
+
+    def lift(t: Array) -> Array:
+        return np.stack([t, np.ones_like(t)], axis=1)
+
     A = np.stack([rng.choice([-1.0, 1.0], 14), rng.uniform(-2, 2, 14)], axis=1)
     theta = model.join({"c": 0.6 * rng.standard_normal((1, 14)), "A": A})
     points, t = np.array([-1.4, 0.1, 1.5]), np.linspace(-2.2, 2.2, 400)
-    f = lambda parameters, at: model.predict(parameters, lift(at))[:, 0]  # noqa: E731
+
+    def f(parameters: Array, at: Array) -> Array:
+        outputs: Array = model.predict(parameters, lift(at))[:, 0]
+        return outputs
+
     with figure(
         7.6,
         4.2,

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
-Number = float | int | Fraction
+Number = Any
+"""A float, an integer or a Fraction: bounds and measurements of either kind are compared exactly."""
 Kind = Literal["claim", "assumption", "degenerate", "ours"]
 Verdict = Literal["confirmed", "contradicted", "not measured"]
 

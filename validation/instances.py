@@ -124,7 +124,8 @@ def random_groups(rng: Rng, size: int) -> list[list[int]]:
 def positive_semidefinite(rng: Rng, size: int) -> Array:
     """B B^T with a rational B of random rank: positive semidefinite, often singular."""
     B = integers(rng, size, int(rng.integers(1, size + 1)), high=2)
-    return B.dot(B.T)
+    square: Array = B.dot(B.T)
+    return square
 
 
 def planted_perceptron(rng: Rng, phi: str, m: int, h: int, k: int, n: int) -> tuple[xu.Perceptron, Array, Data]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def _separable(rng: Rng, kind: str) -> tuple[Any, Any, Any, list[Fraction]]:
 
 
 def _certified(x: Any, y: Any, kind: str) -> Any:
-    bias = "penalized" if kind == "with a bias" else "none"
+    bias: Literal["penalized", "none"] = "penalized" if kind == "with a bias" else "none"
     return exactly(xu.margin_problem(x, y, bias, classes=3 if kind == "three classes" else None))
 
 

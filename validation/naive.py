@@ -32,7 +32,7 @@ def dot(a: Iterable[Any], b: Iterable[Any]) -> Any:
     return sum((x * y for x, y in zip(a, b, strict=True)), start=Fraction(0))
 
 
-def gram_schmidt(rows: Iterable[Sequence[Any]], rhs: Iterable[Any] | None = None) -> tuple[list[Vector], Vector, bool]:
+def gram_schmidt(rows: Iterable[Iterable[Any]], rhs: Iterable[Any] | None = None) -> tuple[list[Vector], Vector, bool]:
     """Orthogonal vectors q with the span of `rows`, the values t that q.theta must take if rows.theta = rhs, and
     whether these equations have a solution.
     """
@@ -54,12 +54,12 @@ def gram_schmidt(rows: Iterable[Sequence[Any]], rhs: Iterable[Any] | None = None
     return basis, targets, consistent
 
 
-def rank(rows: Iterable[Sequence[Any]]) -> int:
+def rank(rows: Iterable[Iterable[Any]]) -> int:
     """Rank over the rationals; floats are taken literally."""
     return len(gram_schmidt(rows)[0])
 
 
-def project(rows: Iterable[Sequence[Any]], vector: Sequence[Any]) -> Array:
+def project(rows: Iterable[Iterable[Any]], vector: Iterable[Any]) -> Array:
     """The Euclidean projection of `vector` onto the span of `rows`."""
     vector = [Fraction(v) for v in vector]
     out = [Fraction(0)] * len(vector)
@@ -69,13 +69,13 @@ def project(rows: Iterable[Sequence[Any]], vector: Sequence[Any]) -> Array:
     return np.array(out, dtype=object)
 
 
-def min_norm(rows: Iterable[Sequence[Any]], rhs: Iterable[Any], size: int) -> Array | None:
-    """The point of least Euclidean norm with rows.theta = rhs, by orthogonalising the equations; None if there is
-    none.
+def min_norm(rows: Iterable[Iterable[Any]], rhs: Iterable[Any], size: int) -> Array:
+    """The point of least Euclidean norm with rows.theta = rhs, by orthogonalising the equations; ValueError if there
+    is none.
     """
     basis, targets, consistent = gram_schmidt(rows, rhs)
     if not consistent:
-        return None
+        raise ValueError("the equations have no solution")
     out = [Fraction(0)] * size
     for q, t in zip(basis, targets, strict=True):
         out = [x + t / dot(q, q) * y for x, y in zip(out, q, strict=True)]
@@ -84,19 +84,16 @@ def min_norm(rows: Iterable[Sequence[Any]], rhs: Iterable[Any], size: int) -> Ar
 
 def min_norm_matrix(X: Array, Y: Array) -> Array:
     """W of shape (m, l) of least Frobenius norm with X W = Y, column by column."""
-    columns = [min_norm(X, Y[:, o], X.shape[1]) for o in range(Y.shape[1])]
-    if any(column is None for column in columns):
-        raise ValueError("X W = Y has no solution")
-    return np.array(columns, dtype=object).T
+    return np.array([min_norm(X, Y[:, o], X.shape[1]) for o in range(Y.shape[1])], dtype=object).T
 
 
 def square_norm(values: Any) -> Fraction:
     """The exact sum of squares of all entries."""
     entries = [Fraction(v) for v in np.asarray(values, dtype=object).reshape(-1).tolist()]
-    return dot(entries, entries)
+    return Fraction(dot(entries, entries))
 
 
-def smallest_support(columns: Array, target: Sequence[Any], costly: Sequence[bool] | None = None) -> int:
+def smallest_support(columns: Array, target: Iterable[Any], costly: Sequence[bool] | None = None) -> int:
     """The least number of costly columns whose span, with all columns that cost nothing, contains `target`.
 
     Tries every support, from the smallest, in exact arithmetic.  columns: (n, h).
@@ -113,7 +110,7 @@ def smallest_support(columns: Array, target: Sequence[Any], costly: Sequence[boo
     raise ValueError("target is not in the span of the columns")
 
 
-def shortest_vertices(rows: Array, rhs: Sequence[Any]) -> tuple[Fraction, set[tuple[Fraction, ...]]]:
+def shortest_vertices(rows: Array, rhs: Iterable[Any]) -> tuple[Fraction, set[tuple[Fraction, ...]]]:
     """The least l1 norm of a point with rows.theta = rhs, and all vertices that attain it: their convex hull is the
     optimal set.
 
@@ -126,8 +123,6 @@ def shortest_vertices(rows: Array, rhs: Sequence[Any]) -> tuple[Fraction, set[tu
         if rank(columns.T.tolist()) < r:
             continue
         part = min_norm(columns, rhs, r)  # the columns are independent, so this is the only solution
-        if part is None:
-            raise ValueError("rows.theta = rhs has no solution")
         point = [Fraction(0)] * d
         for j, value in zip(chosen, part, strict=True):
             point[j] = value
@@ -140,7 +135,7 @@ def shortest_vertices(rows: Array, rhs: Sequence[Any]) -> tuple[Fraction, set[tu
     return best
 
 
-def least_largest(rows: Array, rhs: Sequence[Any]) -> Fraction:
+def least_largest(rows: Array, rhs: Iterable[Any]) -> Fraction:
     """The least |theta|_inf with rows.theta = rhs: max of rhs.nu / |rows^T nu|_1, over the nu that are orthogonal to
     n - 1 independent columns (the vertices of the dual).  rows: (n, d) of rank n.
     """
@@ -172,11 +167,11 @@ def widest_margin(rows: Array) -> tuple[Array, Vector] | None:
             if rank(chosen) < size:
                 continue
             theta = min_norm(chosen, [Fraction(1)] * size, d)
-            if theta is None or any(dot(row, theta) < 1 for row in rows):
+            if any(dot(row, theta) < 1 for row in rows):
                 continue
             columns = [[row[j] for row in chosen] for j in range(d)]
             part = min_norm(columns, theta, size)
-            if part is not None and all(value > 0 for value in part):
+            if all(value > 0 for value in part):
                 nu = [Fraction(0)] * n
                 for i, value in zip(tight, part, strict=True):
                     nu[i] = value
@@ -184,7 +179,7 @@ def widest_margin(rows: Array) -> tuple[Array, Vector] | None:
     return None
 
 
-def vertices(rows: Array, rhs: Sequence[Any]) -> list[Vector]:
+def vertices(rows: Array, rhs: Iterable[Any]) -> list[Vector]:
     """All vertices of {theta >= 0, rows.theta >= rhs}, by making as many of these inequalities tight as there are
     unknowns.
     """
@@ -196,7 +191,7 @@ def vertices(rows: Array, rhs: Sequence[Any]) -> list[Vector]:
         tight = [every[i] for i in chosen]
         if rank(tight) == d:
             point = min_norm(tight, [bounds[i] for i in chosen], d)
-            if point is not None and all(dot(row, point) >= b for row, b in zip(every, bounds, strict=True)):
+            if all(dot(row, point) >= b for row, b in zip(every, bounds, strict=True)):
                 found.append(point.tolist())
     return found
 
@@ -262,10 +257,10 @@ class Series:
         return Series([-x for x in self.a])
 
     def __sub__(self, other: Any) -> Series:
-        return self + (-other)
+        return self.__add__(-other)
 
     def __rsub__(self, other: Any) -> Series:
-        return -self + other
+        return self.__neg__().__add__(other)
 
     def __truediv__(self, number: Any) -> Series:
         return Series([x / number for x in self.a])
@@ -320,7 +315,8 @@ def perceptron(m: int, h: int, l: int, phi: Callable[[Any], Any], theta: Array, 
     """f = C phi(A x) with theta = [C; A], row-major: (n, l)."""
     C, A = theta[: l * h].reshape(l, h), theta[l * h :].reshape(h, m)
     hidden = A.dot(x.T)
-    return C.dot(np.array([[phi(z) for z in row] for row in hidden], dtype=hidden.dtype)).T
+    outputs: Array = C.dot(np.array([[phi(z) for z in row] for row in hidden], dtype=hidden.dtype)).T
+    return outputs
 
 
 def activation(name: str) -> Callable[[Any], Any]:

@@ -74,7 +74,7 @@ def _text(source: str) -> dict[str, Any]:
 
 
 def _code(source: str) -> dict[str, Any]:
-    cell = {"cell_type": "code", "execution_count": None, "id": "", "metadata": {}, "outputs": []}
+    cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": "", "metadata": {}, "outputs": []}
     return {**cell, "source": _lines(source)}
 
 

@@ -57,6 +57,7 @@ def _matrix(rng: Rng, case: Any) -> Measurement:
     """Two linear layers with several outputs, and two layers of squares: no network that fits is below the bound, and
     the one that is made reaches it.
     """
+    model: Any
     if case == "squares":
         model, R, size = xu.Perceptron(3, 6, "square"), "nuclear", _products
         x, y = integers(rng, 3, 3), integers(rng, 3, 1)

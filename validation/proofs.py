@@ -64,7 +64,7 @@ def _enclosed(
     if width > WIDTH:  # an interval that contains everything confirms nothing
         deviation = max(deviation, as_float(width))
     shown = (as_float(predicted) ** 0.5, as_float(upper) ** 0.5) if root else (as_float(predicted), as_float(upper))
-    return Measurement(*shown, deviation, certificate.proof)
+    return Measurement(shown[0], shown[1], deviation, certificate.proof)
 
 
 def same_optimum(first: Any, second: Any) -> Measurement:

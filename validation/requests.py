@@ -26,6 +26,7 @@ KEPT, FIRST, SECOND = [0, 1], [0, 1, 2], [0, 1, 3]
 
 def _instance(rng: Rng, kind: str) -> tuple[Any, Any, Any]:
     """(model, theta*, x of four samples) with independent gradients."""
+    model: Any
     while True:
         if kind == "linear":
             model, data = xu.LinearModel(6), rational_data(rng, 6, 4, 0)

@@ -224,7 +224,8 @@ def _read(path: Path) -> CellResult | None:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["schema"] != SCHEMA or stored["sources"] != source_digest():
             return None
-        worst = Measurement(proof=stored["worst_proof"], **{name: float(v) for name, v in stored["worst"].items()})
+        numbers: dict[str, Any] = {name: float(v) for name, v in stored["worst"].items()}
+        worst = Measurement(proof=stored["worst_proof"], **numbers)
         series = {name: [float(v) for v in values] for name, values in stored["series"].items()}
         return CellResult(worst, stored["proof"], int(stored["count"]), series)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

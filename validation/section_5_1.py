@@ -19,7 +19,7 @@ ROOTS = (Fraction(1), Fraction(1, 10), Fraction(1, 1000))
 """Square roots of the weights: 1, 1e-2, 1e-6."""
 
 
-def ridge(x: Any, y: Any, lam: Fraction) -> Any:
+def ridge(x: Any, y: Any, lam: Fraction | int) -> Any:
     """theta(lam) = X^T (X X^T + lam I)^-1 y, the minimiser of 1/2 |X theta - y|^2 + lam/2 |theta|^2."""
     gram = x.dot(x.T) + lam * rational.identity(len(x))
     return x.T.dot(rational.solve(gram, y))

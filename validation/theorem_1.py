@@ -94,7 +94,7 @@ def _nothing_happens(rng: Rng, case: Any) -> Measurement:
     kind, loss = case
     model, theta, retain, forget = _samples(rng, kind)
     d = theta.size
-    g_r, g_f = (loss_gradient(model, theta, *part, LOSSES[loss]) for part in (retain, forget))
+    g_r, g_f = (loss_gradient(model, theta, part[0], part[1], LOSSES[loss]) for part in (retain, forget))
     noise = rational_vector(rng, d)
     out = update(theta, g_r, g_f, positive_semidefinite(rng, d), positive_semidefinite(rng, d), noise)
     return equal(theta + noise, out, shown=(naive.square_norm(noise), naive.square_norm(out - theta)))
@@ -109,7 +109,7 @@ def _depths(rng: Rng, case: Any) -> Measurement:
     depth, l, narrow, loss = case
     network, theta, data = network_instance(rng, depth, l, narrow)
     d = theta.size
-    g_r, g_f = (loss_gradient(network, theta, *part, LOSSES[loss]) for part in (data.retain, data.forget))
+    g_r, g_f = (loss_gradient(network, theta, part[0], part[1], LOSSES[loss]) for part in (data.retain, data.forget))
     noise = rational_vector(rng, d)
     out = update(theta, g_r, g_f, positive_semidefinite(rng, d), positive_semidefinite(rng, d), noise)
     return equal(theta + noise, out, shown=(naive.square_norm(noise), naive.square_norm(out - theta)))
@@ -157,7 +157,7 @@ def _influence(rng: Rng, case: Any) -> Measurement:
         P = xu.rational.solve(H + damping * xu.rational.identity(d), xu.rational.identity(d))
     else:
         P = xu.rational.pseudo_inverse(H)
-    g_r, g_f = (loss_gradient(model, theta, *part, LOSSES[loss]) for part in (retain, forget))
+    g_r, g_f = (loss_gradient(model, theta, part[0], part[1], LOSSES[loss]) for part in (retain, forget))
     out = update(theta, g_r, g_f, 0 * H, P, 0 * theta)
     alive = differ(0, naive.square_norm(P))
     return worst_of([equal(theta, out, shown=(0, naive.square_norm(out - theta))), at_least(1, d - singular), alive])
@@ -265,8 +265,8 @@ def _other_loss(rng: Rng, case: Any) -> Measurement:
 
     g = naive.complex_step(total, theta.astype(float))[0]
     predicted = (-labels / (1 + np.exp(labels**2))).dot(inputs)
-    size = float(g @ g)
-    return worst_of([above(0.0, size, proof="none"), close(predicted, g, 1e-11, shown=(0.0, size))])
+    moved = float(g @ g)
+    return worst_of([above(0.0, moved, proof="none"), close(predicted, g, 1e-11, shown=(0.0, moved))])
 
 
 def _zero_one(rng: Rng, case: Any) -> Measurement:

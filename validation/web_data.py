@@ -36,6 +36,9 @@ def certified(problem: xu.UnlearningProblem) -> dict[str, Any]:
     """The certified answer as a page and its tests want it: point, bounds, whether it is the only one."""
     certificate = xu.certify(problem, xu.solve(problem))
     assert certificate.check().proved
+    assert certificate.theta is not None
+    assert certificate.lower is not None
+    assert certificate.upper is not None
     return {
         "theta": [rat(F(float(v))) for v in certificate.theta],
         "value": [float(certificate.lower), float(certificate.upper)],
@@ -141,11 +144,12 @@ def _solver_proof(form: int, at: int) -> dict[str, Any]:
     tree = xu.certify(problem, rows="literal").tree
     (part,) = tree["dual"]["nu"]
     exact = [F(int(number, 16), int(part["den"], 16)) for number in part["nums"]]
+    jacobian: Any = problem.jacobian
     return {
         "form": form,
         "at": at,
         "star": _doubles(problem.theta_star),
-        "J": _doubles(problem.jacobian.matrix),
+        "J": _doubles(jacobian.matrix),
         "primal": tree["primal"],
         "nu": [rat(F(round(v * 2**80), 2**80)) for v in exact],
     }

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from exact_unlearn.forms import Form, Kink, Max, Norms, Space
-from exact_unlearn.jacobian import Array
 from exact_unlearn.regularizers.recipe import Recipe
 from exact_unlearn.vectors import as_weights, require_length
 
@@ -19,7 +18,7 @@ from exact_unlearn.vectors import as_weights, require_length
 class Weighted(Recipe):
     """A regularizer with one weight per parameter, or none."""
 
-    weights: Array | None = None
+    weights: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", as_weights(self.weights))

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.forms import Form, Kink, Part, Space, Square
 from exact_unlearn.forms import Huber as HuberTerm
-from exact_unlearn.jacobian import Array
 from exact_unlearn.regularizers.norms import Weighted
 from exact_unlearn.regularizers.recipe import Recipe
 from exact_unlearn.vectors import Value, as_number, as_weights
@@ -81,7 +80,7 @@ class Huber(Recipe):
     """
 
     delta: Value
-    weights: Array | None = None
+    weights: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", HuberTerm(self.delta).delta)

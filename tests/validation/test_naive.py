@@ -20,7 +20,8 @@ def test_projection_and_min_norm_by_hand() -> None:
     theta = naive.min_norm(rows, [1, 1], 3)
     assert theta is not None
     assert theta.tolist() == [Fraction(1, 3), Fraction(2, 3), Fraction(1, 3)]
-    assert naive.min_norm([[1, 0], [2, 0]], [1, 3], 2) is None
+    with pytest.raises(ValueError, match="no solution"):
+        naive.min_norm([[1, 0], [2, 0]], [1, 3], 2)
     assert naive.rank([[1, 2], [2, 4], [0, 0]]) == 1
     assert naive.project([], [1, 2]).tolist() == [0, 0]
 

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Pair = tuple[bytes, bytes]
@@ -278,7 +279,7 @@ BOMBS: dict[str, Callable[[], Pair]] = {
     "one long entry, d = 1000": lambda: one_long_entry(1000),
     "one long entry, d = 50 000": lambda: one_long_entry(50_000),
     **{
-        f"long entries, {name}, {len(drift)} regions": lambda name=name, drift=drift: long_entries(name, drift)
+        f"long entries, {name}, {len(drift)} regions": partial(long_entries, name, drift)
         for name in ("l1", "squared_l2", "linf", "l2")
         for drift in ([], [SQUARED, BOX, BALL])
     },

@@ -182,7 +182,7 @@ def _another(statement: Statement, theta: Any, nu: Any, found: Any, rng: np.rand
     r, s, d = float(found.radius), float(found.nu_radius), len(theta)
     for _ in range(2):
         u, v = rng.normal(size=d), rng.normal(size=len(nu))
-        t, n = theta + 0.9 * r * u / np.linalg.norm(u), nu + 0.9 * s * v / max(np.linalg.norm(v), 1e-300)
+        t, n = theta + 0.9 * r * u / np.linalg.norm(u), nu + 0.9 * s * v / max(float(np.linalg.norm(v)), 1e-300)
         for _ in range(12):
             K, g, missed = system(statement.network, x, y, t, n, centre)
             try:

@@ -193,7 +193,8 @@ class MutatedFile:
 
     def function(self, line: int) -> str:
         """The dotted name of the innermost function or class around a line; `<module>` outside of all."""
-        names, node = [], self.tree
+        names: list[str] = []
+        node: ast.AST = self.tree
         while True:
             inner = [
                 child
@@ -204,8 +205,9 @@ class MutatedFile:
             ]
             if not inner:
                 return ".".join(names) or "<module>"
-            node = min(inner, key=lambda child: child.lineno)
-            names.append(node.name)
+            innermost = min(inner, key=lambda child: child.lineno)
+            names.append(innermost.name)
+            node = innermost
 
     def mutants_at(self, function: str, before: str) -> list[Mutant]:
         """The mutants that change these lines of this function: what an entry in a list of survivors can mean."""
@@ -225,9 +227,8 @@ def difference(old: str, new: str) -> tuple[int, str, str]:
     ]
     top, bottom = blocks[0][1], blocks[-1][2]
     new_top, new_bottom = blocks[0][3], blocks[-1][4]
-    return top + 1, *(
-        " / ".join(line.strip() for line in lines) for lines in (before[top:bottom], after[new_top:new_bottom])
-    )
+    was, now = (" / ".join(line.strip() for line in lines) for lines in (before[top:bottom], after[new_top:new_bottom]))
+    return top + 1, was, now
 
 
 def unevaluated(tree: ast.AST) -> Iterator[ast.expr | ast.ClassDef]:

@@ -28,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -43,7 +44,7 @@ WARNING = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
 """Options of pytest; the warning would say that modules were imported before their assertions could be rewritten."""
 
 
-class Instead(importlib.machinery.SourceFileLoader, importlib.abc.MetaPathFinder):
+class Instead(importlib.machinery.SourceFileLoader, importlib.abc.MetaPathFinder):  # type: ignore[misc]
     """Imports one module from a text, as if it stood in the module's file."""
 
     def __init__(self, module: str, source: str) -> None:
@@ -232,6 +233,14 @@ def warm(modules: Sequence[str]) -> None:
                 importlib.import_module(name)
 
 
+def _surveyed(order: dict[str, Any], say: Any) -> dict[str, Any]:
+    return survey(order["sources"], order["tests"])
+
+
+def _attempted(fields: dict[str, Any], say: Any) -> dict[str, Any]:
+    return attempt(**fields, say=say)
+
+
 def serve() -> None:
     """Orders from standard input, answers to what was standard output."""
     answers = os.fdopen(os.dup(1), "w")
@@ -241,11 +250,11 @@ def serve() -> None:
         order = json.loads(line)
         seconds = order["seconds"]
         if order["do"] == "survey":
-            answer = in_child(lambda say, o=order: survey(o["sources"], o["tests"]), seconds)
+            answer = in_child(partial(_surveyed, order), seconds)
             warm(answer.pop("modules", ()))
         else:
             fields = {name: order[name] for name in ("module", "source", "tests", "first", "limits")}
-            answer = in_child(lambda say, f=fields: attempt(**f, say=say), seconds)
+            answer = in_child(partial(_attempted, fields), seconds)
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction as Q
 from pathlib import Path
+from typing import Any
 
 from exact_unlearn.certify import checker
 
@@ -42,7 +43,7 @@ def lies(job: Forgery, answer: Answer) -> str:
         return "" if case.value is None and case.square is None else "there is a feasible point"
     if case.value is None and case.square is None:
         return "there is no feasible point"
-    square = case.square if case.value is None else case.value**2
+    square: Any = case.square if case.value is None else case.value**2
     if found.get("residual", Q(0)) > tau:
         return "the residual exceeds what was allowed"
     if found.get("robust_lower", Q(0)) ** 2 > square:

@@ -6,6 +6,7 @@ One attempt alone: python -c "from validation.attack.interrupts import attempt; 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -21,10 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from exact_unlearn import codec, sweep
-from exact_unlearn._validation import registry, runner
 from exact_unlearn.errors import FileFormatError
 
 from .campaign import Outcome
+
+# Under the name by which worker processes import them.
+registry = importlib.import_module("exact_unlearn._validation.registry")
+runner = importlib.import_module("exact_unlearn._validation.runner")
 
 TITLE = "Ctrl-C at random moments over theorems, experiment, bench, audit, crosscheck and fixtures"
 FULL = 100

@@ -17,7 +17,7 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ..naive import whole_batch_slope
 from .campaign import Outcome
@@ -26,6 +26,8 @@ TITLE = "Jacobians of random modules against differences of the whole batch"
 FULL = 300
 
 ROUTES = ("auto", "layers", "samples", "products", "loop")
+PADDINGS: tuple[Literal["zeros", "circular"], ...] = ("zeros", "circular")
+
 STEPS = {"float64": (2.0**-13, 1e-5), "float32": (2.0**-8, 1e-2)}
 """Steps of the differences and what they must agree to, relatively, by the arithmetic within the module."""
 
@@ -223,7 +225,7 @@ def _convolution(width: int, draw: random.Random) -> tuple[Any, int]:
     class Along(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            groups, mode = draw.choice((1, 2)), draw.choice(("zeros", "circular"))
+            groups, mode = draw.choice((1, 2)), draw.choice(PADDINGS)
             self.conv = nn.Conv1d(width, width, 3, padding=1, groups=groups, padding_mode=mode)
 
         def forward(self, x: Any) -> Any:

@@ -100,7 +100,7 @@ def run(count: int, seed: int) -> Outcome:
     chosen = [(room, files, share) for (room, files), share in zip(rooms, dealt, strict=True) if share]
     # The work is done by processes of their own, so that threads are enough to run the rooms side by side.
     with ThreadPoolExecutor(min(len(chosen), os.cpu_count() or 1)) as pool:
-        tallies = list(pool.map(lambda job: try_room(*job, seed, ROOT), chosen))
+        tallies = list(pool.map(lambda job: try_room(job[0], job[1], job[2], seed, ROOT), chosen))
     tried, failures, notes = 0, [], []
     for (room, _, _), tally in zip(chosen, tallies, strict=True):
         tried += tally.tried + tally.equivalent

@@ -97,8 +97,8 @@ def problem(seed: int, index: int) -> tuple[str, UnlearningProblem]:
         found = xu.surrogate_problem(network, theta, x, R, _drift(rng, drift, 1.0, 1))
         return words, found
     if name == "active_neurons":
-        network = xu.Perceptron(3, 5, n_outputs=1)
-        theta = _start(rng, network.n_parameters, "gaussian", None)
+        neurons = xu.Perceptron(3, 5, n_outputs=1)
+        theta = _start(rng, neurons.n_parameters, "gaussian", None)
         x = rng.normal(size=(int(rng.integers(1, 4)), 3))
         return words, xu.surrogate_problem(network, theta, x, xu.ActiveNeurons(network), _drift(rng, drift, 1.0, 0))
     d = int(rng.integers(4, 13))
@@ -185,12 +185,12 @@ def _drift(rng: np.random.Generator, kinds: tuple[str, ...], unit: float, degree
         lam = size * unit ** (degree - (2 if kind == "squared" else 1)) if kind in ("squared", "l1") else 0.0
         if kind in ("squared", "l1") and not (0 < lam < math.inf):
             continue
-        terms += {
-            "squared": lambda lam=lam: [xu.SquaredDrift(lam)],
-            "l1": lambda lam=lam: [xu.L1Drift(lam)],
-            "ball": lambda size=size: [xu.TrustRegion(size * unit)],
-            "box": lambda size=size: [xu.TrustRegion(size * unit, np.inf)],
-        }[kind]()
+        if kind == "squared":
+            terms.append(xu.SquaredDrift(lam))
+        elif kind == "l1":
+            terms.append(xu.L1Drift(lam))
+        else:
+            terms.append(xu.TrustRegion(size * unit, 2 if kind == "ball" else np.inf))
     return sum(terms[1:], start=terms[0]) if terms else None
 
 

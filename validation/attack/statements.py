@@ -5,12 +5,15 @@ One alone: python -c "from validation.falsehoods import FALSEHOODS; print(FALSEH
 
 from __future__ import annotations
 
-import numpy as np
-from exact_unlearn._validation.falsehoods import FALSEHOODS
+import importlib
 
-from exact_unlearn._validation import registry
+import numpy as np
 
 from .campaign import Outcome
+
+# Under the name by which worker processes import them.
+registry = importlib.import_module("exact_unlearn._validation.registry")
+FALSEHOODS = importlib.import_module("exact_unlearn._validation.falsehoods").FALSEHOODS
 
 TITLE = "a false statement for every claim of the theorems"
 FULL = len(FALSEHOODS)

@@ -74,7 +74,8 @@ def reference(J: Tensor, theta: Tensor) -> Tensor:
     import torch
 
     basis = torch.linalg.qr(J.T.double()).Q
-    return (basis @ (basis.T @ theta.double())).to(theta.dtype)
+    found: Tensor = (basis @ (basis.T @ theta.double())).to(theta.dtype)
+    return found
 
 
 def plain(J: Tensor, theta: Tensor) -> Tensor:

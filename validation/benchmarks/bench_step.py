@@ -108,7 +108,8 @@ def steps(case: Mapping[str, Any]) -> tuple[dict[str, Callable[[], Any]], list[A
     from exact_unlearn.scalable.factor import default_tolerance
 
     module, x, loss, outputs = network(case)
-    model, optimizer, made = ModuleModel(module, outputs), torch.optim.AdamW(module.parameters(), lr=1e-6), []
+    model, optimizer = ModuleModel(module, outputs), torch.optim.AdamW(module.parameters(), lr=1e-6)
+    made: list[Any] = []
 
     def gradient() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -38,7 +38,8 @@ def _piqp_dual(norm: str, group: int, J: Array, q: Array) -> Array:
     _tight(solver.settings)
     solver.setup(np.zeros((k, k)), -q, None, None, np.asfortranarray(J.T), -np.ones(d), np.ones(d))
     solver.solve()
-    return np.asarray(solver.result.z_u) - np.asarray(solver.result.z_l)
+    found: Array = np.asarray(solver.result.z_u) - np.asarray(solver.result.z_l)
+    return found
 
 
 def _piqp(norm: str, group: int, J: Array, q: Array) -> Array:

@@ -142,11 +142,14 @@ def _unlearned(
     recipe: Recipe,
     sizes: Sequence[int],
 ) -> nn.Module:
-    method, options = parameters["method"], {**setting, **parameters["extra"]}
+    method = parameters["method"]
+    options: dict[str, Any] = {**setting, **parameters["extra"]}
     if method == FORWARD_ONLY:
         method = "gd"
     elif method == "retrain":
         options["fresh"] = lambda: network(recipe.network, recipe.width, recipe.stem, sizes).to(recipe.device)
+    if "final_epochs" in options:
+        options["final_epochs"] = int(options["final_epochs"])
     module, _ = unlearn(
         start,
         retain,
@@ -156,7 +159,7 @@ def _unlearned(
         batch_size=recipe.unlearn_batch,
         buffers=parameters["buffers"],
         generator=draws(parameters["experiment"], f"unlearning {method}", parameters["seed"]),
-        **{name: int(value) if name == "final_epochs" else value for name, value in options.items()},
+        **options,
     )
     return module
 

@@ -41,7 +41,7 @@ READINGS = (LOGITS, MARGINS)
 EPOCHS = 50
 """Full-batch epochs of every method."""
 
-_SMALL = {"ascents": (1e-2, 1e-1), "noises": (0.1,), "decays": (0.5, 1.0), "ends": (0,)}
+_SMALL: dict[str, Any] = {"ascents": (1e-2, 1e-1), "noises": (0.1,), "decays": (0.5, 1.0), "ends": (0,)}
 
 SEARCH: dict[str, Row] = {
     LOGITS: replace(ROWS[8], epochs=EPOCHS, rates=(1e-2, 1e-4, 1e-6), strengths=(1e-3, 1e-1, 1.0), **_SMALL),
@@ -93,7 +93,7 @@ class _Heads(nn.Module):
             self.linear.weight.copy_(torch.from_numpy(weights))
 
     def forward(self, x: Tensor) -> Any:
-        found = torch.split(self.linear(x), self.sizes, dim=1)
+        found = torch.split(self.linear(x), list(self.sizes), dim=1)
         return found if len(found) > 1 else found[0]
 
 
@@ -211,7 +211,7 @@ def _proved(problem: xu.UnlearningProblem) -> tuple[Matrix, dict[str, Any]]:
     certificate = xu.certify(problem, xu.solve(problem), proof="exact")
     verdict = certificate.check(problem)
     point = certificate.point
-    if point is None or not verdict.proved:
+    if point is None or certificate.gap is None or not verdict.proved:
         raise NotMeasuredError(f"the truth could not be proved ({certificate.proof}); another seed may do")
     gap = float(certificate.gap)
     theta: Matrix = np.array([float(value) for value in point])

@@ -19,6 +19,7 @@ import torch
 
 import exact_unlearn as xu
 from exact_unlearn import report, scalable
+from exact_unlearn.errors import NotMeasuredError
 from exact_unlearn.sweep import Cell, Result
 
 from .poisoning_exact import exact_cell
@@ -48,6 +49,8 @@ def certified(parameters: Mapping[str, Any], inputs: Mapping[str, Result]) -> Re
     problem = xu.UnlearningProblem(theta_star.numpy(), jacobian, xu.SquaredL2(), drift)
     solution = scalable.solve(problem)
     certificate = xu.certify(problem, solution)
+    if certificate.gap is None:
+        raise NotMeasuredError(f"nothing was proved: {certificate.message or certificate.proof}")
     lower, upper = report.rounded_down(certificate.lower), report.rounded_up(certificate.upper)
     distance = np.linalg.norm(point - solution.theta) / np.linalg.norm(solution.drift)
     return {

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,14 @@ def walk_minnorm(parameters: Mapping[str, Any], start: Result) -> dict[str, Any]
     return {"epoch": np.array(seen)} | {name: table[:, k].numpy() for k, name in enumerate(names)}
 
 
+def _entry(kind: str, name: str, at: Any, one: Mapping[str, Any]) -> float:
+    return float(one[kind][name][at])
+
+
+def _least(kind: str, name: str, column: int, one: Mapping[str, Any]) -> float:
+    return float(one[kind][name][:, column].min())
+
+
 def summary(seeds: Sequence[int], recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Medians over the seeds as a table of texts, and what differs from seed to seed as numbers."""
     results = [sweep.load(exact_cell(seed, recipe), folder) for seed in seeds]
@@ -165,16 +174,16 @@ def summary(seeds: Sequence[int], recipe: Recipe, folder: Path) -> dict[str, Any
     add("|D| of the surrogate solution, lam = 0", lambda one: float(one["path"]["drift"][-1]))
     for place, s in enumerate(STRENGTHS):
         name = f"lam = {1 / s - 1:.3g}" if s else "D = 0"
-        add(f"{name}: largest retain residual", lambda one, place=place: float(one["path"]["residual"][place]))
-        add(f"{name}: sup error", lambda one, place=place: float(one["path"]["sup_error"][place]))
+        add(f"{name}: largest retain residual", partial(_entry, "path", "residual", place))
+        add(f"{name}: sup error", partial(_entry, "path", "sup_error", place))
     for kind in ("plain", "restored"):
         for place, s in enumerate(STEP_STRENGTHS):
             lam = f"lam = {1 / s - 1:.3g}"
             last = len(results[0]["trained"][kind]["sup_error"]) - 1
             name = f"{kind} steps, {lam}"
-            add(f"{name}: sup error after {last}", lambda one, k=kind, p=place: float(one[k]["sup_error"][-1, p]))
-            add(f"{name}: least sup error", lambda one, k=kind, p=place: float(one[k]["sup_error"][:, p].min()))
-            add(f"{name}: retain residual after {last}", lambda one, k=kind, p=place: float(one[k]["residual"][-1, p]))
+            add(f"{name}: sup error after {last}", partial(_entry, kind, "sup_error", (-1, place)))
+            add(f"{name}: least sup error", partial(_least, kind, "sup_error", place))
+            add(f"{name}: retain residual after {last}", partial(_entry, kind, "residual", (-1, place)))
     ends = [float(result["minnorm-og"]["sup_error"][-1]) for result in results]
     rows.append({"what": "MinNorm-OG, 1000 epochs: sup error", "trained": f"{np.median(ends):.3g}", "polished": ""})
     told = {}

@@ -55,8 +55,8 @@ def hyper_parameters(method: str, epochs: int) -> dict[str, list[float]]:
         "learning_rate": [1e-2, 1e-3, 1e-4] if epochs <= 10 else [1e-3, 5e-4, 1e-4],
     }
     if method == "minnorm-og":
-        ends = {10: [1, 2, 5], 100: [25, 50], 1000: [100, 200, 500]}
-        periods = {10: [1, 2, 5], 100: [1, 2], 1000: [10, 50, 100]}
+        ends: dict[int, list[float]] = {10: [1, 2, 5], 100: [25, 50], 1000: [100, 200, 500]}
+        periods: dict[int, list[float]] = {10: [1, 2, 5], 100: [1, 2], 1000: [10, 50, 100]}
         axes["strength"] = [value for value in strengths if value <= 1]
         axes |= {"decay": decays, "final_epochs": ends[epochs], "project_every": periods[epochs]}
     elif method == "neggrad+":
@@ -155,7 +155,7 @@ class Run:
         width = stacked.width_of(self.theta_star.numel())
         return stacked.initial_theta(width, generator(self.seed, "retrain")).to(self.theta_star.dtype)
 
-    def batch(self, combinations: Sequence[object]) -> stacked.Batch:
+    def batch(self, combinations: Sequence[Any]) -> stacked.Batch:
         """The samples with their weights: +1/n_r on the retain set, minus (a multiple of) 1/n_f on the forget set."""
         n, n_retain, n_forget = len(combinations), len(self.x_retain), len(self.x_forget)
         like = self.theta_star
@@ -204,7 +204,8 @@ class Run:
                 theta[chosen] = project(theta[chosen], self.x_retain, now[chosen])
 
         walk = Walk.begin(self.theta_star, self.batch(runs), combinations[0]["learning_rate"], len(runs))
-        results, t = {}, 0
+        results: dict[Any, Tensor] = {}
+        t = 0
         for end in ends:
             walk.go(t, self.epochs - end, before=step)
             t = self.epochs - end

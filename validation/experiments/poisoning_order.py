@@ -62,7 +62,10 @@ def ended(run: Run, setting: Mapping[str, float], order: str) -> Tensor:
             strength *= setting["decay"]
 
     walk = Walk.begin(run.theta_star, run.batch([setting]), setting["learning_rate"], 1)
-    walk.go(0, run.epochs, **{"before" if order == ORDERS[0] else "after": step})
+    if order == ORDERS[0]:
+        walk.go(0, run.epochs, before=step)
+    else:
+        walk.go(0, run.epochs, after=step)
     return walk.stack
 
 

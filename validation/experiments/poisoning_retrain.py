@@ -131,7 +131,7 @@ def table(seeds: Sequence[int], recipe: Recipe, folder: Path) -> str:
     rows += [rows_of(name, BUDGETS[0], tried[:, place]) for place, name in enumerate(others, start=1)]
     last = found[BUDGETS[-1]]
     best = last[:, int(np.argmin(np.median(last, axis=0)))]
-    correlation = rank_correlation(edge_gaps(seeds, recipe), best.tolist())
+    correlation = rank_correlation(edge_gaps(seeds, recipe).tolist(), best.tolist())
     note = f"{len(results)} seeds. Rank correlation of edge gap and error at T = {BUDGETS[-1]}: {correlation:.2f}."
     return f"{markdown(HEADER, rows)}\n\n{note}\n"
 

@@ -183,7 +183,7 @@ def edge_rows(choices: Sequence[Choice], gaps: np.ndarray[Any, np.dtype[np.float
     rows = []
     for choice in choices:
         errors = np.array(choice.errors)
-        correlation = f"{rank_correlation(gaps, choice.errors):.2f}"
+        correlation = f"{rank_correlation(gaps.tolist(), choice.errors):.2f}"
         rows.append([str(choice.epochs), NAMES[choice.method], correlation, figure_of(float(np.median(errors[small])))])
     return rows
 

@@ -24,6 +24,7 @@ from torch import nn
 
 from exact_unlearn import codec, report
 from exact_unlearn.algorithms import unlearn
+from exact_unlearn.algorithms.buffers import Buffers
 from exact_unlearn.errors import NotMeasuredError, ProblemError
 
 from .images_grid import kinks_expected
@@ -88,7 +89,7 @@ class Plan:
     n_perturb: int = 50
     rounds: int = 5
     device: str = "cpu"
-    buffers: str = "as-used"
+    buffers: Buffers = "as-used"
     methods: tuple[str, ...] = METHODS
     memory: bool = True
 
@@ -148,7 +149,8 @@ class Bench:
 
     def epoch(self, method: str) -> tuple[float, int]:
         """Seconds of one epoch (processor time on a CPU, so that others' work does not count), and rows of J."""
-        plan, options = self.plan, dict(SETTINGS.get(method, {}))
+        plan = self.plan
+        options: dict[str, Any] = dict(SETTINGS.get(method, {}))
         extra: dict[str, Any] = {"n_perturb": plan.n_perturb} if method == "minnorm-og" else {}
         if method == "retrain":
             extra["fresh"] = lambda: network(plan.network, plan.width, plan.stem, plan.heads).to(plan.device)

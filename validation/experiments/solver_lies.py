@@ -87,6 +87,8 @@ def measure(
             problem = UnlearningProblem(theta_star(), matrix(condition), make())
             solution = xu.solve(problem)
             certificate = xu.certify(problem, solution, rows="literal")
+            assert certificate.lower is not None, certificate.message
+            assert certificate.upper is not None, certificate.message
             truth = float((certificate.lower + certificate.upper) / 2)
             ours = (solution.status.value, solution.value)
             for name, (status, value) in [(OURS, ours), *((peer, _ask(problem, peer)) for peer in peers)]:

@@ -131,4 +131,5 @@ def project_dense(theta: Tensor, x: Tensor, strength: float) -> Tensor:
     flat = theta.double()
     _, s, vh = torch.linalg.svd(dense_jacobian(theta, x), full_matrices=False)
     basis = vh[s > RANK_TOLERANCE * s[0]]
-    return (flat - strength * (flat - basis.T @ (basis @ flat))).to(theta.dtype)
+    moved: Tensor = flat - strength * (flat - basis.T @ (basis @ flat))
+    return moved.to(theta.dtype)

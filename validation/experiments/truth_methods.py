@@ -172,7 +172,8 @@ class Coded(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, classes) logits."""
         codes: Any = self.codes
-        return self.module(x) * codes - codes**2 / 2
+        logits: Tensor = self.module(x) * codes - codes**2 / 2
+        return logits
 
     def classes(self, labels: Tensor) -> Tensor:
         """Positions of the labels (n, 1) among the codes, (n,) integers."""
@@ -184,7 +185,8 @@ class Coded(nn.Module):
         codes: Any = self.codes
         rise = codes[-1] - codes[0]
         f = (logits[:, -1] - logits[:, 0] + (codes[-1] ** 2 - codes[0] ** 2) / 2) / rise
-        return ((f - codes[classes]) ** 2).mean()
+        loss: Tensor = ((f - codes[classes]) ** 2).mean()
+        return loss
 
 
 # ---------------------------------------------------------------- what became of it

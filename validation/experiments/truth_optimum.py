@@ -25,6 +25,7 @@ import numpy as np
 
 import exact_unlearn as xu
 from exact_unlearn import sweep
+from exact_unlearn.errors import NotMeasuredError
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.origin import TwoLayer
 
@@ -119,6 +120,8 @@ def _optimum(parameters: Mapping[str, Any], _: Mapping[str, sweep.Result]) -> sw
     problem = xu.global_problem(xu.Perceptron(x.shape[1], parameters["width"]), x, y)
     solution = xu.solve(problem)
     certificate = xu.certify(problem, solution)
+    if certificate.lower is None or certificate.upper is None or certificate.gap is None:
+        raise NotMeasuredError(f"nothing was proved: {certificate.message or certificate.proof}")
     network = xu.global_network(problem, certificate)
     optimal = optimal_set(problem.origin, to_float(solution.nu)[: len(y)])
     return {

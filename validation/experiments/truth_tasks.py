@@ -183,8 +183,8 @@ def trained(x: Array, y: Array, width: int, epochs: int, seed: int, start: int) 
     nothing = tensors(x[:0], y[:0])
     for attempt in range(ATTEMPTS):
         generator = torch.Generator().manual_seed(10_000 * seed + 100 * start + attempt)
-        module = network(x.shape[1], width, generator)
-        module, _ = unlearn(module, tensors(x, y), nothing, "gd", epochs=epochs, learning_rate=RATE, weight_decay=0.0)
+        fresh = network(x.shape[1], width, generator)
+        module, _ = unlearn(fresh, tensors(x, y), nothing, "gd", epochs=epochs, learning_rate=RATE, weight_decay=0.0)
         theta = restored(parameters_of(module), x, y)
         if theta is not None:
             return theta

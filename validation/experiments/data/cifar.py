@@ -127,7 +127,7 @@ def _rows(path: Path, parquet: Any) -> list[tuple[Pixels, int]]:
     labels = table.get("label", table.get("labels"))
     if pictures is None or labels is None:
         raise FileFormatError(f"{path}: expected the columns img and label, got {', '.join(table)}")
-    found = []
+    found: list[tuple[Any, int]] = []
     for picture, label in zip(pictures, labels, strict=True):
         try:
             pixels = np.asarray(Image.open(io.BytesIO(picture["bytes"])).convert("RGB"))

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ FASHION_MNIST = {
 
 def read(folder: Path, name: str, sums: Mapping[str, str] | None, source: str) -> Images:
     """All four files; sums: SHA-256 of the uncompressed contents, None where nothing is known to compare with."""
-    splits = []
+    splits: list[Any] = []
     for images, labels in FILES.values():
         pixels = _array(folder, images, 3, sums, source)
         classes = _array(folder, labels, 1, sums, source).astype(np.int64)

@@ -52,6 +52,7 @@ def read(path: Path, content: bytes) -> Any:
 def _run(content: bytes) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(content):
         name = opcode.name
         if name in ("PROTO", "FRAME"):
