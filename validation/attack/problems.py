@@ -100,7 +100,7 @@ def problem(seed: int, index: int) -> tuple[str, UnlearningProblem]:
         neurons = xu.Perceptron(3, 5, n_outputs=1)
         theta = _start(rng, neurons.n_parameters, "gaussian", None)
         x = rng.normal(size=(int(rng.integers(1, 4)), 3))
-        return words, xu.surrogate_problem(network, theta, x, xu.ActiveNeurons(network), _drift(rng, drift, 1.0, 0))
+        return words, xu.surrogate_problem(neurons, theta, x, xu.ActiveNeurons(neurons), _drift(rng, drift, 1.0, 0))
     d = int(rng.integers(4, 13))
     if name == "nuclear_norm":
         d = int(rng.choice([6, 8, 9, 10]))
