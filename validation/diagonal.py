@@ -46,10 +46,9 @@ def _vertices(x: Any, y: Any) -> list[Any]:
     n, m = x.shape
     found = []
     for columns in combinations(range(m), n):
-        part = naive.min_norm(x[:, columns], y, n)
-        if part is not None and naive.rank(x[:, columns]) == n:
+        if naive.rank(x[:, columns]) == n:
             w = fractions(np.zeros(m))
-            w[list(columns)] = part
+            w[list(columns)] = naive.min_norm(x[:, columns], y, n)
             found.append(w)
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.interior import far_products, ratio_step
+from exact_unlearn.scalable.interior import Kept, far_products, ratio_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Step:
     zv: Tensor
 
 
-class Absolute:
+class Absolute(Kept):
     """The kinks w_j |x_j| with curvature q_j around center_j.
 
     columns: A.T (n, m).  weights: w > 0, (n,).  curvature: q >= 0, a number.  center, start: (n,).

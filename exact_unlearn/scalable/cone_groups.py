@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from exact_unlearn.scalable.interior import Kept
+
 
 @dataclass(frozen=True, eq=False)
 class Segments:
@@ -50,7 +52,7 @@ class Step:
     xi: Tensor
 
 
-class Groups:
+class Groups(Kept):
     """The kinks w_g |(x_g, a_g)| with curvature q around center.
 
     columns: A.T (n, m), sorted by group.  weights, frozen: w > 0 and a >= 0, (G,).  curvature: a number.
@@ -136,7 +138,7 @@ class Groups:
         left = self.columns.T @ (self.columns * seg.spread(self.k0)[:, None])
         return left + combined.T @ (combined * (self.k1 - self.k0)[:, None])
 
-    def _split(self, across: Tensor, along: Tensor, v: Tensor) -> Tensor:
+    def split(self, across: Tensor, along: Tensor, v: Tensor) -> Tensor:
         """across * v, but along * v in the direction of w1, group by group: (I + q H)^-1 with s0, s1 and K with
         k0, k1.
 
@@ -161,7 +163,7 @@ class Groups:
             self._correct(target, before)
         ratio = self.pa / (1.0 + 2.0 * self.wa.square())
         self.reduced = self.px - self.segments.spread(2.0 * self.wa * ratio) * self.w1
-        self.ready = self._split(self.s0, self.s1, self.reduced) + self._split(self.k0, self.k1, self.rd)
+        self.ready = self.split(self.s0, self.s1, self.reduced) + self.split(self.k0, self.k1, self.rd)
         return self.columns.T @ self.ready
 
     def _correct(self, target: float, before: Step) -> None:
@@ -185,11 +187,20 @@ class Groups:
         """None: the scaled corrector of `_correct` keeps cones central enough."""
 
     def direction(self, push: Tensor) -> Step:
-        dx = self.ready + self._split(self.k0, self.k1, push)
+        dx = self.ready + self.split(self.k0, self.k1, push)
         free = push + self.rd - self.q * self.reduced
-        dz = self._split(self.s0, self.s1, free)
+        return self._step(dx, self.split(self.s0, self.s1, free), self.s1 * self._dot(self.unit, free))
+
+    def followed(self, dx: Tensor) -> Step:
+        """All directions for a dx that is not the model's own: dz = K^-1 (dx - reduced); q = 0."""
+        v = dx - self.reduced
+        along = self.k1.reciprocal()
+        return self._step(dx, self.split(self.k0.reciprocal(), along, v), along * self._dot(self.unit, v))
+
+    def _step(self, dx: Tensor, dz: Tensor, along: Tensor) -> Step:
+        """along: the part of dz in the direction of w1, which dz itself knows less accurately than it must be."""
         e2 = self.eta.square()
-        inner = self.length * self.s1 * self._dot(self.unit, free)
+        inner = self.length * along
         dxi = -(self.pa / e2 + 2.0 * self.wa * inner) / (1.0 + 2.0 * self.wa.square())
         dt = self.pt + 2.0 * e2 * self.w0 * (inner + self.wa * dxi)
         return Step(dt, dx, dz, dxi)

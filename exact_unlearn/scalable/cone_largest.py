@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exact_unlearn.scalable.interior import far_products, ratio_step
+from exact_unlearn.scalable.interior import Kept, far_products, ratio_step
 from exact_unlearn.scalable.team import Team
 
 
@@ -27,7 +27,7 @@ class Step:
     z0: Tensor
 
 
-class Largest:
+class Largest(Kept):
     """The kink max(floor, max_j |x_j|) with curvatures q_j (n,) around center_j.
 
     start: x to start from; pull: A.T y to start from, `share` of the multipliers goes to it, the rest is spread evenly.

@@ -95,6 +95,24 @@ class ConeModel(Protocol):
         """The largest violation of stationarity, relative to the multipliers."""
         ...
 
+    def kept(self) -> Any:
+        """What `restore` needs to come back here."""
+        ...
+
+    def restore(self, kept: Any) -> None:
+        """Back to where `kept` was asked for."""
+        ...
+
+
+class Kept:
+    """A model whose tensors are replaced and never written to: its attributes are its state."""
+
+    def kept(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        vars(self).update(kept)
+
 
 @dataclass(frozen=True, eq=False)
 class Equations:
@@ -134,7 +152,7 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
     team, size = equations.team, None
     scale = float(torch.linalg.vector_norm(equations.right)) or 1.0
     best, stalled = [math.inf] * 3, 0
-    kept: tuple[Progress, dict[str, Any]] | None = None
+    kept: tuple[Progress, Any] | None = None
     progress = Progress(y, math.inf, math.inf, math.inf, 0)
     for iteration in range(limit + 1):
         pull = model.columns @ y
@@ -145,7 +163,7 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         primal, scale = agreed(team, float(torch.linalg.vector_norm(residual)), scale)
         progress = Progress(y, comp / max(abs(value), 1e-300), primal / scale, dual, iteration)
         if math.isfinite(progress.error) and (kept is None or progress.error <= kept[0].error):
-            kept = progress, dict(model.__dict__)  # tensors are replaced, never written to, so this is a snapshot
+            kept = progress, model.kept()
         if not math.isfinite(progress.error) or progress.error <= goal or iteration == limit:
             break
         equations.clock.tell(f"interior point, {model.columns.shape[0]} columns, iteration {iteration}", progress.error)
@@ -179,7 +197,7 @@ def interior_point(model: ConeModel, equations: Equations, y: Tensor, goal: floa
         y = y + dual_step * step
     if kept is None:
         return progress
-    model.__dict__.update(kept[1])
+    model.restore(kept[1])
     return replace(kept[0], iterations=progress.iterations)
 
 

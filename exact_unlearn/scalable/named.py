@@ -17,6 +17,18 @@ from exact_unlearn.regularizers import L1, L2, ElasticNet, GroupL2, LInf, Recipe
 from exact_unlearn.solution import Solution, Status
 
 
+def comes_to_a_name(problem: UnlearningProblem) -> bool:
+    """Whether a named route takes the problem: R in other words, with squared drifts and balls."""
+    known = all(t.name == "squared_drift" or (t.name == "trust_region" and t.norm == 2) for t in problem.drifts)
+    if problem.regularizer.name != "form":
+        return known or problem.regularizer.integer
+    try:
+        in_other_words(problem)
+    except ProblemError:
+        return False
+    return known
+
+
 def in_other_words(problem: UnlearningProblem) -> tuple[UnlearningProblem, Array]:
     """The problem with a named regularizer, about theta - c, and c (d,).  ProblemError where the form has no name."""
     form, d = problem.form, problem.n_parameters

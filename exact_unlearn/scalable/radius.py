@@ -10,7 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+from torch import Tensor
+
 from exact_unlearn.scalable.clock import ENDLESS, Clock
+from exact_unlearn.scalable.space import Space
+from exact_unlearn.scalable.team import total
 
 State = TypeVar("State")
 
@@ -66,3 +71,19 @@ def on_radius(
             break
         mu = guess
     return Found(mu, state, length)
+
+
+def onto_sphere(space: Space, movable: Tensor, theta_star: Tensor, x: Tensor, radius: float) -> Tensor:
+    """x (d,) with |D| = radius: D moves along its difference from the shortest feasible drift, which keeps J D = b."""
+    team = space.team
+    start = torch.where(movable, theta_star, 0.0)
+    moved = torch.where(movable, x, 0.0) - start
+    base = torch.zeros_like(moved)
+    residual = space.right - space.product(start)
+    if float(torch.linalg.vector_norm(residual)) > 1e-12 * float(torch.linalg.vector_norm(space.right)):
+        base = space.shortest(residual)
+    rest = moved - base
+    b2, r2, cross = (total(team, part) for part in (base.square(), rest.square(), base * rest))
+    inner = max(cross * cross - r2 * (b2 - radius * radius), 0.0)
+    share = max(0.0, (-cross + math.sqrt(inner)) / r2) * (1.0 - 1e-15) if r2 else 0.0
+    return start + base + share * rest

@@ -33,16 +33,17 @@ from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solv
 from exact_unlearn.scalable.composite import Composite, composite
 from exact_unlearn.scalable.euclidean import Euclidean, solve_euclidean
 from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
-from exact_unlearn.scalable.named import by_name
+from exact_unlearn.scalable.named import by_name, comes_to_a_name
 from exact_unlearn.scalable.narrow import narrow_doubt
 from exact_unlearn.scalable.pdhg import Products, solve_products
 from exact_unlearn.scalable.polish import check_polish, polished
 from exact_unlearn.scalable.posed import posed_anew
 from exact_unlearn.scalable.predictor import solve_predictor
 from exact_unlearn.scalable.prox import kinks, prox
-from exact_unlearn.scalable.radius import on_radius
+from exact_unlearn.scalable.radius import on_radius, onto_sphere
 from exact_unlearn.scalable.running import plainly
 from exact_unlearn.scalable.space import Space, build_space
+from exact_unlearn.scalable.summed import solve_summed, unsupported
 from exact_unlearn.scalable.team import total
 from exact_unlearn.scalable.tight import solve_tight
 from exact_unlearn.solution import Solution, Status
@@ -101,15 +102,21 @@ def solve(
         raise ProblemError(f"gap: expected a number between 0 and 1, got {gap!r}")
     if route not in ROUTES:
         raise ProblemError(f"route: expected one of {', '.join(ROUTES)}, got {route!r}")
-    if problem.regularizer.name == "form":
+    named = comes_to_a_name(problem)
+    if problem.regularizer.name == "form" and named:
         settings: dict[str, Any] = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
         return by_name(problem, partial(solve, device=device, dtype=dtype, gap=gap, **settings), gap, start)
-    drift_numbers(problem)
+    if named:
+        drift_numbers(problem)
+    elif (other := unsupported(problem)) is not None:
+        raise ProblemError(f"regularizer: scalable.solve does not take {other}; use exact_unlearn.solve")
     check_polish(problem, polish)
     ticking = clock(time_limit, progress)
 
     def equations(posed: UnlearningProblem, before: Solution | None) -> Solution:
         def once(again: UnlearningProblem) -> Solution:
+            if not named:
+                return _summed(again, device, dtype, gap, route, ticking)
             return _solved(again, device, dtype, gap, before, route, ticking)
 
         return posed_anew(posed, once(posed), once, gap)
@@ -157,6 +164,23 @@ def _solved(
     )
     raw = _raw(task, answer, lam + mu)
     return _claimed(problem, raw, operator, gap, ticking, compiled)
+
+
+def _summed(
+    problem: UnlearningProblem, device: Any, dtype: torch.dtype | None, gap: float, route: str, ticking: Clock
+) -> Solution:
+    """A form without a name, or a named regularizer with drifts that the named routes do not know."""
+    if route == "products":
+        raise ProblemError("route: sums of terms need the entries of J; use route='columns' or exact_unlearn.solve")
+    ticking.tell("reading J")
+    operator = _operator(problem, device, dtype, route)
+    theta_star = torch.from_numpy(np.array(to_float(problem.theta_star))).to(operator.device)
+    free = torch.from_numpy(problem.free.copy()).to(operator.device)
+    rhs = torch.from_numpy(np.array(to_float(problem.rhs))).to(operator.device)
+    space = build_space(operator, theta_star, free, rhs)
+    if space.inconsistency > INCONSISTENT:
+        return _infeasible(problem, space, ticking.seconds)
+    return solve_summed(problem, space, gap, ticking)
 
 
 def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
@@ -212,7 +236,10 @@ def minimise(
         return run(0.0, None)[0], 0.0
     size = math.sqrt(total(task.space.team, torch.where(task.space.free, task.theta_star, 0.0).square()))
     found = on_radius(run, radius, 1.0 / max(size, radius), 0.01 * gap, clock=task.clock)
-    return _within(task, found.state, radius) if found.mu > 0 else found.state, found.mu
+    if not found.mu:
+        return found.state, 0.0
+    x = onto_sphere(task.space, task.kinked | task.smooth, task.theta_star, found.state.x, radius)
+    return replace(found.state, x=x), found.mu
 
 
 def _one(task: Composite, gap: float, hint: Tensor | None, y: Tensor | None, products: bool) -> Answer:
@@ -282,24 +309,6 @@ def _filled(task: Composite, mix: Tensor, answer: Answer) -> Answer:
     weights = torch.linalg.pinv(gram, rtol=1e-13, hermitian=True) @ left
     x[task.smooth] += columns @ weights
     return replace(answer, x=x, y=mix.T @ answer.y)
-
-
-def _within(task: Composite, answer: Answer, radius: float) -> Answer:
-    """The answer put onto the sphere: D moves along its difference from the shortest feasible drift, which
-    keeps J D = b.
-    """
-    space, team, movable = task.space, task.space.team, task.kinked | task.smooth
-    start = torch.where(movable, task.theta_star, 0.0)
-    moved = torch.where(movable, answer.x, 0.0) - start
-    base = torch.zeros_like(moved)
-    residual = space.right - space.product(start)
-    if float(torch.linalg.vector_norm(residual)) > 1e-12 * float(torch.linalg.vector_norm(space.right)):
-        base = space.shortest(residual)
-    rest = moved - base
-    b2, r2, cross = (total(team, part) for part in (base.square(), rest.square(), base * rest))
-    inner = max(cross * cross - r2 * (b2 - radius * radius), 0.0)
-    share = max(0.0, (-cross + math.sqrt(inner)) / r2) * (1.0 - 1e-15) if r2 else 0.0
-    return replace(answer, x=start + base + share * rest)
 
 
 def _operator(problem: UnlearningProblem, device: Any, dtype: torch.dtype | None, route: str) -> TorchJacobian:
