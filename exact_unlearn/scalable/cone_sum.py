@@ -22,6 +22,9 @@ from exact_unlearn.scalable.cone_groups import Groups
 from exact_unlearn.scalable.cone_groups import Step as GroupStep
 from exact_unlearn.scalable.interior import ConeModel, Kept, ratio_step
 
+NOISE = 1e-6
+"""Slopes below this part of the steepest one are not told apart from it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
@@ -170,7 +173,7 @@ class Box(Slacks):
         return self.zu - self.zv
 
     def steepest(self) -> Tensor:
-        return torch.zeros_like(self.u)
+        return self.zu + self.zv
 
     def value(self) -> Tensor:
         return self.u.new_zeros(())
@@ -190,13 +193,13 @@ class Squares(Kept):
     """w/2 (x - c)^2."""
 
     def __init__(self, weights: Tensor, centre: Tensor, x: Tensor) -> None:
-        self.w, self.moved = weights, x - centre
+        self.w, self.moved, self.pulled = weights, x - centre, weights * centre.abs()
 
     def multipliers(self) -> Tensor:
         return self.w * self.moved
 
     def steepest(self) -> Tensor:
-        return self.multipliers().abs()
+        return self.multipliers().abs() + self.pulled
 
     def size(self) -> Tensor:
         return self.w.new_zeros(())
@@ -292,6 +295,7 @@ class Mixed:
         if self.norm is not None:
             heavy = self.norm.root * self.norm.groups.segments.spread(self.norm.groups.w)
             size = size.index_add(0, self.norm.index, heavy)
+        size = size.clamp_min(NOISE * size.max())  # where all slopes are 0 there is nothing but rounding to compare
         return ((pull - self.multipliers()).abs() / size.clamp_min(1e-300)).max()
 
     # ------------------------------------------------------------ Newton's equations

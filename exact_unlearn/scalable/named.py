@@ -16,12 +16,15 @@ from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L1, L2, ElasticNet, GroupL2, LInf, Recipe, SquaredL2
 from exact_unlearn.solution import Solution, Status
 
+NAMED = ("squared_l2", "l2", "l1", "linf", "group_l2", "elastic_net", "predictor_norm")
+"""Regularizers with a route of their own."""
+
 
 def comes_to_a_name(problem: UnlearningProblem) -> bool:
     """Whether a named route takes the problem: R in other words, with squared drifts and balls."""
     known = all(t.name == "squared_drift" or (t.name == "trust_region" and t.norm == 2) for t in problem.drifts)
     if problem.regularizer.name != "form":
-        return known or problem.regularizer.integer
+        return known and problem.regularizer.name in NAMED
     try:
         in_other_words(problem)
     except ProblemError:

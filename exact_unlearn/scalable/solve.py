@@ -6,6 +6,8 @@
     predictor_norm                     closed form up to one root (predictor.py)
     l1, group_l2, linf, elastic_net    interior point in the dimension of the rows on a working set of columns
                                        (columns.py), or restarted PDHG where only products with J exist (pdhg.py)
+    every other convex form but        interior point on all columns, terms of the same coordinates side by side and
+    nuclear norms, every drift         maps as rows of their own (summed.py)
 
 Everything ends in the same `Solution` as the reference solver, with multipliers and subgradients, measured by
 code that the solver does not use (claims.py).
@@ -32,8 +34,8 @@ from exact_unlearn.scalable.clock import Clock, Progress, clock
 from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solve_sum
 from exact_unlearn.scalable.composite import Composite, composite
 from exact_unlearn.scalable.euclidean import Euclidean, solve_euclidean
-from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian, as_torch_jacobian
-from exact_unlearn.scalable.named import by_name, comes_to_a_name
+from exact_unlearn.scalable.jacobian_core import DenseTorchJacobian, TorchJacobian
+from exact_unlearn.scalable.named import NAMED, by_name, comes_to_a_name
 from exact_unlearn.scalable.narrow import narrow_doubt
 from exact_unlearn.scalable.pdhg import Products, solve_products
 from exact_unlearn.scalable.polish import check_polish, polished
@@ -43,16 +45,14 @@ from exact_unlearn.scalable.prox import kinks, prox
 from exact_unlearn.scalable.radius import on_radius, onto_sphere
 from exact_unlearn.scalable.running import plainly
 from exact_unlearn.scalable.space import Space, build_space
-from exact_unlearn.scalable.summed import solve_summed, unsupported
+from exact_unlearn.scalable.stored import stored
+from exact_unlearn.scalable.summed import held_still, nothing_moves, require_known, solve_summed
 from exact_unlearn.scalable.team import total
 from exact_unlearn.scalable.tight import solve_tight
 from exact_unlearn.solution import Solution, Status
 
 GAP = 1e-8
 """Default relative gap."""
-
-DENSE_ENTRIES = 500_000_000
-"""Largest number of entries of J that a norm solver stores; beyond, it works with products."""
 
 ROUTES = ("auto", "columns", "products")
 
@@ -86,9 +86,10 @@ def solve(
     they are over, the answer so far has Status.TIME_LIMIT unless it is optimal all the same.  progress: called as
     progress(what, gap, seconds) between iterations.
 
-    Takes squared drifts and Euclidean trust regions with every regularizer named in this module, and forms that come to
-    one of these: with factors, with a centre, and sums of absolute values or squares; and rows that read >= of a matrix
-    J (tight.py).  Raises ProblemError, with the way out, for other combinations; gap outside (0, 1); unknown routes.
+    Takes every convex regularizer but the nuclear norm, with every drift penalty, and rows that read >= of a matrix J
+    (tight.py).  Those named in this module are fastest, with squared drifts and Euclidean trust regions, and so are
+    forms that come to one of them (with factors, with a centre, sums of absolute values or squares).  Raises
+    ProblemError, with the way out, for what is not taken; gap outside (0, 1); unknown routes.
 
     >>> import exact_unlearn as xu
     >>> from exact_unlearn import scalable
@@ -106,10 +107,8 @@ def solve(
     if problem.regularizer.name == "form" and named:
         settings: dict[str, Any] = {"route": route, "polish": polish, "time_limit": time_limit, "progress": progress}
         return by_name(problem, partial(solve, device=device, dtype=dtype, gap=gap, **settings), gap, start)
-    if named:
-        drift_numbers(problem)
-    elif (other := unsupported(problem)) is not None:
-        raise ProblemError(f"regularizer: scalable.solve does not take {other}; use exact_unlearn.solve")
+    if not named:
+        require_known(problem)
     check_polish(problem, polish)
     ticking = clock(time_limit, progress)
 
@@ -144,7 +143,7 @@ def _solved(
         raw, _ = solve_predictor(problem, lam, radius)
         return _claimed(problem, raw, None, gap, ticking)
     ticking.tell("reading J")
-    operator = _operator(problem, device, dtype, route)
+    operator = stored(problem, device, dtype, route)
     theta_star = torch.from_numpy(np.array(to_float(problem.theta_star))).to(operator.device)
     free = torch.from_numpy(problem.free.copy()).to(operator.device)
     rhs = torch.from_numpy(np.array(to_float(problem.rhs))).to(operator.device)
@@ -172,8 +171,10 @@ def _summed(
     """A form without a name, or a named regularizer with drifts that the named routes do not know."""
     if route == "products":
         raise ProblemError("route: sums of terms need the entries of J; use route='columns' or exact_unlearn.solve")
+    if (still := nothing_moves(problem)) is not None:
+        return held_still(problem, _summed(still, device, dtype, gap, route, ticking), gap)
     ticking.tell("reading J")
-    operator = _operator(problem, device, dtype, route)
+    operator = stored(problem, device, dtype, route)
     theta_star = torch.from_numpy(np.array(to_float(problem.theta_star))).to(operator.device)
     free = torch.from_numpy(problem.free.copy()).to(operator.device)
     rhs = torch.from_numpy(np.array(to_float(problem.rhs))).to(operator.device)
@@ -184,11 +185,10 @@ def _summed(
 
 
 def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
-    """(lam, radius) of the drift penalties; ProblemError for those that have no torch solver."""
-    if getattr(problem.regularizer, "integer", False) or problem.regularizer.name not in _KNOWN:
+    """(lam, radius) of the drift penalties, for regularizers with a route of their own; ProblemError for others."""
+    if problem.regularizer.name not in NAMED:
         raise ProblemError(
-            f"regularizer: scalable.solve takes {', '.join(_KNOWN)}, got {problem.regularizer.name}; "
-            "use exact_unlearn.solve"
+            f"regularizer: expected one of {', '.join(NAMED)}, got {problem.regularizer.name}; use exact_unlearn.solve"
         )
     lam, radius = 0.0, math.inf
     for term in problem.drifts:
@@ -199,13 +199,9 @@ def drift_numbers(problem: UnlearningProblem) -> tuple[float, float]:
         else:
             kind = "a box" if term.name == "trust_region" else term.name
             raise ProblemError(
-                f"drift_penalty: scalable.solve takes squared drifts and Euclidean balls, got {kind}; "
-                "use exact_unlearn.solve"
+                f"drift_penalty: expected squared drifts and Euclidean balls, got {kind}; use exact_unlearn.solve"
             )
     return lam, radius
-
-
-_KNOWN = ("squared_l2", "l2", "l1", "linf", "group_l2", "elastic_net", "predictor_norm")
 
 
 def minimise(
@@ -309,38 +305,6 @@ def _filled(task: Composite, mix: Tensor, answer: Answer) -> Answer:
     weights = torch.linalg.pinv(gram, rtol=1e-13, hermitian=True) @ left
     x[task.smooth] += columns @ weights
     return replace(answer, x=x, y=mix.T @ answer.y)
-
-
-def _operator(problem: UnlearningProblem, device: Any, dtype: torch.dtype | None, route: str) -> TorchJacobian:
-    """J in torch: dense where its entries fit, else as it came."""
-    J = as_torch_jacobian(problem.jacobian)
-    k, d = J.shape
-    if dtype not in (None, torch.float32, torch.float64):
-        raise ProblemError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    if route == "products" or (route == "auto" and k * d > DENSE_ENTRIES and not isinstance(J, DenseTorchJacobian)):
-        return Products(J)
-    device = _device(device)
-    matrix = J.dense()
-    stored = matrix.to(device=device or J.device, dtype=dtype or J.dtype)
-    if stored.dtype != matrix.dtype and k * d:
-        before, after = matrix.abs().amax(1), stored.abs().amax(1)
-        if not bool(torch.isfinite(after).all()) or bool((before.to(after.device).gt(0) & (after < 1e-30)).any()):
-            raise ProblemError("dtype: a row of the jacobian leaves the range of float32; use torch.float64")
-    return DenseTorchJacobian(stored)
-
-
-def _device(device: Any) -> torch.device | None:
-    """The device asked for (None: where the Jacobian is); ProblemError where torch finds none."""
-    if device is None:
-        return None
-    try:
-        known = torch.device(device)
-        torch.zeros((), device=known)
-    except (RuntimeError, TypeError, AssertionError):
-        raise ProblemError(f"device: torch finds no device {str(device)!r} on this machine") from None
-    if known.type == "meta":
-        raise ProblemError("device: expected one that computes, got the meta device")
-    return known
 
 
 def _at_rest(problem: UnlearningProblem, radius: float) -> bool:

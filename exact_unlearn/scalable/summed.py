@@ -63,11 +63,12 @@ class Answer:
     columns: int
 
 
-def unsupported(problem: UnlearningProblem) -> str | None:
-    """Why this route does not take the problem, or None."""
-    known = Square | Kink | Huber | Norms | Max
-    other = next((part for part in problem.form.parts if not isinstance(part.term, known)), None)
-    return None if other is None else str(other)
+def require_known(problem: UnlearningProblem) -> None:
+    """ProblemError for a form with a term that has no cone here."""
+    if not all(isinstance(part.term, Square | Kink | Huber | Norms | Max) for part in problem.form.parts):
+        got = problem.form if problem.regularizer.name == "form" else problem.regularizer.name
+        what = "scalable.solve takes every convex form but nuclear norms"
+        raise ProblemError(f"regularizer: {what}, got {got}; use exact_unlearn.solve")
 
 
 def solve_summed(problem: UnlearningProblem, space: Space, gap: float, ticking: Clock) -> Solution:
@@ -80,6 +81,8 @@ def solve_summed(problem: UnlearningProblem, space: Space, gap: float, ticking: 
         return found, float(torch.linalg.vector_norm(torch.where(space.free, found.theta - task.theta_star, 0.0)))
 
     task = _Task(problem, space, goal, ticking, 0.0)
+    if _nothing_asks(problem, space):
+        return task.claim(task.nothing(), 0.0, gap)
     if math.isinf(radius):
         return task.claim(task.solve(), 0.0, gap)
     size = float(torch.linalg.vector_norm(torch.where(space.free, task.theta_star, 0.0)))
@@ -88,6 +91,46 @@ def solve_summed(problem: UnlearningProblem, space: Space, gap: float, ticking: 
         theta = onto_sphere(space, space.free, task.theta_star, held.state.theta, radius)
         held = replace(held, state=replace(held.state, theta=torch.where(space.free, theta, task.theta_star)))
     return task.claim(held.state, held.mu, gap)
+
+
+def nothing_moves(problem: UnlearningProblem) -> UnlearningProblem | None:
+    """The problem without rows and free coordinates that is left where a region has the radius 0, or None."""
+    if not any(term.name == "trust_region" and not term.radius for term in problem.drifts):
+        return None
+    d = problem.n_parameters
+    bare: dict[str, Any] = {
+        "jacobian": np.zeros((0, d)),
+        "rhs": None,
+        "at_least": None,
+        "drift_penalty": None,
+        "outputs": None,
+    }
+    return replace(problem, free=np.zeros(d, dtype=bool), origin=None, **bare)
+
+
+def held_still(problem: UnlearningProblem, found: Solution, gap: float) -> Solution:
+    """The answer to `nothing_moves` as one to the problem: the region holds back whatever the slopes are."""
+    forces = [np.zeros(problem.n_parameters) for _ in problem.drifts]
+    first = next(i for i, term in enumerate(problem.drifts) if term.name == "trust_region" and not term.radius)
+    forces[first] = np.where(problem.free, -to_float(np.asarray(found.subgradient)), 0.0)
+    nu = np.zeros(problem.n_constraints)
+    return _measured(replace(found, problem=problem, nu=nu, drift_subgradients=tuple(forces)), gap, False)
+
+
+def _measured(found: Solution, gap: float, late: bool) -> Solution:
+    """The answer, called optimal only if its residuals are at most `gap`."""
+    worst = max(found.primal_residual(), found.dual_residual(), found.relative_gap())
+    if math.isfinite(worst) and worst <= gap:
+        return replace(found, status=Status.OPTIMAL)
+    status = Status.TIME_LIMIT if late else Status.INACCURATE
+    return found.with_message(status, f"{found.message}; reached {worst:.1e} where {gap:.1e} was asked for")
+
+
+def _nothing_asks(problem: UnlearningProblem, space: Space) -> bool:
+    """No row asks for anything, and every part is least where the free coordinates are 0."""
+    still = not bool(space.right.any()) and not problem.drifts
+    parts = problem.form.parts
+    return still and all(p.centre is None and (p.map is None or bool(problem.free.all())) for p in parts)
 
 
 class _Task:
@@ -176,6 +219,16 @@ class _Task:
             progress,
             columns.shape[0] + extra,
         )
+
+    def nothing(self) -> Answer:
+        """0 on all free coordinates, without multipliers; a norm is then as steep as it can be on what is frozen."""
+        norm = self._split()[1]
+        shares = [self.theta_star.new_zeros(summand.size(self.theta_star.numel())) for summand in self.summands]
+        if norm is not None:
+            norm[0].groups.xi = norm[0].groups.w
+            self._frozen_norm(norm[0], norm[1], shares[norm[1]])
+        theta = torch.where(self.space.free, 0.0, self.theta_star)
+        return Answer(theta, 0.0 * self.space.right, shares, [], Progress(theta, 0.0, 0.0, 0.0, 0), 0)
 
     def _shares(self, own: Any, norm: Any, lifted: list[Lifted], mixed: Mixed) -> list[Tensor]:
         d = self.theta_star.numel()
@@ -346,16 +399,13 @@ class _Task:
             solve_seconds=self.ticking.seconds,
             message=f"{answer.progress.iterations} iterations, {answer.columns} columns",
         )
-        worst = max(found.primal_residual(), found.dual_residual(), found.relative_gap())
-        if math.isfinite(worst) and worst <= gap:
-            return found
-        late = Status.TIME_LIMIT if self.ticking.expired() else Status.INACCURATE
-        return found.with_message(late, f"{found.message}; reached {worst:.1e} where {gap:.1e} was asked for")
+        return _measured(found, gap, self.ticking.expired())
 
     def _pulled(self, shares: list[Array]) -> Array:
         """g = sum M.T g_k, (d,)."""
         pulls = (summand.pull(share) for summand, share in zip(self.summands, shares, strict=True))
-        return np.asarray(sum(pulls, start=np.zeros(self.problem.n_parameters)))
+        total: Array = sum(pulls, start=np.zeros(self.problem.n_parameters))
+        return total
 
     def _on_frozen(self, shares: list[Array], point: Array) -> None:
         """Slopes of the terms of single coordinates where nothing moves: there g is a free dual variable."""
@@ -384,10 +434,9 @@ def _slope(term: Any, x: Array) -> Array:
     """The derivative of a term of single coordinates, 0 at a kink."""
     w = np.ones_like(x) if term.weights is None else to_float(np.asarray(term.weights))
     if isinstance(term, Square):
-        return w * x
-    if isinstance(term, Huber):
-        return w * np.clip(x, -float(term.delta), float(term.delta))
-    return w * np.sign(x)
+        return np.asarray(w * x)
+    x = np.clip(x, -float(term.delta), float(term.delta)) if isinstance(term, Huber) else np.sign(x)
+    return np.asarray(w * x)
 
 
 def _norm_of(labels: Tensor, outer: Tensor, frozen: Tensor, root: Tensor, moved: Tensor, width: float) -> Norm:

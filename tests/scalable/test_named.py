@@ -8,7 +8,7 @@ import pytest
 
 import exact_unlearn as xu
 from exact_unlearn import scalable
-from exact_unlearn.errors import ProblemError
+from exact_unlearn.scalable.named import comes_to_a_name
 from tests.form_cases import CENTRE, FROZEN, GROUPS, MAP, THETA, WEIGHTS, J
 
 NAMED: dict[str, Any] = {
@@ -37,15 +37,16 @@ def test_the_answer_is_the_proved_one(name: str, drift: Any, free: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("regularizer", "parts"),
+    "regularizer",
     [
-        (xu.L1() + xu.GroupL2(GROUPS), "kink . norms"),
-        (xu.L1() + xu.L1().centred_at(CENTRE), "kink . kink about a centre"),
-        (xu.L1().of(MAP), "kink of a map"),
-        (xu.Huber(1.0), "huber"),
-        (xu.L1(WEIGHTS) + xu.SquaredL2(), "kink . square"),
+        xu.L1() + xu.GroupL2(GROUPS),
+        xu.L1() + xu.L1().centred_at(CENTRE),
+        xu.L1().of(MAP),
+        xu.Huber(1.0),
+        xu.L1(WEIGHTS) + xu.SquaredL2(),
     ],
 )
-def test_what_has_no_name_is_refused_by_its_parts(regularizer: Any, parts: str) -> None:
-    with pytest.raises(ProblemError, match=f"takes single regularizers and what comes to one, got {parts}; use"):
-        scalable.solve(xu.UnlearningProblem(THETA, J, regularizer))
+def test_what_has_no_name_takes_the_route_of_sums(regularizer: Any) -> None:
+    problem = xu.UnlearningProblem(THETA, J, regularizer)
+    assert not comes_to_a_name(problem)
+    assert scalable.solve(problem).solver == "scalable (sums)"
