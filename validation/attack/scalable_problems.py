@@ -7,6 +7,7 @@ in one problem) x precision x route.  The optimum is what `certify` proves for t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,15 @@ ALLOWED = 1e-6
 """How far from the certified interval a value called optimal may lie, relatively (or the gap that was asked for)."""
 
 
+Draw = Callable[[np.random.Generator], tuple[xu.UnlearningProblem, dict[str, Any]]]
+
+
 def run(count: int, seed: int) -> Outcome:
+    return compared(draw, count, seed)
+
+
+def compared(draw: Draw, count: int, seed: int) -> Outcome:
+    """`count` problems and options of `draw`, solved and held against what `certify` proves."""
     failures, told = [], Counter[str]()
     for i in range(count):
         problem, options = draw(np.random.default_rng([seed, i]))
@@ -50,7 +59,7 @@ def run(count: int, seed: int) -> Outcome:
         lower, upper = float(proof.lower), float(proof.upper)
         off = max(lower - found.value, found.value - upper, 0.0) / (abs(upper) or 1e-300)
         if off > max(ALLOWED, options["gap"]):
-            name = f"{problem.regularizer.name}, {[term.name for term in problem.drifts]}, {options}"
+            name = f"{problem.form}, {[term.name for term in problem.drifts]}, {options}"
             failures.append(f"{where}: optimal at {found.value:.6g}, proved [{lower:.6g}, {upper:.6g}] ({name})")
     return Outcome(count, tuple(failures), (", ".join(f"{n} {word}" for word, n in told.most_common()),))
 
@@ -59,7 +68,7 @@ def draw(rng: np.random.Generator) -> tuple[xu.UnlearningProblem, dict[str, Any]
     """A random problem and the options to solve it with."""
     k, d = int(rng.integers(1, 6)), int(rng.integers(2, 16))
     kind = str(rng.choice(["plain", "plain", "conditioned", "near", "duplicates", "unseen"]))
-    J = _matrix(rng, k, d, kind)
+    J = matrix(rng, k, d, kind)
     theta = rng.standard_normal(d) * (10.0 ** rng.uniform(-8, 8) if rng.random() < 0.2 else 1.0)
     R, products = _regularizer(rng, d)
     free = rng.random(d) < 0.7 if rng.random() < 0.3 else np.ones(d, dtype=bool)
@@ -75,7 +84,7 @@ def draw(rng: np.random.Generator) -> tuple[xu.UnlearningProblem, dict[str, Any]
     return xu.UnlearningProblem(theta, J, R, _drift(rng, theta), free, rhs), options
 
 
-def _matrix(rng: np.random.Generator, k: int, d: int, kind: str) -> Array:
+def matrix(rng: np.random.Generator, k: int, d: int, kind: str) -> Array:
     J = rng.standard_normal((k, d))
     if kind == "conditioned":
         left, _, right = np.linalg.svd(J, full_matrices=False)
