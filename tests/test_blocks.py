@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 import exact_unlearn as xu
 from exact_unlearn import blocks, scalable
+from exact_unlearn.certify import blockwise, ladder
 
 LEAST, OUTPUTS, SAMPLES, INPUTS = 4, 3, 5, 9
 GROUPS = np.arange(OUTPUTS * INPUTS) % OUTPUTS * 3 + np.arange(OUTPUTS * INPUTS) // (3 * OUTPUTS)
@@ -136,14 +138,30 @@ def test_certificates_say_what_they_say_of_the_whole(name: str, monkeypatch: pyt
 
 def test_every_block_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, sizes = head(xu.SquaredL2()), []
-    from exact_unlearn.certify import ladder
-
     attempt = ladder._Attempt.run
     monkeypatch.setattr(
         ladder._Attempt, "run", lambda self: (sizes.append(self.original.n_constraints), attempt(self))[1]
     )
     xu.certify(problem)
     assert sizes == [SAMPLES] * OUTPUTS
+
+
+def test_a_point_that_is_too_long_for_the_checker_gives_way_to_short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = head(xu.L1(), rhs=np.arange(SAMPLES * OUTPUTS) % 4 + 0.0)
+    exact = xu.certify(problem)
+    assert exact.proof == "exact"
+    assert not blockwise.refused(exact)
+    monkeypatch.setattr(blockwise, "LONG", 0)  # digits of denominators, so that some are long
+    assert not blockwise.refused(exact)  # the checker bears them
+    with monkeypatch.context() as impatient:
+        impatient.setattr(xu.Certificate, "check", lambda _: SimpleNamespace(proved=False))
+        assert blockwise.refused(exact)
+    monkeypatch.setattr(ladder, "refused", lambda certificate: certificate.proof == "exact")
+    short = xu.certify(problem)
+    assert short.proof == "enclosure"
+    assert short.lower <= exact.upper <= short.upper
+    assert short.check(problem).proved
+    assert xu.certify(problem, proof="exact").proof == "exact"
 
 
 def test_rows_that_read_at_least_and_fractions() -> None:

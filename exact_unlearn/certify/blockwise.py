@@ -24,6 +24,9 @@ from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.solution import Solution
 from exact_unlearn.watch import TimeUpError, tick, watched
 
+LONG = 40
+"""Hexadecimal digits."""
+
 Prove = Callable[[UnlearningProblem, Solution | None], Certificate]
 
 
@@ -55,6 +58,16 @@ def by_blocks(problem: UnlearningProblem, solution: Solution | None, prove: Prov
         return _judged(problem, blocks, found, tree)
     except FaceError:
         return None
+
+
+def refused(certificate: Certificate) -> bool:
+    """Whether the checker has no patience for an exact point whose blocks have long denominators of their own.
+
+    It brings them to a common one, which may be as long as all of them together.
+    """
+    parts = certificate.tree.get("primal", {}).get("parts", ())
+    long = {part["den"] for part in parts if len(part["den"]) > LONG}
+    return certificate.proof == "exact" and len(long) > 1 and not certificate.check().proved
 
 
 def _exact(problem: UnlearningProblem, blocks: tuple[Block, ...], found: list[Certificate], tree: Tree) -> Certificate:

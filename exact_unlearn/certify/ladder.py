@@ -17,7 +17,7 @@ import numpy as np
 
 from exact_unlearn.certify.active import by_tight_rows
 from exact_unlearn.certify.asked import require_arguments
-from exact_unlearn.certify.blockwise import by_blocks
+from exact_unlearn.certify.blockwise import by_blocks, refused
 from exact_unlearn.certify.cells import about_network
 from exact_unlearn.certify.certificate import SCHEMA, Certificate
 from exact_unlearn.certify.counting import count, primal
@@ -109,6 +109,9 @@ def certify(
                 if short is not None:
                     return short
         found = _at_length(problem, solution, rows, tau)
+        if proof == "auto" and tau is None and refused(found):
+            with suppress(TimeUpError):
+                found = short_enclosure(problem)[0] or found
     reasons = [text for text in (reason if proof == "enclosure" else "", found.message) if text]
     return replace(found, message="; ".join(reasons))
 

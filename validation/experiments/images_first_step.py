@@ -117,7 +117,7 @@ def certify_move(module: nn.Module, x: torch.Tensor) -> tuple[Certified, dict[st
     theta = model.theta()
     J, before = model.jacobian(theta, x).dense().numpy(), theta.numpy()
     problem = xu.UnlearningProblem(before, DenseJacobian(J), xu.SquaredL2())
-    certificate = xu.certify(problem, xu.solve(problem))
+    certificate = xu.certify(problem, xu.solve(problem), proof="exact")
     verdict = certificate.check(problem)
     if certificate.point is None or not verdict.proved or not certificate.unique:
         raise NotMeasuredError(f"the projection could not be proved ({certificate.proof}); another seed may do")
