@@ -55,7 +55,8 @@ def _action(actions: Any, name: str, purpose: str, act: Callable[[argparse.Names
         "--version",
         choices=("v1", "v2"),
         default="v1",
-        help="which cases, where no DIR is named: v1 (the default), or what v2 adds to it, networks of two layers",
+        help="which cases, where no DIR is named: v1 (the default), or what v2 adds to it, networks decided over all "
+        "their parameters",
     )
     add_report_arguments(parser)
     parser.set_defaults(act=act)

@@ -54,13 +54,15 @@ function filesBelow(folder, prefix = "") {
   });
 }
 
+const NEW = ["two-layer", "diagonal"]; // what cases of version 2 ask for
+
 export function readFixtures(folder) {
   const bytes = (name) => readFileSync(join(folder, name));
   const lines = ["manifest.json", "schema.json"].map((name) => `${sha256(bytes(name))}  ${name}\n`).join("");
   need(bytes("SHA256SUMS").toString() === lines, "SHA256SUMS: does not hold the hashes of manifest.json and schema.json");
   const text = bytes("manifest.json").toString(), manifest = JSON.parse(text);
   need(text === `${canonical(manifest)}\n`, "manifest.json: not in canonical form");
-  need(manifest.schema === "exact-unlearn/fixtures" && manifest.version === 1, "manifest.json: another format");
+  need(manifest.schema === "exact-unlearn/fixtures" && [1, 2].includes(manifest.version), "manifest.json: another format");
   const wanted = ["SHA256SUMS", "cases/", "manifest.json", "schema.json", ...manifest.cases.map((entry) => entry.file)].sort();
   const there = filesBelow(folder).sort();
   need(canonical(wanted) === canonical(there), "files are missing, or foreign ones are there");
@@ -68,6 +70,8 @@ export function readFixtures(folder) {
   for (const entry of manifest.cases) {
     need(entry.file === `cases/${entry.id}.safetensors` && !cases.has(entry.id), `${entry.id}: another name, or twice`);
     need(["valid", "acceptable", "invalid", "trajectory"].includes(entry.kind), `${entry.id}: an unknown kind`);
+    const about = entry.kind === "invalid" ? cases.get(entry.of)?.entry : entry, { asks } = about ?? {};
+    need(about && NEW.includes(asks) === (manifest.version === 2), `${entry.id}: no case of this version, or of none`);
     need(entry.flags.every((flag) => flag in manifest.flags), `${entry.id}: an unknown flag`);
     const content = bytes(entry.file);
     need(sha256(content) === entry.sha256, `${entry.file}: another content than the manifest says`);
@@ -198,7 +202,37 @@ function networkReasons(entry, arrays, region, theta) {
   return found;
 }
 
+// ---------------------------------------------------------------- networks of two layers
+
+const SLOPES = { relu: ZERO, leaky_relu: new Q(1n, 4n), abs: ONE.negated() };
+
+// theta = [C; A]: the labels, and R against what is proved of all networks
+function twoLayerReasons(entry, arrays, region, theta) {
+  const { tolerance, proof } = region, { width, n_inputs: m, activation } = entry.model, found = [];
+  if (proof.proof === "infeasible") return ["there is no answer"];
+  if (theta.length !== width * (m + 1)) return ["another number of parameters"];
+  const neurons = Array.from({ length: width }, (_, j) => [theta[j], theta.slice(width + j * m, width + (j + 1) * m)]);
+  const phi = (z) => (z.sign() < 0 ? SLOPES[activation].times(z) : z), X = arrays.get(entry.data.x_retain.array).data;
+  arrays.get(entry.data.y_retain.array).data.forEach((label, i) => {
+    const x = X.slice(i * m, (i + 1) * m);
+    const output = sum(neurons.map(([c, a]) => c.times(phi(dot(a, x)))));
+    const scale = sum(neurons.map(([c, a]) => c.abs().times(dot(absolute(a), absolute(x))))).plus(label.abs());
+    if (output.minus(label).abs().above(tolerance.feasibility.times(scale))) found.push(`sample ${i} is missed`);
+  });
+  const R = entry.regularizer === "squared" ? HALF.times(dot(theta, theta)) : sum(neurons.map(([c, a]) => c.abs().times(sum(absolute(a)))));
+  const allowed = tolerance.value.times(proof.upper.n === 0n ? ONE : proof.upper);
+  if (R.minus(proof.upper).above(allowed)) found.push("above the optimum of all networks");
+  if (proof.lower.minus(R).above(allowed)) found.push("below the optimum of all networks");
+  return found;
+}
+
 // ---------------------------------------------------------------- all of it
+
+// Why an answer lies outside; none: it is right.
+function outside({ entry, arrays }, region, theta) {
+  if (entry.asks === "network") return networkReasons(entry, arrays, region, theta);
+  return entry.asks === "two-layer" ? twoLayerReasons(entry, arrays, region, theta) : region.reasons(theta);
+}
 
 // A trajectory: iterates of one length, and planted mistakes that leave the tolerance.  That the iterates are those of
 // the algorithm takes 50-digit arithmetic, and is decided elsewhere.
@@ -215,10 +249,6 @@ function trajectoryReasons({ entry, arrays }) {
 
 export function verify(folder) {
   const { cases } = readFixtures(folder), failures = [], counts = { proofs: 0, refused: 0, trajectories: 0 }, regions = new Map();
-  const outside = (stated, theta) => {
-    const region = regions.get(stated.entry.id);
-    return stated.entry.asks === "network" ? networkReasons(stated.entry, stated.arrays, region, theta) : region.reasons(theta);
-  };
   for (const item of cases.values()) {
     const { entry, arrays } = item, { id, kind } = entry;
     try {
@@ -227,14 +257,14 @@ export function verify(folder) {
         counts.trajectories++;
       } else if (kind === "invalid") {
         const stated = cases.get(entry.of), theta = arrays.get(entry.answer.array).data;
-        if (outside(stated, theta).length === 0) failures.push(`${id}: the wrong answer is accepted`);
+        if (outside(stated, regions.get(entry.of), theta).length === 0) failures.push(`${id}: the wrong answer is accepted`);
         counts.refused++;
       } else {
         const region = new Region(entry, arrays);
         regions.set(id, region);
         const none = region.proof.proof === "infeasible";
         if (none !== !entry.expected.theta) failures.push(`${id}: an answer where there is none, or none where there is one`);
-        if (!none) failures.push(...outside(item, region.expected.theta).map((reason) => `${id}: the stored answer: ${reason}`));
+        if (!none) failures.push(...outside(item, region, region.expected.theta).map((reason) => `${id}: the stored answer: ${reason}`));
         if (!none && region.proof.proof !== entry.certificate.claims.proof) failures.push(`${id}: proved ${region.proof.proof} only`);
         counts.proofs++;
       }
@@ -250,8 +280,7 @@ export function decide(folder, answers) {
   return answers.map(([id, texts]) => {
     const { entry, arrays } = cases.get(id), theta = texts.map(parse);
     if (!regions.has(id)) regions.set(id, new Region(entry, arrays));
-    const region = regions.get(id);
-    return (entry.asks === "network" ? networkReasons(entry, arrays, region, theta) : region.reasons(theta)).length === 0;
+    return outside({ entry, arrays }, regions.get(id), theta).length === 0;
   });
 }
 
