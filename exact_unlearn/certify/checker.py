@@ -197,7 +197,28 @@ def vector(pairs: Sequence[tuple[int, int]], work: Work) -> Vector:
 
 def common(values: Iterable[Any], work: Work) -> Vector:
     """Of Fractions or floats."""
-    return vector([x.as_integer_ratio() for x in values], work)
+    values = list(values)
+    short = dyadic(values, work) if values and all(type(x) is float for x in values) else None
+    return vector([x.as_integer_ratio() for x in values], work) if short is None else short
+
+
+def dyadic(values: Sequence[float], work: Work) -> Vector | None:
+    """Floats over the least power of two, as `vector` has them; None where the way there leaves the range of floats.
+
+    A float of 2^(e-1) or more is a multiple of 2^(e-53), and so of 2^-k with k = 53 - e of the smallest one: its product
+    with 2^k is an integer, exactly.
+    """
+    sizes = [x for x in map(abs, values) if x]
+    k = max(53 - math.frexp(min(sizes, default=1.0))[1], 0)
+    if k > 1022 or k + math.frexp(max(sizes, default=0.0))[1] > 1022:
+        return None
+    work.spend(len(values), k + 64, each=300)
+    nums, ones = list(map(int, map((2.0**k).__mul__, values))), 0
+    for n in nums:
+        ones |= n
+    spare = min((ones & -ones).bit_length() - 1, k) if ones else k
+    require(len(values) * (k - spare + 1) <= MAX_LENGTH, "numbers over one denominator take too much memory")
+    return Vector([n >> spare for n in nums] if spare else nums, 1 << k - spare)
 
 
 def dot(x: Vector, y: Vector, work: Work) -> Q:
@@ -771,7 +792,8 @@ class Problem:
         self.free = [j for j in range(self.d) if mask[j] and 0 not in (self.rho, self.box)]
         self.at = {j: at for at, j in enumerate(self.free)}
         work.spend(k * self.d, each=50)
-        self.rows = [common((row[j] for j in self.free), work) for row in self._jacobian(member(tree, "jacobian"), k)]
+        rows, every = self._jacobian(member(tree, "jacobian"), k), len(self.free) == self.d
+        self.rows = [common(row if every else [row[j] for j in self.free], work) for row in rows]
         self._regularizer(member(tree, "regularizer"), mask)
         require(self.version > 1 or "origin" not in tree, "origin: version 1 has no origins")
         self.origin = origin_of(tree["origin"], work) if "origin" in tree else None

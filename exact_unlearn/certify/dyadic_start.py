@@ -46,8 +46,11 @@ WELL = 1e9
 NARROW = 16
 """A region so many bits narrower than the parameters is left to it, too."""
 
-ROUGH, TRIES = 1e-5, 30
-"""How near to the sphere the float solution is brought, and in how many solves at most."""
+ENOUGH = 1e-12
+"""Error of the float solution: it says which face, and Newton's method does the rest."""
+
+ROUGH, TRIES = 3e-5, 30
+"""How near to the sphere the float solution is brought, and in how many solves at most, which need not be better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +206,7 @@ def first_point(program: Program, rows: Rows) -> Point:
     base, kinds = _float_program(f, rows, alpha, beta, mu, lam)
     theta = floats(f.theta)
     if f.rho is None:
-        points, kappa = minimise(base), 0.0
+        points, kappa = minimise(base, ENOUGH), 0.0
     else:
         points, kappa = _in_ball(base, theta, floats([f.rho])[0])
     return _read(f, rows, base, points[0], kappa, kinds, theta)
@@ -292,7 +295,7 @@ def _in_ball(base: FloatProgram, theta: Array, radius: float) -> tuple[list[Floa
     """The multiplier kappa with |x(kappa) - theta| near the radius: 1/|x - theta| is nearly linear in kappa."""
 
     def solve(kappa: float) -> list[FloatPoint]:
-        return minimise(replace(base, curvature=base.curvature + kappa, linear=base.linear - kappa * theta))
+        return minimise(replace(base, curvature=base.curvature + kappa, linear=base.linear - kappa * theta), ROUGH**2)
 
     def excess(points: list[FloatPoint]) -> float:
         length = float(np.linalg.norm(points[0].x - theta))
@@ -301,7 +304,7 @@ def _in_ball(base: FloatProgram, theta: Array, radius: float) -> tuple[list[Floa
     points = solve(0.0)
     low, f_low = 0.0, excess(points)
     if f_low >= 0 and points[0].error < ROUGH:
-        return points, 0.0
+        return minimise(base, ENOUGH), 0.0
     return _root(solve, excess, (low, f_low))
 
 

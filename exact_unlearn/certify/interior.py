@@ -23,11 +23,15 @@ from exact_unlearn.jacobian import Array
 from exact_unlearn.watch import tick
 
 ITERATIONS = 100
+ENOUGH = 1e-15
 STAY = 0.9995
 """Fraction of the way to the boundary that a step may go."""
 
 SOLVED, CENTRED, BACKWARD = 1e-8, 1e-2, 20
 """Where cones leave a larger error than SOLVED, the path is followed once more, and more closely."""
+
+LARGE = 1 << 20
+"""Entries of W."""
 
 BALANCES = (1.0, 1e-2, 1e-4)
 PROXIMAL = 1e-8
@@ -250,7 +254,7 @@ class _Method:
         # sum(P + N) - couple . couple / H, written without its cancellation
         own = np.sum(((P + N) * bare + 4 * w**2 * P * N) / (bare + w**2 * (P + N))) + np.sum(floor.z / floor.s)
         column = f.W @ self.apply(factors, couple)
-        normal = (f.W * factors.theta) @ f.W.T
+        normal = _gram(f.W, factors.theta)
         if gamma.size:
             part = np.add.reduceat((f.W * (v * factors.theta))[:, self.order], self.starts, axis=1)
             normal += (part * gamma) @ part.T
@@ -309,6 +313,14 @@ class _Method:
         return _Step(dx, dy, dt, changes, cones)
 
 
+def _gram(W: Array, weights: Array) -> Array:
+    """W diag(weights) W.T; of large W by the product that knows that it is symmetric, at half the cost."""
+    if W.size < LARGE:
+        return np.asarray((W * weights) @ W.T)
+    root = W * np.sqrt(weights)
+    return np.asarray(root @ root.T)
+
+
 def _solve(M: Array, right: Array) -> Array:
     """M^-1 right for a nearly singular positive semidefinite M, refined once."""
     lifted = M + np.eye(M.shape[0]) * (1e-15 * float(np.max(np.diag(M), initial=1.0)))
@@ -317,17 +329,17 @@ def _solve(M: Array, right: Array) -> Array:
 
 
 @np.errstate(all="ignore")
-def minimise(program: FloatProgram) -> list[FloatPoint]:
+def minimise(program: FloatProgram, enough: float = ENOUGH) -> list[FloatPoint]:
     """Solve to the accuracy that floats allow; the best iterates under several measures, most trustworthy first.
 
     A small gap makes the zero of each pair stand out; a small residual keeps the positive one in place.  Near the
-    limit of floats one is bought with the other, so more than one balance is offered.  LinAlgError where
-    the numbers are beyond the range of floats; otherwise it always returns something.
+    limit of floats one is bought with the other, so more than one balance is offered.  enough: an error at which it
+    stops.  LinAlgError where the numbers are beyond the range of floats; otherwise it always returns something.
     """
     method = _Method(program)
-    best = _followed(method, 0.0)
+    best = _followed(method, 0.0, enough)
     if method.cones is not None and (not best or best[1.0][0] > SOLVED):  # norms that blocked each other's way
-        cautious = _followed(method, CENTRED)
+        cautious = _followed(method, CENTRED, enough)
         if cautious and (not best or cautious[1.0][0] < best[1.0][0]):
             best = cautious
     if not best:
@@ -340,7 +352,7 @@ def minimise(program: FloatProgram) -> list[FloatPoint]:
     return [_read_off(method, *each, relative, best[1.0][0]) for relative in (False, True) for each in chosen]
 
 
-def _followed(method: _Method, centred: float) -> dict[float, tuple[float, _Iterate, _Iterate]]:
+def _followed(method: _Method, centred: float, enough: float) -> dict[float, tuple[float, _Iterate, _Iterate]]:
     """Per balance the least error, the iterate that had it, and the one before.
 
     centred: no cone may come nearer to its boundary than by this share of the mean product.
@@ -360,7 +372,7 @@ def _followed(method: _Method, centred: float) -> dict[float, tuple[float, _Iter
             error = max(weight * residual, relative)
             if weight not in best or error < best[weight][0]:
                 best[weight], stalled = (error, it, before), 0
-        if best[1.0][0] < 1e-15 or stalled > 4:
+        if best[1.0][0] < enough or stalled > 4:
             break
         try:
             before, it = it, _advance(method, it, res, count, centred)
