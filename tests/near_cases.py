@@ -23,11 +23,49 @@ KINDS = ("squared_l2", "elastic_net", "l1", "linf", "l2", "group_l2")
 
 def draw(rng: random.Random) -> Case:
     """A case with an exact certificate, to which a near one exists as a rule."""
+    if rng.random() < 0.2:
+        return vertex(rng)
     name, seed, frozen = rng.choice(KINDS), rng.randrange(10**6), rng.random() < 0.4
     case = cases.plant(name, rng.choice(tuple(cases.DRIFTS)), frozen, seed)
     if rng.random() < 0.4:
         return row_cases.with_rows(case, rng.choice(tuple(row_cases.KINDS)), seed)
     return with_dependent(case, rng) if rng.random() < 0.3 else case
+
+
+def vertex(rng: random.Random, k: int = 3, d: int = 9) -> Case:
+    """An l1 norm whose optimum, at most k coordinates of it other than 0, is as a rule the only one.
+
+    Weights of other coordinates are hardly above what the multipliers pull with, now and then, or no more than that.
+    """
+    J = [[Q(rng.randint(-4, 4)) for _ in range(d)] for _ in range(k)]
+    nu = [Q(rng.randint(-4, 4), 2) for _ in range(k)]
+    z = [inner(nu, [row[j] for row in J]) for j in range(d)]
+    active = set(rng.sample([j for j in range(d) if z[j]], min(k, sum(map(bool, z)))))
+    spare = [Q(1), Q(1, 1 << rng.randrange(20)), Q(0)]
+    w = [abs(x) if j in active else abs(x) + rng.choice(spare[: 2 + (rng.random() < 0.2)]) for j, x in enumerate(z)]
+    theta = [Q(rng.randint(1, 9), 3) * (1 if z[j] > 0 else -1) if j in active else Q(0) for j in range(d)]
+    start = [Q(rng.randint(-3, 3)) for _ in range(d)]
+    drift = [x - y for x, y in zip(theta, start, strict=True)]
+    value = sum((a * abs(x) for a, x in zip(w, theta, strict=True)), Q(0))
+    problem = {
+        "schema": "exact-unlearn/problem",
+        "version": 1,
+        "theta_star": cases.array(start, d),
+        "jacobian": {"kind": "dense", "matrix": cases.array([x for row in J for x in row], k, d)},
+        "rhs": cases.array([inner(row, drift) for row in J], k),
+        "free": cases.array([Q(1)] * d, d),
+        "regularizer": {"name": "l1", "weights": cases.array(w, d)},
+        "drift_penalty": [],
+    }
+    certificate = {
+        "schema": "exact-unlearn/certificate",
+        "version": 1,
+        "kind": "bounds",
+        "primal": {"base": "zero", "parts": vec({j: x for j, x in enumerate(theta) if x})},
+        "dual": {"nu": vec({i: x for i, x in enumerate(nu) if x})},
+        "claims": {"proof": "exact"},
+    }
+    return Case("l1, a vertex", problem, certificate, value, None, theta)
 
 
 def with_dependent(case: Case, rng: random.Random) -> Case:
@@ -55,6 +93,8 @@ def nearby(case: Case, rng: random.Random, digits: int, width: int) -> Case | No
     inside = [j for j in free if box is None or abs(D[j]) < box]
     tight = [i for i, row in enumerate(rows) if not row.least or inner(row.a, D) == row.b]
     rng.shuffle(inside)
+    if rng.random() < 0.5:  # what is not 0 first, as at a vertex
+        inside.sort(key=lambda j: theta[j] == 0)
     found = _basis([[rows[i].a[j] for j in inside] for i in tight])
     own = [tight[k] for k, _ in found]
     columns = [inside[c] for _, c in found]

@@ -264,6 +264,18 @@ def test_planted_optima_lie_between_the_bounds(seed: int) -> None:
         assert sum((x - y) ** 2 for x, y in zip(theta, case.theta, strict=True)) <= verdict.distance**2
 
 
+def test_minimisers_are_unique_only_where_an_exact_proof_says_so() -> None:
+    rng, known = random.Random("vertices"), [0, 0]
+    for _ in range(40):
+        case = near_cases.vertex(rng)
+        found = near_cases.nearby(case, rng, rng.choice((3, 12, 80)), rng.choice((1, 3)))
+        assert found is not None
+        unique = checker.check(found.problem, found.certificate).unique
+        known[unique] += 1
+        assert not unique or checker.check(case.problem, case.certificate).unique
+    assert min(known) > 5
+
+
 def _loaded(case: Any) -> Any:
     problem = xu.UnlearningProblem.from_tree(xu.codec.from_json(case.problem, "case"), "case")
     fields = dict.fromkeys(("lower", "upper", "gap", "distance", "unique"))

@@ -205,8 +205,8 @@ def common(values: Iterable[Any], work: Work) -> Vector:
 def dyadic(values: Sequence[float], work: Work) -> Vector | None:
     """Floats over the least power of two, as `vector` has them; None where the way there leaves the range of floats.
 
-    A float of 2^(e-1) or more is a multiple of 2^(e-53), and so of 2^-k with k = 53 - e of the smallest one: its product
-    with 2^k is an integer, exactly.
+    A float of 2^(e-1) or more is a multiple of 2^(e-53), and so of 2^-k with k = 53 - e of the smallest one: its
+    product with 2^k is an integer, exactly.
     """
     sizes = [x for x in map(abs, values) if x]
     k = max(53 - math.frexp(min(sizes, default=1.0))[1], 0)
@@ -1766,6 +1766,7 @@ class Proof:
         if "distance" in self.spec:
             found.append((self.rays(self.spec["distance"]), not self.slack))
         if self.near is not None:  # all this is about theta + e
+            found += [(ZERO, True)] * self.near.is_vertex()
             found = [(bound + self.near.length(), one) for bound, one in found]
         return found
 
@@ -1964,6 +1965,41 @@ class Near:
     def length(self) -> Q:
         """|e|, from above."""
         return length(Vector(list(self.eps.values()), self.unit), self.work)
+
+    def is_vertex(self) -> bool:
+        """(8.6) Whether theta + e is the one minimiser of an l1 norm without drift: its signs on the columns are known,
+        it is 0 elsewhere, and multipliers with J_c^T nu = w_c sign(theta_c) exactly, which exist near sigma nu, pull at
+        everything else with less than its weight.
+
+        The change of sigma nu is Delta, C^T Delta = t: u_a = 2^rho_a Delta_a / den_a solves S^T u = 2^-gamma t, so that
+        |u| <= |L^T 2^-gamma t| / (1 - delta) and |J_j^T Delta| <= |u| sum_a 2^-rho_a max |N_a|.
+        """
+        proof, problem, work = self.proof, self.proof.problem, self.work
+        drift = proof.curve or problem.mu or problem.box is not None
+        if problem.name != "l1" or drift or problem.at_least:
+            return False
+        w, z, sigma = common(problem.alpha, work), proof.z, proof.sigma
+        inside, theta = set(self.columns), proof.theta
+        work.spend(2 * self.proof.problem.d, theta.bits + self.digits, 64, each=1000)
+        known = all(abs(theta.nums[j]) * self.unit > self.eps[j] * theta.den for j in self.columns)
+        if not known or any(theta.nums[j] for j in problem.free if j not in inside):
+            return False
+        work.spend(len(self.columns) + 2, z.bits + sigma.denominator.bit_length(), w.bits, each=9000, hard=40)
+        missed = ZERO
+        for j, gamma, size in zip(self.columns, self.gamma, self.lengths, strict=True):
+            pull = w.at(j) * sign(theta.nums[j]) - sigma * z.at(problem.at[j])
+            missed += abs(pull) * size / Q(2) ** (gamma + self.t)
+        longest = (
+            max(map(int.bit_length, problem.rows[i].nums)) - rho for i, rho in zip(self.rows, self.rho, strict=True)
+        )
+        room = missed / self.rest * total(Q(2) ** bits for bits in longest)
+        a, b = sigma.numerator * w.den * room.denominator, sigma.denominator * z.den
+        work.spend(len(problem.free), z.bits + w.bits, a.bit_length(), each=900)
+        return all(
+            abs(z.nums[at]) * a < (w.nums[j] * room.denominator - room.numerator * w.den) * b
+            for j, at in problem.at.items()
+            if j not in inside
+        )
 
     def above(self) -> Q:
         """R + Rhat of theta + e, from above: they are monotone functions of the |theta_j| and |D_j|."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_unlearn.certify.dyadic import BITS, HIGH, LOW, NULL, START, ZERO, Point, Program, solve
+from exact_unlearn.certify.dyadic import BITS, FREE, HIGH, LOW, NULL, ONE, START, ZERO, Point, Program, solve
 from exact_unlearn.certify.dyadic_start import Units, first_point, program_of, rows_of
 from exact_unlearn.certify.encode import Tree, rational_text, vector, whole_part
 from exact_unlearn.certify.exactlin import Rationals, objects
@@ -26,6 +26,9 @@ from exact_unlearn.watch import tick
 
 GAP = 230
 """Claims are 2^-GAP of the value apart; what is proved is some 2^-290."""
+
+CLEAR = 100
+"""Bits to spare in a strict inequality."""
 
 SMALL = 30
 """A value so many bits below its units is left to exact arithmetic."""
@@ -79,6 +82,8 @@ class _Writer:
                 [abs(a - b) < (f.box or 0) - (1 << (BITS // 2)) for a, b in zip(self.x, f.theta, strict=True)]
             )
             allowed = allowed[room[allowed]]
+        if self._is_vertex():
+            allowed = np.flatnonzero(self.p.where == FREE)
         near = inverse(f.J, allowed)
         missed = [a - b for a, b in zip(f.slices.apply(self.x, BITS, BITS), f.q, strict=True)]
         if max(map(int.bit_length, missed)) + near.reach + m.bit_length() > REST + 32:
@@ -235,6 +240,16 @@ class _Writer:
             theta.den << 64
         )
 
+    def _is_vertex(self) -> bool:
+        """Whether as many coordinates are free as there are rows, and everything else is held with room to spare."""
+        f, free = self.f, self.p.where == FREE
+        bends = f.lam or f.mu or f.box is not None or self.p.ball or any(f.beta)
+        if self.kind != "separable" or bends or free.sum() != len(f.q):
+            return False
+        z, room = f.slices.pull(self.p.nu, BITS, BITS), ONE >> CLEAR
+        sides = zip(free.tolist(), self.x, z, f.alpha, strict=True)
+        return all(abs(x) > room if own else abs(pull) < alpha - room for own, x, pull, alpha in sides)
+
     def _distance(self, lower: Fraction, upper: Fraction) -> tuple[Fraction | None, bool]:
         """As the checker bounds it (section 8), with room."""
         gap, every = upper - lower, bool(seen(self.problem)[self.free].all())
@@ -250,6 +265,8 @@ class _Writer:
         if self.kind == "root" and every and not self.drift.mu:
             least = min(weights_of(self.problem)[j] for j in self.free.tolist())
             return _cut(2 * roots((upper**2 - lower**2) / least)[1], math.ceil, 64), True
+        if self._is_vertex():
+            return Fraction(2) ** (self.units.x - GAP), True
         return None, False
 
 

@@ -339,6 +339,7 @@ class Proof {
     }
     if (slack.n === 0n && !this.near && this.pinned()) found.push([ZERO, true]);
     if (has(this.spec, "distance")) found.push([this.rays(this.spec.distance), slack.n === 0n]);
+    if (this.near && this.near.isVertex()) found.push([ZERO, true]);
     return found.map(([bound, one]) => [bound.plus(away), one]); // all this is about theta + e
   }
 

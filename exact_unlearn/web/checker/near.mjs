@@ -6,6 +6,8 @@ import { has, indices, integer, listing, member, range, vec } from "./problem.mj
 export const shifted = (n, by) => (by >= 0 ? n << BigInt(by) : n >> BigInt(-by)); // floor(n 2^by)
 const floor = (n, d) => { const q = n / d; return n < 0n && q * d !== n ? q - 1n : q; }; // of n/d, d > 0
 
+const power = (k) => (k >= 0 ? new Q(1n << BigInt(k)) : new Q(1n, 1n << BigInt(-k))); // 2^k
+
 export class Near {
   constructor(proof, spec) {
     const { P } = proof, every = range(P.rhs.length), kept = new Set(proof.kept);
@@ -46,6 +48,7 @@ export class Near {
     const packed = Lambda.map((row) => BigInt(pack(row)) - halves), squares = Lambda.map((row) => row.reduce((s, x) => s + x * x, 0n));
     const whole = this.rows.map((i) => scaled([...P.free.map((j) => P.rows[i][j]), ONE]).map((x) => x.n)), at = new Map(P.free.map((j, k) => [j, k]));
     this.dens = whole.map((row) => row[row.length - 1]); // rows are integers over these
+    this.longest = whole.map((row) => Math.max(...row.slice(0, -1).map(bits)));
     const C = whole.map((row) => this.columns.map((j) => row[at.get(j)]));
     this.rho = C.map((row) => Math.max(...row.map(bits)));
     this.gamma = this.columns.map((_, b) => Math.max(...C.map((row, a) => (row[b] === 0n ? -Infinity : bits(row[b]) - this.rho[a]))));
@@ -87,6 +90,18 @@ export class Near {
 
   enlarged(x, j) {
     return x.abs().plus(this.eps.get(j) ?? ZERO);
+  }
+
+  // (8.6)
+  isVertex() {
+    const { proof, columns, rows } = this, { P } = proof, { R } = P, inside = new Set(columns);
+    if (R.name !== "l1" || proof.Lambda.n !== 0n || P.mu.n !== 0n || P.box || P.atLeast.some((x) => x)) return false;
+    if (!columns.every((j) => proof.theta[j].abs().above(this.eps.get(j)))) return false;
+    if (P.free.some((j) => !inside.has(j) && proof.theta[j].n !== 0n)) return false;
+    const pull = (j) => R.alpha[j].times(new Q(BigInt(proof.theta[j].sign()))).minus(proof.sigma.times(proof.z[j])).abs();
+    const missed = sum(columns.map((j, b) => pull(j).times(new Q(this.lengths[b])).times(power(-this.gamma[b] - this.t))));
+    const room = missed.over(this.rest).times(sum(rows.map((_, a) => power(this.longest[a] - this.rho[a]))));
+    return P.free.every((j) => inside.has(j) || R.alpha[j].above(proof.sigma.times(proof.z[j]).abs().plus(room)));
   }
 
   length() {
