@@ -274,6 +274,38 @@ def nearly_parallel(m: int) -> list[list[str]]:
     return [["1"] * m, [f"{j:x}" for j in range(m)], ["1" if j == 1 else "0" for j in range(m)]]
 
 
+def nearby(
+    r: int, long: int = 0, digits_: int = 0, implied: int = 0, least: int = 0, parts: list[str] | None = None
+) -> Pair:
+    """r rows of the identity, or of long numbers on its diagonal, with a right inverse.
+
+    implied: so many statements that a row of zeros follows.  least: so many rows that read >=.
+    """
+    one = digits(long) if long else "1"
+    own = [[one if a == b else "0" for b in range(r)] for a in range(r)]
+    rows = own + [["0"] * r] * (implied > 0) + [["1"] * r] * least
+    k = len(rows)
+    tree = problem(r, rows, rhs={"shape": [k], "data": ["0"] * (k - least) + ["-1"] * least})
+    near: dict[str, Any] = {
+        "rows": list(range(r)),
+        "columns": list(range(r)),
+        "digits": digits_,
+        "width": 2,
+        "scale": 13,
+    }
+    size = int(one[:8], 16) / 2 ** int(one[:8], 16).bit_length()  # 2^-rho of the diagonal
+    own_entry = format(round(2**13 / size) + 0x8000, "04x")
+    near["inverse"] = ["8000" * a + own_entry + "8000" * (r - 1 - a) for a in range(r)]
+    near["implied"] = [{"row": r, "of": [{"indices": list(range(r)), "nums": ["0"] * r, "den": "1"}]}] * implied
+    claim = certificate(nums=parts)
+    if least:
+        tree["version"] = claim["version"] = 2
+        tree["at_least"] = {"shape": [k], "data": ["0"] * (k - least) + ["1"] * least}
+    claim["primal"]["near"] = near
+    claim["claims"] = {"proof": "repaired"}
+    return pair(tree, claim)
+
+
 BOMBS: dict[str, Callable[[], Pair]] = {
     "one long entry, d = 20": lambda: one_long_entry(20),
     "one long entry, d = 1000": lambda: one_long_entry(1000),
@@ -306,6 +338,11 @@ BOMBS: dict[str, Callable[[], Pair]] = {
     "many factors": lambda: many_factors(5_000, 70),
     "many groups": lambda: many_groups(50_000),
     "left inverse": lambda: left_inverse(300, 300),
+    "a point nearby, 300 rows": lambda: nearby(300),
+    "a point nearby, long rows": lambda: nearby(20, 20_000, 1 << 14),
+    "a point nearby, long coordinates": lambda: nearby(16, 10, 1 << 14, parts=[digits(30_000)] * 16),
+    "a point nearby, many implied rows": lambda: nearby(30, implied=1_500),
+    "a point nearby, many rows that read >=": lambda: nearby(60, 10, 1 << 14, least=2_500),
     "all sign patterns": lambda: of_a_network([["1"]] * 16, full_tree(16)),
     "long cuts": lambda: long_cuts(2, 60_000),
     "many long cuts": lambda: long_cuts(9, 15_000),
@@ -336,5 +373,7 @@ TRUE = {"many coordinates, l1", "many coordinates, l2", "many coordinates, linf"
 TRUE |= {"many cells", "many factors", "many groups", "many integers", "many objects", "a long text", "many parts"}
 TRUE |= {"many weights, theta_star", "many weights, dual", "long multipliers, d = 1000"}
 TRUE |= {"vertices of long numbers", "columns of zeros"}
+TRUE |= {f"a point nearby, {name}" for name in ("300 rows", "long rows", "long coordinates", "many implied rows")}
+TRUE |= {"a point nearby, many rows that read >="}
 TRUE |= {"dependent sets", "one set of many", "many sets of one"}
 """Those that prove something, however little, and may be accepted."""
