@@ -146,9 +146,9 @@ def judge(
         proved = certificate
         if proved is None:
             start = np.zeros(problem.n_constraints) if multipliers is None else multipliers
-            own = claim or Solution(problem, found, start, Status.INACCURATE)
+            solution = claim or Solution(problem, found, start, Status.INACCURATE)
             method = "auto" if tolerance else "exact"  # 0 is below every enclosure
-            proved = certify(problem, own, rows=rows, tau=tau, proof=method)
+            proved = certify(problem, solution, rows=rows, tau=tau, proof=method)
         given_nu = multipliers is not None and (claim is None or nu is not None or multipliers.any())
         own = multipliers if given_nu else None
         return _Judge(problem, found, own, Fraction(tolerance), tau, proved, claim).verdict()

@@ -271,3 +271,34 @@ def test_what_a_term_lacks_is_called_by_its_name() -> None:
     for name, call in calls.items():
         with pytest.raises(ProblemError, match=f"the term 'nothing' has no {name}$"):
             call()
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [
+        xu.L1([1.0, 0.0, 2.0, 1.0]),
+        xu.SquaredL2([1.0, 0.0, 2.0, 1.0]),
+        xu.Huber(0.5),
+        xu.L2([1.0, 0.0, 2.0, 1.0]),
+        xu.GroupL2([0, 1, 0, 1], [2.0, 0.5]),
+        xu.LInf([1.0, 3.0, 2.0, 1.0]),
+        2 * xu.L1().of([[1, -1, 0, 0], [0, 0, 1, -1]]) + xu.GroupL2([0, 0, 1, 1]).centred_at([1, 0, 0, 2]),
+    ],
+    ids=str,
+)
+def test_a_slope_supports_the_form_everywhere(regularizer: Any) -> None:
+    """R(y) >= R(x) + <g, y - x>, at kinks too; and what is completed on frozen entries bounds no less than before."""
+    rng = np.random.default_rng(5)
+    form = regularizer.form(Space(4))
+    for x in (np.zeros(4), np.array([1.0, 0.0, -2.0, 0.5]), rng.normal(size=4)):
+        g = form.slope(x)
+        for _ in range(20):
+            y = x + rng.normal(size=4) * rng.choice([1e-3, 1.0, 1e3])
+            assert form.value(y) >= form.value(x) + g @ (y - x) - 1e-12 * (1 + abs(form.value(y)))
+    for part in (part for part in form.parts if part.map is None and part.term.is_norm):
+        x, frozen = rng.normal(size=4), np.array([False, True, False, True])
+        moving = 0.3 * part.term.slope(x)
+        full = part.term.completed(moving, x, frozen)
+        assert (full == moving)[~frozen].all()
+        assert part.term.dual_norm(full) <= 1 + 1e-12
+        assert full @ x >= np.where(frozen, 0.0, moving) @ x

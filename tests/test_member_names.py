@@ -27,7 +27,6 @@ ALLOWED = {
     "certify/point.py": "the checker's reading of version 1",
     "reference/solver.py": "uniqueness of the predictor norm; problems of least squares",
     "reference/counting.py": "problems of least squares",
-    "scalable/claims.py": "to be derived from forms",
     "scalable/composite.py": "to be derived from forms",
     "scalable/distributed.py": "to be derived from forms",
     "scalable/launch.py": "to be derived from forms",

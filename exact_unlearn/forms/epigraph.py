@@ -10,7 +10,7 @@ import numpy as np
 
 from exact_unlearn.errors import needed_by
 from exact_unlearn.forms.partition import Partition
-from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.jacobian import Array
 
 with needed_by("exact_unlearn.program"):
     import scipy.sparse as sp
@@ -44,11 +44,6 @@ class Epigraph:
     constant: float = 0.0
     binary: bool = False
     limit: float = math.inf
-
-
-def floats(weights: Array | None, m: int) -> Array:
-    """Weights as floats, 1 by default."""
-    return np.ones(m) if weights is None else to_float(np.asarray(weights))
 
 
 def pick(columns: Array, values: Array, m: int) -> sp.csr_array:

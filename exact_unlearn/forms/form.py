@@ -356,6 +356,11 @@ class Form:
             raise ProblemError("prox: that of a sum or behind a map is no formula")
         return self.summands[0].prox(v, step)
 
+    def slope(self, theta: Array) -> Array:
+        """One subgradient at theta (d,), floats: where there are several, one that is 0 at the kinks."""
+        slopes = (part.pull(float(part.factor) * part.term.slope(part.at(theta))) for part in self.parts)
+        return np.asarray(sum(slopes, start=np.zeros(theta.size)))
+
     def in_unit(self, exponent: int) -> tuple[Form, int]:
         """(form, p) with R(2^exponent t) = 2^(p exponent) form(t); p is the largest degree of a part."""
         scaled = [part.in_unit(exponent) for part in self.parts]

@@ -11,7 +11,7 @@ import numpy as np
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.forms.term import Term
-from exact_unlearn.forms.weighted import Weighted
+from exact_unlearn.forms.weighted import Weighted, floats
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
@@ -84,8 +84,11 @@ class Huber(Weighted):
             moved = np.sign(x) * np.maximum(np.abs(x) - t * delta, 0.0)
         return np.where(np.abs(x) <= delta * (1.0 + t), x / (1.0 + t), moved)
 
+    def slope(self, x: Array) -> Array:
+        return np.asarray(times(self.weights, np.clip(x, -float(self.delta), float(self.delta))), dtype=np.float64)
+
     def epigraph(self, x_star: Array, moves: Array) -> Any:
-        from exact_unlearn.forms.epigraph import floats, huber
+        from exact_unlearn.forms.epigraph import huber
 
         return huber(floats(self.weights, x_star.size), float(self.delta))
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from exact_unlearn.forms.weighted import WeightedNorm
+from exact_unlearn.forms.weighted import WeightedNorm, floats
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
@@ -49,8 +49,11 @@ class Kink(WeightedNorm):
         """sign(v_i) max(|v_i| - step w_i, 0)."""
         return soft(as_float(v), threshold(as_step(step), self.weights))
 
+    def slope(self, x: Array) -> Array:
+        return np.asarray(times(self.weights, np.sign(x)), dtype=np.float64)
+
     def epigraph(self, x_star: Array, moves: Array) -> Any:
-        from exact_unlearn.forms.epigraph import absolute_values, floats
+        from exact_unlearn.forms.epigraph import absolute_values
 
         w = floats(self.weights, x_star.size)
         return absolute_values(x_star.size, np.flatnonzero((w > 0) & (moves | (x_star != 0))), w)

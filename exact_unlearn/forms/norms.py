@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.forms.partition import Partition, as_partition
 from exact_unlearn.forms.term import Term
-from exact_unlearn.forms.weighted import bound, cleaned
+from exact_unlearn.forms.weighted import bound, cleaned, floats
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
@@ -155,8 +156,27 @@ class Norms(Term):
         factor[kept] = (norms[kept] - shrink[kept]) / norms[kept]
         return np.asarray(x * factor[self.groups.labels])
 
+    def slope(self, x: Array) -> Array:
+        if self.groups is None:
+            size = self.value(x)
+            return np.asarray(times(self.inner, x), dtype=np.float64) / size if size else np.zeros(x.size)
+        lengths = self.groups.norms(x)
+        factor = np.divide(floats(self.outer(), 0), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        return np.asarray(x * factor[self.groups.labels])
+
+    def completed(self, g: Array, x: Array, frozen: Array) -> Array:
+        """What g leaves of the dual ball, group by group, goes along x."""
+        out, still = np.where(frozen, 0.0, g), np.where(frozen, x, 0.0)
+        if self.groups is None:
+            inside = math.sqrt(max(1.0 - self.dual_norm(out) ** 2, 0.0))
+            return np.where(frozen, inside * self.slope(still), out)
+        weights, used = floats(self.outer(), 0), self.groups.norms(out)
+        rest, lengths = np.sqrt(np.maximum((weights - used) * (weights + used), 0.0)), self.groups.norms(still)
+        factor = np.divide(rest, lengths, out=np.zeros_like(rest), where=lengths > 0)
+        return np.where(frozen, x * factor[self.groups.labels], out)
+
     def epigraph(self, x_star: Array, moves: Array) -> Any:
-        from exact_unlearn.forms.epigraph import floats, one_norm, several_norms
+        from exact_unlearn.forms.epigraph import one_norm, several_norms
 
         if self.groups is None:
             return one_norm(floats(self.inner, x_star.size), x_star, moves)

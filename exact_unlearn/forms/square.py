@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from exact_unlearn.forms.weighted import Weighted
+from exact_unlearn.forms.weighted import Weighted, floats
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import (
     Value,
@@ -82,7 +82,10 @@ class Square(Weighted):
         point: Array = as_float(v) / (1.0 + threshold(as_step(step), self.weights))
         return point
 
+    def slope(self, x: Array) -> Array:
+        return np.asarray(times(self.weights, x), dtype=np.float64)
+
     def epigraph(self, x_star: Array, moves: Array) -> Any:
-        from exact_unlearn.forms.epigraph import Epigraph, floats
+        from exact_unlearn.forms.epigraph import Epigraph
 
         return Epigraph(curvature=floats(self.weights, x_star.size))

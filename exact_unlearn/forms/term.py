@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
+
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array
 from exact_unlearn.vectors import Value, require_length
@@ -77,6 +79,16 @@ class Term:
     def prox(self, v: Any, step: float) -> Array:
         """argmin_x step f(x) + 1/2 |x - v|^2 in floats, step in [0, inf]; of several minimisers one."""
         raise self._without("prox")
+
+    def slope(self, x: Array) -> Array:
+        """One subgradient at x, (m,) floats: where there are several, one that is 0 at the kink."""
+        raise self._without("slope")
+
+    def completed(self, g: Array, x: Array, frozen: Array) -> Array:
+        """g where x may move, and on the entries that are frozen the best choice beside it, where it is free to choose:
+        the one that makes <g, x> - f*(g) largest.
+        """
+        return np.where(frozen, self.slope(x), g)
 
     def dual_norm(self, g: Any) -> Value:
         """sup <g, x> over f(x) <= 1, where f is a norm."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from exact_unlearn.forms.term import Term
-from exact_unlearn.jacobian import Array
+from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.vectors import as_real, as_weights, indicator, is_exact, load_cvxpy, matching, without_noise
 
 
@@ -21,6 +21,11 @@ def cleaned(g: Any, weights: Array | None, tol: float) -> Array:
 def bound(z: Array, tol: float) -> Any:
     """1 + tol in the arithmetic of z."""
     return 1 + Fraction(tol) if is_exact(z) else 1.0 + tol
+
+
+def floats(weights: Array | None, m: int) -> Array:
+    """Weights as floats, 1 by default."""
+    return np.ones(m) if weights is None else to_float(np.asarray(weights))
 
 
 class Weighted(Term):

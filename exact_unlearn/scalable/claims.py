@@ -16,7 +16,6 @@ import torch
 
 from exact_unlearn.jacobian import Array, DenseJacobian, to_float
 from exact_unlearn.problem import UnlearningProblem
-from exact_unlearn.regularizers import L1, L2, ElasticNet, GroupL2, LInf, SquaredL2
 from exact_unlearn.rowspace import EPS
 from exact_unlearn.solution import Solution, Status
 
@@ -157,58 +156,14 @@ def split_drift(problem: UnlearningProblem, held: Array, drift: Array) -> tuple[
 
 def completed(problem: UnlearningProblem, g: Array, theta: Array) -> Array:
     """g on the free coordinates, with the best choice on the frozen ones: there it is a free dual variable."""
-    R, frozen = problem.regularizer, ~problem.free
-    if not frozen.any():
+    frozen, parts = ~problem.free, problem.form.parts
+    if not frozen.any() or not parts or any(part.map is not None for part in parts):
         return g
-    out = g.copy()
-    if isinstance(R, L1):
-        w = np.ones_like(theta) if R.weights is None else to_float(np.asarray(R.weights))
-        out[frozen] = (w * np.sign(theta))[frozen]
-    elif isinstance(R, ElasticNet):
-        out[frozen] = (float(R.alpha) * np.sign(theta) + float(R.beta) * theta)[frozen]
-    elif isinstance(R, SquaredL2):
-        out[frozen] = slope(problem, theta)[frozen]
-    elif isinstance(R, L2):
-        inside = 1.0 - float(R.dual_norm(np.where(frozen, 0.0, g))) ** 2
-        still = np.where(frozen, theta, 0.0)
-        out[frozen] = (slope(problem, still) * math.sqrt(max(inside, 0.0)))[frozen]
-    elif isinstance(R, GroupL2):
-        weights = to_float(R.weights)
-        used = R.partition.norms(np.where(frozen, 0.0, g))
-        rest = np.sqrt(np.maximum((weights - used) * (weights + used), 0.0))
-        lengths = R.partition.norms(np.where(frozen, theta, 0.0))
-        factor = np.divide(rest, lengths, out=np.zeros_like(rest), where=lengths > 0)
-        out[frozen] = (theta * factor[R.labels])[frozen]
-    elif isinstance(R, LInf):
-        w = np.ones_like(theta) if R.weights is None else to_float(np.asarray(R.weights))
-        shares = np.divide(np.abs(g), w, out=np.zeros_like(w), where=(w > 0) & ~frozen)
-        largest = int(np.argmax(np.where(frozen, w * np.abs(theta), -1.0)))
-        out[largest] = max(0.0, 1.0 - float(shares.sum())) * w[largest] * np.sign(theta[largest])
-    return out
-
-
-def slope(problem: UnlearningProblem, theta: Array) -> Array:
-    """One subgradient of R at theta, (d,): where several exist, one that is 0 at the kink."""
-    R, size = problem.regularizer, float(problem.regularizer.value(theta))
-    if isinstance(R, ElasticNet):
-        return np.asarray(float(R.alpha) * np.sign(theta) + float(R.beta) * theta)
-    if isinstance(R, GroupL2):
-        lengths = R.partition.norms(theta)
-        factor = np.divide(to_float(R.weights), lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        return np.asarray(theta * factor[R.labels])
-    weights = getattr(R, "weights", None)
-    w = np.ones_like(theta) if weights is None else to_float(np.asarray(weights))
-    if isinstance(R, SquaredL2):
-        return w * theta
-    if isinstance(R, L2):
-        return w * theta / size if size else np.zeros_like(theta)
-    if isinstance(R, L1):
-        return w * np.sign(theta)
-    out = np.zeros_like(theta)
-    if size:
-        top = int(np.argmax(w * np.abs(theta)))
-        out[top] = w[top] * np.sign(theta[top])
-    return out
+    if all(part.term.separable for part in parts):
+        return np.where(frozen, problem.form.slope(theta), g)
+    (part,) = parts
+    factor = float(part.factor)
+    return factor * part.term.completed(g / factor, part.at(theta), frozen)
 
 
 def _into_ball(problem: UnlearningProblem, pull: Array, theta: Array) -> tuple[Array, float]:

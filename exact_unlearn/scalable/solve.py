@@ -29,7 +29,7 @@ from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, to_float
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.regularizers import L2, ElasticNet, PredictorNorm, SquaredL2
-from exact_unlearn.scalable.claims import Raw, claim, doubtful, primal_residual, slope
+from exact_unlearn.scalable.claims import Raw, claim, doubtful, primal_residual
 from exact_unlearn.scalable.clock import Clock, Progress, clock
 from exact_unlearn.scalable.columns import Answer, atoms_of, solve_largest, solve_sum
 from exact_unlearn.scalable.composite import Composite, composite
@@ -314,7 +314,7 @@ def _at_rest(problem: UnlearningProblem, radius: float) -> bool:
 
 def _resting(problem: UnlearningProblem) -> Raw:
     theta, zero = to_float(problem.theta_star), np.zeros(problem.n_parameters)
-    g = slope(problem, theta)
+    g = problem.form.slope(theta)
     return Raw(theta, np.zeros(problem.n_constraints), zero, g, "scalable (closed form)", "nothing can move")
 
 
@@ -353,7 +353,7 @@ def _euclidean(
             nu, pull = space.nu(found.nu), space.pull(found.nu)
     theta, pull = _numpy(found.theta), _numpy(pull)
     if task.square or found.tau > 0:
-        g = slope(problem, theta)
+        g = problem.form.slope(theta)
     else:
         g = pull - (lam + found.mu) * (theta - to_float(problem.theta_star))
     story = f"projection; multiplier of the ball {found.mu:.3g}" if math.isfinite(radius) else "projection"
@@ -389,7 +389,7 @@ def _projected(problem: UnlearningProblem, theta: Tensor, space: Space, y: Tenso
     point = _numpy(theta)
     size = float(problem.regularizer.value(point)) if isinstance(problem.regularizer, L2) else 1.0
     y = y / size if size > 0 else torch.zeros_like(y)
-    nu, pull, g = _numpy(space.nu(y)), _numpy(space.pull(y)), slope(problem, point)
+    nu, pull, g = _numpy(space.nu(y)), _numpy(space.pull(y)), problem.form.slope(point)
     doubt = doubtful(space.blur, pull, point - to_float(problem.theta_star))
     return Raw(point, nu, pull, g, "scalable (projection)", "projection", space.report, doubt=doubt)
 

@@ -415,9 +415,7 @@ class _Task:
         for number, summand in enumerate(self.summands):
             for part in summand.parts:
                 if part.map is None and part.term.separable:
-                    x = part.at(point)
-                    step = np.asarray(_slope(part.term, x)) * float(part.factor)
-                    shares[number][frozen] += step[frozen]
+                    shares[number][frozen] += float(part.factor) * part.term.slope(part.at(point))[frozen]
 
 
 def _is_ball(term: Any) -> bool:
@@ -428,15 +426,6 @@ def _separable(term: Any, weights: Tensor, centre: Tensor, x: Tensor, width: flo
     if isinstance(term, Square):
         return Squares(weights, centre, x)
     return Kinks(weights, centre, x, width, float(term.delta) if isinstance(term, Huber) else None)
-
-
-def _slope(term: Any, x: Array) -> Array:
-    """The derivative of a term of single coordinates, 0 at a kink."""
-    w = np.ones_like(x) if term.weights is None else to_float(np.asarray(term.weights))
-    if isinstance(term, Square):
-        return np.asarray(w * x)
-    x = np.clip(x, -float(term.delta), float(term.delta)) if isinstance(term, Huber) else np.sign(x)
-    return np.asarray(w * x)
 
 
 def _norm_of(labels: Tensor, outer: Tensor, frozen: Tensor, root: Tensor, moved: Tensor, width: float) -> Norm:

@@ -109,10 +109,10 @@ def known(number: int, depth: int) -> Known:
     rows = np.array(x, dtype=object) if x else np.zeros((0, m))
     problem = xu.global_problem(xu.DiagonalNetwork(m, depth), rows, np.array(y, dtype=object) if x else np.zeros(0))
     found = xu.certify(problem)
-    trees = (json.loads(json.dumps(each)) for each in (codec.to_json(problem.to_tree()), dict(found.tree)))
+    tree, proof = (json.loads(json.dumps(each)) for each in (codec.to_json(problem.to_tree()), dict(found.tree)))
     vertices = tuple(sorted(all_vertices(x, y, m)))
     least = min((value(w, depth) for w in vertices), default=None)
-    return Known(*trees, vertices, least, tuple(w for w in vertices if near(value(w, depth), least)))
+    return Known(tree, proof, vertices, least, tuple(w for w in vertices if near(value(w, depth), least)))
 
 
 def case(seed: int) -> Case:

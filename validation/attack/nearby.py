@@ -75,7 +75,7 @@ def spoiled(certificate: dict[str, Any], rng: random.Random) -> None:
     certificate["claims"] = {"proof": "repaired"}
 
 
-def forgery(_: str, seed: str, __: bool = False) -> Forgery:
+def forgery(kind: str, seed: str, problems: bool = False) -> Forgery:
     """The forgery of this seed."""
     rng = random.Random(f"near {seed}")
     case, certificate = honest(rng)

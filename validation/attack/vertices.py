@@ -45,8 +45,8 @@ def job(seed: str) -> Job:
     if rng.random() < 0.2:
         forge(certificate, rng)
     changed(certificate, rng, rng.choice((0, 0, 1)))
-    texts = (json.dumps(each).replace("\\u0001", "") for each in (problem, certificate))
-    return Job(Forgery(f"vertices {seed}", *texts, None, None), known, usable)
+    first, second = (json.dumps(each).replace("\\u0001", "") for each in (problem, certificate))
+    return Job(Forgery(f"vertices {seed}", first, second, None, None), known, usable)
 
 
 def lie(job: Job, answer: Answer) -> str:
