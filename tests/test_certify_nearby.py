@@ -147,10 +147,10 @@ def test_another_method_is_an_error(method: Any) -> None:
 
 RNG = np.random.default_rng(3)
 J0, THETA = RNG.standard_normal((3, 12)), RNG.standard_normal(12)
+I0 = np.rint(9 * J0)
 OTHERWISE = {
-    "a row twice": (xu.UnlearningProblem(THETA, J0[[0, 1, 1]], xu.L1()), "exact", "dependent"),
-    "a row of zeros": (xu.UnlearningProblem(THETA, J0 * [[1], [0], [1]], xu.L1()), "exact", "dependent"),
-    "nothing but zeros": (xu.UnlearningProblem(THETA, 0 * J0, xu.L1()), "exact", "dependent"),
+    "a sum of rows": (xu.UnlearningProblem(THETA, np.vstack([I0, I0[0] + I0[1]]), xu.L1()), "exact", "dependent"),
+    "nothing but zeros": (xu.UnlearningProblem(THETA, 0 * J0, xu.L1()), "exact", "no rows"),
     "no rows": (xu.UnlearningProblem(THETA, J0[:0], xu.L1()), "exact", "no rows"),
     "more rows than columns": (xu.UnlearningProblem(THETA[:2], J0[:, :2], xu.L1()), "exact", "more than coordinates"),
     "rows that read >=": (xu.UnlearningProblem(THETA, J0, xu.L1(), at_least=np.arange(3) < 1), "exact", "read >="),
@@ -181,6 +181,27 @@ def test_where_it_does_not_apply_the_other_way_does_the_work(name: str) -> None:
     assert certificate.proof == proof
     assert certificate.check().proved
     assert proof == "exact" or "no enclosure of short numbers" in certificate.message
+
+
+@pytest.mark.parametrize("kind", ["squared", "l1", "linf", "groups"])
+def test_rows_that_repeat_others_are_implied(kind: str, tmp_path: Path) -> None:
+    problem = medium(kind, 6, 40)
+    J = problem.jacobian.matrix
+    J = np.vstack([J[:3], J[1:2], 0 * J[:1], J[3:], -4 * J[5:]])
+    problem = xu.UnlearningProblem(problem.theta_star, J, problem.regularizer, rhs=J @ np.zeros(40))
+    found, why = short_enclosure(problem)
+    assert found is not None, why
+    exact = xu.certify(problem, proof="exact")
+    assert found.gap <= SHARP
+    assert found.lower <= exact.upper
+    assert exact.lower <= found.upper
+    assert [item["row"] for item in found.tree["primal"]["near"]["implied"]] == [3, 4, 8]
+    assert (found.rows.rational_rank, found.rows.numerical_rank) == (6, 6)
+    problem.save(tmp_path / "p.json")
+    found.save(tmp_path / "c.json")
+    assert second_opinions([(tmp_path / "p.json", tmp_path / "c.json")]) == ["proved: enclosure"]
+    apart = xu.UnlearningProblem(problem.theta_star, J, problem.regularizer, rhs=np.arange(9) == 4)
+    assert xu.certify(apart, proof="enclosure").proof == "infeasible"
 
 
 def test_infeasible_and_ambiguous_rows_stay_what_they_are() -> None:

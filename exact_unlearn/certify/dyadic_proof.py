@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from exact_unlearn.certify.dyadic import BITS, FREE, HIGH, LOW, NULL, ONE, START, ZERO, Point, Program, solve
-from exact_unlearn.certify.dyadic_start import Units, first_point, program_of, rows_of
+from exact_unlearn.certify.dyadic_start import Rows, Units, first_point, program_of, rows_of
 from exact_unlearn.certify.encode import Tree, rational_text, vector, whole_part
 from exact_unlearn.certify.exactlin import Rationals, objects
 from exact_unlearn.certify.kkt import FaceError
@@ -62,12 +62,15 @@ def enclose_nearby(problem: UnlearningProblem) -> Enclosed:
     program, units = program_of(problem, drift, rows)
     with np.errstate(all="ignore"):
         point = solve(program, first_point(program, rows))
-    return _Writer(problem, drift, program, units, point).run()
+    return _Writer(problem, drift, program, units, rows, point).run()
 
 
 class _Writer:
-    def __init__(self, problem: UnlearningProblem, drift: Drift, program: Program, units: Units, point: Point) -> None:
+    def __init__(
+        self, problem: UnlearningProblem, drift: Drift, program: Program, units: Units, rows: Rows, point: Point
+    ) -> None:
         self.problem, self.drift, self.f, self.units, self.p = problem, drift, program, units, point
+        self.rows = rows
         self.digits = BITS - units.x
         if not 0 <= self.digits < 1 << 13:
             raise FaceError("the parameters are beyond the range of short numbers")
@@ -91,8 +94,12 @@ class _Writer:
         theta = self._everywhere()
         lower, upper = self._claims(theta)
         distance, unique = self._distance(lower, upper)
-        primal = {**self._primal(), "near": near.tree(self.free, list(range(m)), self.digits)}
-        report = RowReport(m, m, self.units.tolerance)
+        found = near.tree(self.free, self.rows.kept, self.digits)
+        if self.rows.multiples:
+            own = self.rows.multiples.items()
+            found["implied"] = [{"row": i, "of": [] if k is None else vector({k: factor})} for i, (k, factor) in own]
+        primal = {**self._primal(), "near": found}
+        report = RowReport(m, m, self.rows.tolerance)
         return Enclosed(theta, primal, self._dual(), lower, upper, distance, unique, report)
 
     # ------------------------------------------------------------ the point
@@ -136,11 +143,13 @@ class _Writer:
         nu = p.nu
         if self._capped():
             nu = [v - (v >> (BITS - LESS)) for v in nu]
-        shifts = [units.y - int(e) for e in units.rows]
+        shifts = [units.y - int(e) for e in self.rows.exponents]
         low = min(shifts)
         nums, down = [v << (s - low) for v, s in zip(nu, shifts, strict=True)], BITS - low
         nums = nums if down >= 0 else [v << -down for v in nums]
-        dual: Tree = {"nu": [{"nums": [format(v, "x") for v in nums], "den": format(1 << max(down, 0), "x")}]}
+        dual: Tree = {"nu": [whole_part(self.rows.kept, nums, 1 << max(down, 0))]}
+        if not self.rows.multiples:
+            del dual["nu"][0]["indices"]
         if p.ball and p.kappa > 0:
             dual["ball"] = rational_text(Fraction(p.kappa) * Fraction(2) ** (units.y - units.x - BITS))
         g = self._subgradient()

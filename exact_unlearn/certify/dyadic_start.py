@@ -1,8 +1,8 @@
 """A problem in the units of `dyadic`, and the point from which its Newton's method starts: a float solution on
 orthonormal rows.
 
-All numbers are powers of two away from those of the problem: x = X 2^x, slopes = Y 2^y, row i of J = J'_i 2^rows[i], so
-that nu_i = Y 2^(y - rows[i]); a ceiling is t = T 2^(x + weights).
+All numbers are powers of two away from those of the problem: x = X 2^x, slopes = Y 2^y, row i of J =
+J'_i 2^exponents[i], so that nu_i = Y 2^(y - exponents[i]); a ceiling is t = T 2^(x + weights).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.rows import EPS
 from exact_unlearn.certify.slices import Slices
 from exact_unlearn.certify.terms import Drift, bends_of, kind_of, seen, weights_of
-from exact_unlearn.jacobian import Array, DenseJacobian, to_float
+from exact_unlearn.jacobian import Array, DenseJacobian, to_float, to_rational
 from exact_unlearn.problem import UnlearningProblem
 from exact_unlearn.rowspace import in_row_units
 
@@ -55,20 +56,24 @@ ROUGH, TRIES = 3e-5, 30
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Exponents of two; see above.  free (n,): the coordinates; tolerance: of the numerical rank."""
+    """Exponents of two; see above.  free (n,): the coordinates."""
 
     x: int
     y: int
-    rows: Array
     weights: int
     free: Array
-    tolerance: float
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """W (m, n): orthonormal; R with J = R^T W; unit (m, n): J in row units, and its exponents."""
+    """W (m, n): orthonormal; R with J = R^T W; unit (m, n): J in row units, and its exponents; of the rows `kept`.
 
+    multiples: of other rows, which row they are a multiple of (None: of none, being 0), and by which factor.
+    tolerance: of the numerical rank.
+    """
+
+    kept: list[int]
+    multiples: dict[int, tuple[int | None, Fraction]]
     unit: Array
     exponents: Array
     W: Array
@@ -83,6 +88,9 @@ def rows_of(problem: UnlearningProblem) -> Rows:
     if problem.at_least.any():
         raise FaceError("some rows read >=")
     J = to_float(np.asarray(problem.free_matrix()))
+    multiples = _multiples(J, to_rational(problem.rhs).tolist())
+    kept = [i for i in range(len(J)) if i not in multiples]
+    J = J[kept]
     m, n = J.shape
     if not 0 < m <= n:
         raise FaceError("there are no rows, or more than coordinates")
@@ -93,7 +101,28 @@ def rows_of(problem: UnlearningProblem) -> Rows:
         raise FaceError("the rows are dependent, or nearly")
     W = np.ascontiguousarray(Q.T)
     W[:, ~unit.any(axis=0)] = 0.0
-    return Rows(unit, exponents, W, R, max(m, n) * EPS * float(sigma[0]))
+    return Rows(kept, multiples, unit, exponents, W, R, max(m, n) * EPS * float(sigma[0]))
+
+
+def _multiples(J: Array, rhs: list[Fraction]) -> dict[int, tuple[int | None, Fraction]]:
+    """Rows that are 0, or exactly a multiple of one before.  FaceError where their right-hand sides are not."""
+    found: dict[int, tuple[int | None, Fraction]] = {}
+    known: dict[bytes, int] = {}
+    for i, row in enumerate(J):
+        k, factor = None, Fraction(0)
+        if row.any():
+            at = int(np.argmax(np.abs(row)))
+            k = known.setdefault(sha256((np.round(row / row[at], 9) + 0.0).tobytes()).digest(), i)
+            if k == i:
+                continue
+            factor = Fraction(float(row[at])) / Fraction(float(J[k, at]))
+            pairs = zip(row.tolist(), J[k].tolist(), strict=True)
+            if any(Fraction(a) != factor * Fraction(b) for a, b in pairs):
+                continue  # nearly one; whether the rows are independent is asked of all of them
+        if rhs[i] != (factor * rhs[k] if k is not None else 0):
+            raise FaceError("rows contradict each other")
+        found[i] = k, factor
+    return found
 
 
 def _exponent(size: float) -> int:
@@ -109,7 +138,7 @@ def program_of(problem: UnlearningProblem, drift: Drift, rows: Rows) -> tuple[Pr
         raise FaceError("multipliers must not pull at what nothing penalises")
     n, theta = free.size, problem.theta_star[free]
     slices = Slices(rows.unit)
-    start, rhs = to_float(theta), to_float(problem.rhs)
+    start, rhs = to_float(theta), to_float(problem.rhs)[rows.kept]
     with np.errstate(all="ignore"):
         shortest = rows.W.T @ np.linalg.solve(rows.R.T, rows.unit @ start + np.ldexp(rhs, -rows.exponents))
     typical = max(float(np.max(np.abs(start), initial=0.0)), float(np.max(np.abs(shortest), initial=0.0)))
@@ -141,7 +170,7 @@ def program_of(problem: UnlearningProblem, drift: Drift, rows: Rows) -> tuple[Pr
         raise FaceError("nothing is penalised")
     y = _exponent(max(steep))
     star = fixed(theta, x)
-    labels = fixed(np.ldexp(rhs, -rows.exponents) if problem.rhs.dtype != object else _scaled(problem.rhs, rows), x)
+    labels = fixed(_scaled(problem.rhs[rows.kept], rows), x)
     q = [a + b for a, b in zip(slices.apply(star, BITS, BITS), labels, strict=True)]
     one = np.array([1.0])
     program = Program(
@@ -163,7 +192,7 @@ def program_of(problem: UnlearningProblem, drift: Drift, rows: Rows) -> tuple[Pr
         cost=fixed(one, y - bits)[0] if ceiling is not None else 0,
         floor=fixed(np.array([floor], dtype=object), x + bits)[0],
     )
-    return program, Units(x, y, rows.exponents, bits, free, rows.tolerance)
+    return program, Units(x, y, bits, free)
 
 
 def _plain(values: list[Fraction]) -> Array:
@@ -171,6 +200,8 @@ def _plain(values: list[Fraction]) -> Array:
 
 
 def _scaled(values: Array, rows: Rows) -> Array:
+    if values.dtype != object:
+        return np.asarray(np.ldexp(to_float(values), -rows.exponents))
     scaled = [Fraction(v) / Fraction(2) ** int(e) for v, e in zip(values, rows.exponents, strict=True)]
     return np.array(scaled, dtype=object)
 
