@@ -91,8 +91,8 @@ def dependent(last: int) -> checker.Proof:
 
 
 def of_powers(depth: int, row: Q = Q(1), unit: Q = Q(1), vertices: bool = True) -> Case:
-    """Three rows, of which two are independent, and seven columns: two are the same, and two nearly."""
-    J = [[Q(v) for v in own] for own in ([1, 2, 0, -1, 3, 1, 1], [0, 1, 1, 2, -1, 0, 0])]
+    """Three rows, two of them independent, and seven columns: those of the best vertex again, one of them nearly."""
+    J = [[Q(v) for v in own] for own in ([1, 2, 0, -1, 3, 2, 3], [0, 1, 1, 2, -1, 1, -1])]
     J[0][6] += Q(1, 2**70)
     J.append([2 * u - v for u, v in zip(*J, strict=True)])
     J = [[row * v for v in own] for own in J]
