@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from validation.experiments.images_networks import ResNet, load_backbone, networ
 from validation.experiments.images_recipes import Recipe
 from validation.experiments.images_rows import METHODS, PUBLISHED, ROWS, row
 from validation.experiments.images_sets import HALF, Grays, first_of_each_class, floor_share
-from validation.experiments.images_training import Schedule, Stage, augmented, fit, outputs_on
+from validation.experiments.images_training import Schedule, Stage, augmented, fit, keep_memory, outputs_on
 
 # --- the paper's grids and numbers ----------------------------------------------------------------------------------
 
@@ -319,3 +321,25 @@ def test_evaluation_in_pieces_is_evaluation() -> None:
     for a, b in zip(whole, pieces, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert module.training
+
+
+def test_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: pages that are returned are asked for again, and every one of them is counted."""
+    code = (
+        "import resource, sys, torch\n"
+        "from validation.experiments.images_training import keep_memory\n"
+        "kept = keep_memory() if len(sys.argv) > 1 else None\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "torch.ones(2**24)\n"
+        "before = faults()\n"
+        "for _ in range(10): torch.ones(2**24)\n"
+        "print(kept, faults() - before)"
+    )
+    faults, kept = [], ""
+    for arguments in ([], ["keep"]):
+        command = [sys.executable, "-c", code, *arguments]
+        kept, count = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+        faults.append(int(count))
+    assert kept == "False" or faults[1] < faults[0] / 10
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert not keep_memory()

@@ -26,7 +26,7 @@ from .images_networks import load_backbone, network, state_of
 from .images_recipes import Recipe
 from .images_rows import COLLAPSE, ERASURE, Row, Setting, settings
 from .images_sets import draws, grays, normal_of
-from .images_training import fit
+from .images_training import fit, keep_memory
 from .poisoning_start import reproducible
 
 STUDIES: dict[str, types.ModuleType] = {ERASURE: label_erasure, COLLAPSE: collapse}
@@ -65,6 +65,7 @@ def train(parameters: Mapping[str, Any], inputs: Mapping[str, Result]) -> Result
     else:
         stages = study.truth_stages(images, recipe, normal)
     purpose = parameters["kind"]
+    keep_memory()
     with reproducible():
         module = fresh(recipe, study.head_sizes(int(data["classes"])), draws(experiment, f"{purpose} network", seed))
         if recipe.pretrained:
@@ -121,6 +122,7 @@ def run_cell(parameters: Mapping[str, Any], inputs: Mapping[str, Result]) -> Res
     device = recipe.device
     pairs = [(x.to(device), tuple(target.to(device) for target in targets)) for x, targets in (retain, forget)]
     found: dict[str, list[float]] = {name: [] for name in study.METRICS}
+    keep_memory()
     with reproducible():
         start = fresh(recipe, sizes, torch.Generator())
         start.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in inputs["initial"]["state"].items()})
