@@ -58,7 +58,7 @@ class MinNormOG:
 
     def begin(self, run: Run) -> MinNormSteps:
         """Start."""
-        return MinNormSteps(run, self, self.strength, Projector(run))
+        return MinNormSteps(run, self, self.strength, Projector(run.module, run.masks))
 
 
 @dataclass

@@ -7,57 +7,90 @@ paper).
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from exact_unlearn.algorithms.losses import Rows, heads
-from exact_unlearn.algorithms.run import Run
-from exact_unlearn.scalable import DenseTorchJacobian, ModuleModel, TorchJacobian, project
+from exact_unlearn.scalable import DenseTorchJacobian, ModuleModel, TorchJacobian
+from exact_unlearn.scalable.evaluation import Layout
+from exact_unlearn.scalable.factor import default_tolerance
 from exact_unlearn.scalable.jacobian_core import error_estimate
+from exact_unlearn.scalable.project import ask, solve_quadratic
+from exact_unlearn.scalable.running import plainly
 
 
 @dataclass
 class Projector:
-    """The projection step of one run: it remembers what `ModuleModel` has learned about the module, such as that J
+    """The projection step on one module: it remembers what `ModuleModel` has learned about the module, such as that J
     agrees with differences of its outputs.
 
-    Gradients are those of the module in evaluation mode: with batch statistics a sample has no gradient of its own.
+    masks: which entries of each named parameter may move.  Gradients are those of the module in evaluation mode: with
+    batch statistics a sample has no gradient of its own.  What counts as their span is declared: combinations of
+    gradients of unit length that are longer than what rounding of the parameters makes of them (`default_tolerance`).
     """
 
-    run: Run
+    module: nn.Module
+    masks: dict[str, Tensor]
     models: dict[tuple[Rows, ...], tuple[ModuleModel, ...]] = field(default_factory=dict)
 
     def step(self, x: Tensor, strength: float, rows: tuple[Rows, ...]) -> tuple[float, float]:
-        """Move the free coordinates of run.module; returns the distance moved, and the estimated error of the
-        projection relative to theta.
+        """Move the free coordinates; returns the distance moved, and the estimated error of the projection relative to
+        theta.
         """
-        run = self.run
-        before = run.flat()
-        drift, error = self._drift(x, rows) if len(x) else (-before, 0.0)
-        step = strength * drift
-        run.assign(before.to(step.dtype) + step)
-        return float(step.norm()), error
-
-    def _drift(self, x: Tensor, rows: tuple[Rows, ...]) -> tuple[Tensor, float]:
-        """-P_perp(theta) on the free coordinates, and its error; J never formed where the layers allow it and all
-        heads are of one kind.
-        """
-        run = self.run
         if rows not in self.models:
-            self.models[rows] = _models(run.module, rows)
-        models = self.models[rows]
-        with evaluation_mode(run.module):
-            theta = models[0].theta()
-            parts = [model.jacobian(theta, x) for model in models]
-        free = torch.cat([run.masks[name].reshape(-1) for name in ModuleModel(run.module).layout.names])
-        partial = not bool(free.all())
-        found = project(_stacked(parts), theta, free=free if partial else None)
-        drift: Tensor = found.drift
-        return drift[free] if partial else drift, float(found.error_estimate)
+            self.models[rows] = _models(self.module, rows)
+        layout = self._layout
+        named = dict(self.module.named_parameters())
+        theta = torch.cat([named[name].detach().reshape(-1) for name in layout.names])
+        target, error = self.projected(theta, x, rows)
+        with torch.no_grad():
+            for name, part in layout.split(target).items():
+                move(named[name], part, strength)
+        return strength * float(torch.linalg.vector_norm(target - theta)), error
+
+    @plainly
+    def projected(self, theta: Tensor, x: Tensor, rows: tuple[Rows, ...]) -> tuple[Tensor, float]:
+        """theta without P_perp(theta) on the free coordinates, and its error; J never formed where the layers allow it
+        and all heads are of one kind.
+        """
+        models, free = self.models[rows], self._free
+        if not len(x):
+            return torch.zeros_like(theta) if free is None else torch.where(free, 0.0, theta), 0.0
+        with evaluation_mode(self.module):
+            jacobian = _stacked([model.jacobian(theta, x) for model in models])
+        tolerance = default_tolerance(jacobian.shape[0], jacobian.dtype)
+        started, length = time.perf_counter(), float(torch.linalg.vector_norm(theta))
+        asked = ask(jacobian, theta, free=free, rank_tolerance=tolerance)
+        # The step is as long as theta, however short P theta is: so far its errors count.
+        found = solve_quadratic(asked.jacobian, asked.data, replace(asked.plan, scale=math.ldexp(length, -asked.shift)))
+        found = asked.answer(found, time.perf_counter() - started)
+        size = float(torch.linalg.vector_norm(found.theta))
+        return found.theta, float(found.error_estimate) * size / length if length else 0.0
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return ModuleModel(self.module).layout
+
+    @cached_property
+    def _free(self) -> Tensor | None:
+        """Which entries of theta may move; None for all of them."""
+        free = torch.cat([self.masks[name].reshape(-1) for name in self._layout.names])
+        return None if bool(free.all()) else free
+
+
+def move(parameter: Tensor, target: Tensor, strength: float) -> None:
+    """parameter <- parameter + strength (target - parameter), in place, in the precision of the target."""
+    if parameter.dtype == target.dtype:
+        parameter.lerp_(target, strength)
+    else:
+        parameter.copy_(torch.lerp(parameter.to(target.dtype), target, strength))
 
 
 class _Head(nn.Module):
@@ -89,10 +122,11 @@ def _stacked(parts: list[TorchJacobian]) -> TorchJacobian:
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Every submodule in evaluation mode meanwhile, each put back as it was."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
     try:
         yield
     finally:
-        for part, training in before.items():
-            part.training = training
+        for part in training:
+            part.training = True

@@ -56,20 +56,6 @@ class Run:
             if name in self.masks:
                 yield name, parameter
 
-    def flat(self) -> Tensor:
-        """theta on the free coordinates, (number of them,)."""
-        return torch.cat([parameter.detach()[self.masks[name]] for name, parameter in self.parameters()])
-
-    def assign(self, flat: Tensor) -> None:
-        """Write theta on the free coordinates."""
-        position = 0
-        with torch.no_grad():
-            for name, parameter in self.parameters():
-                mask = self.masks[name]
-                count = int(mask.sum())
-                parameter[mask] = flat[position : position + count].to(parameter)
-                position += count
-
     def restricted(self, masks: dict[str, Tensor]) -> Run:
         """The same run with fewer coordinates free."""
         return replace(self, masks=masks)

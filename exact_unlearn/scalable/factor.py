@@ -46,7 +46,8 @@ class RowFactor:
     scale: (k,) the diagonal of D, 0 for zero rows.  whiten: W (r, k).  coordinates: Y (k, r).  null: (k - r,
     k), unit combinations of the unit-length rows that are numerically zero.  tolerance: how short such a
     combination had to be.  unseen: 0 for a whole factor; where only a part of the row space was explored, 1 /
-    the smallest singular value seen there, assumed of the rest.
+    the smallest singular value seen there, assumed of the rest.  turned: by how much noise of a Gram matrix may have
+    turned the span, in radians, where directions just above the tolerance meet those just below.
 
     >>> from exact_unlearn.scalable import RowFactor, project
     >>> factor = project([[1.0, 2.0], [2.0, 4.0]], [3.0, 1.0]).factor
@@ -62,6 +63,7 @@ class RowFactor:
     departure: float
     route: str
     unseen: float = 0.0
+    turned: float = 0.0
 
     @property
     def rank(self) -> int:
@@ -224,7 +226,18 @@ def gram_factor(gram: Tensor, tolerance: float, unit: float, route: str) -> RowF
     departure = noise * float(torch.linalg.vector_norm(whiten)) ** 2
     if departure > MAX_DEPARTURE:
         return None
-    return RowFactor(scale, whiten, kept * root, vectors[:, :first].T, tolerance, departure, f"{route}-eigen")
+    null, turned = vectors[:, :first].T, _turned(values[first:], values[:first], noise)
+    return RowFactor(scale, whiten, kept * root, null, tolerance, departure, f"{route}-eigen", turned=turned)
+
+
+def _turned(kept: Tensor, lost: Tensor, noise: float) -> float:
+    """How far the span of kept eigenvectors is turned by noise of the matrix: eigenvector j mixes into r by up to
+    noise / (lambda_r - lambda_j), and the rows that they combine have lengths sqrt(lambda).
+    """
+    if not lost.numel():
+        return 0.0
+    mixed = noise / (kept[:, None] - lost).clamp_min(noise)
+    return float(torch.linalg.vector_norm(mixed * (lost.clamp_min(noise) / kept[:, None]).sqrt()))
 
 
 @plainly

@@ -166,7 +166,7 @@ class Looks:
 
 def look(function: Function, jacobian: TorchJacobian, d: Tensor, steps: tuple[float, ...]) -> Looks:
     """J d, and the outputs on both sides of theta along d."""
-    product = jacobian.matvec(d.to(jacobian.dtype)).double()
+    product = jacobian.matvec(d if getattr(jacobian, "is_wide", False) else d.to(jacobian.dtype)).double()
     if not bool(torch.isfinite(product).all()):
         raise ProblemError("module: its derivative on x has NaN or infinity, so there is no Jacobian")
     theta = function.theta

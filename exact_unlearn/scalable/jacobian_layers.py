@@ -14,7 +14,7 @@ parameters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeGuard
 
@@ -43,8 +43,9 @@ def is_small(shape: tuple[int, int]) -> bool:
 class LayerJacobian:
     """J (k, d) as blocks of columns, one per parameter; parameters without a block do not influence the outputs.
 
-    theta: where J was taken, and at_theta: J theta where it came for free.  Small blocks are stored in float64
-    whatever the dtype.  error_estimate: relative error of products as derivatives (jacobian_check.py).
+    theta: where J was taken, and at_theta: J theta where it came for free.  is_wide: all arithmetic was float64,
+    whatever the dtype; small blocks are stored so in any case.  error_estimate: relative error of products as
+    derivatives (jacobian_check.py).
     """
 
     shape: tuple[int, int]
@@ -52,6 +53,11 @@ class LayerJacobian:
     theta: Tensor
     at_theta: Tensor | None
     error_estimate: float = 0.0
+    is_wide: bool = False
+    version: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version", self.theta._version)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -63,7 +69,7 @@ class LayerJacobian:
 
     @property
     def first_dtype(self) -> torch.dtype:
-        return torch.float64 if is_small(self.shape) else self.dtype
+        return torch.float64 if self.is_wide or is_small(self.shape) else self.dtype
 
     @cached_property
     def covers_all(self) -> bool:
@@ -77,12 +83,18 @@ class LayerJacobian:
 
     @numpy_door
     def matvec(self, drift: Tensor) -> Tensor:
-        if drift is self.theta and self.at_theta is not None:
-            return self.at_theta.to(drift.dtype)
+        if self.at_theta is not None and self._is_theta(drift):
+            return self.at_theta if self.is_wide else self.at_theta.to(drift.dtype)
         out = torch.zeros(self.shape[0], dtype=torch.float64, device=self.device)
         for block in self.blocks:
             _add_rows(out, block.rows, block.matvec(drift[block.columns]))
-        return out if drift.dtype == torch.float64 else out.to(drift.dtype)
+        return out if self.is_wide else out.to(drift.dtype)
+
+    def _is_theta(self, vector: Tensor) -> bool:
+        """Whether a vector is the theta at which J was taken, the same memory, and nobody wrote there since."""
+        own = self.theta
+        same = vector.data_ptr() == own.data_ptr() and vector.dtype == own.dtype and vector.stride() == own.stride()
+        return same and vector._version == self.version
 
     @numpy_door
     def rmatvec(self, nu: Tensor) -> Tensor:
@@ -131,7 +143,7 @@ class LayerJacobian:
                 blocks.append(block.select(place[wanted][present], present.nonzero()[:, 0]))
         at_theta = None if self.at_theta is None else self.at_theta[wanted]
         shape = (int(wanted.numel()), self.shape[1])
-        return LayerJacobian(shape, tuple(blocks), self.theta, at_theta, self.error_estimate)
+        return LayerJacobian(shape, tuple(blocks), self.theta, at_theta, self.error_estimate, self.is_wide)
 
     @plainly
     def rows(self, indices: Rows) -> Tensor:
@@ -321,7 +333,8 @@ def _assemble(
         blocks.append(DenseBlock(columns, fallback[:, start : start + columns.stop - columns.start]))
         start += columns.stop - columns.start
     if small:
-        return LayerJacobian(evaluation.shape, _merged([block.widened() for block in blocks]), theta, None)
+        blocks = [block.widened() for block in blocks]
+        return LayerJacobian(evaluation.shape, _merged(blocks), theta, None)
     settled = {places[name][0].start for name in known}
     for block in blocks:
         if block.columns.start not in settled:

@@ -137,7 +137,8 @@ def blocks_of(calls: list[tuple[Call, str]], columns: slice, shape: torch.Size) 
         block = OuterBlock(columns, tuple(shape), uses, rows)
     memory = sum(use.inputs.numel() + use.grads.numel() for use in uses)
     if len(uses[0].grads) * block.size <= DENSE_RATIO * memory:
-        return DenseBlock(columns, torch.cat([piece for _, piece in block.pieces(uses[0].grads.dtype)], 1), rows)
+        pieces = [piece for _, piece in block.pieces(uses[0].grads.dtype)]
+        return DenseBlock(columns, pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1), rows)
     return block
 
 

@@ -29,6 +29,7 @@ from exact_unlearn.scalable.evaluation import (
 )
 from exact_unlearn.scalable.groups import group_labels
 from exact_unlearn.scalable.jacobian_cause import narrower, refusal, require_function, require_separate
+from exact_unlearn.scalable.jacobian_chain import chain_jacobian, chain_of, suits
 from exact_unlearn.scalable.jacobian_check import (
     ADJOINT,
     Checked,
@@ -186,16 +187,31 @@ class ModuleModel:
                     _warn_of(known.kinks)
                 self.checked[key] = known
             else:
-                made = self._made(known.way, route, point, inputs, chunk)[2]
-                assert made is not None
-                J = made
+                J = self._again(known.way, route, point, inputs, chunk)
             return cast(TorchJacobian, replace(cast(Any, J), error_estimate=known.difference))
+
+    def _again(self, way: str, route: str, point: Tensor, inputs: Inputs, chunk: int | None) -> TorchJacobian:
+        """J made in a way that has been checked, and nothing besides."""
+        J = self._chained(point, inputs) if way == "chain" else self._made(way, route, point, inputs, chunk)[2]
+        if J is None:  # somebody has changed the module since
+            return self._examined(route, point, inputs, chunk)[1]
+        return J
+
+    def _chained(self, point: Tensor, inputs: Inputs) -> TorchJacobian | None:
+        """J of a chain of linear layers and activations; None for any other module."""
+        links = chain_of(self.module)
+        if links is None or not isinstance(inputs, Tensor) or not suits(links, inputs, self.n_parameters):
+            return None
+        return chain_jacobian(links, self.layout, point, inputs, self.outputs)
 
     def _made(
         self, way: str, route: str, point: Tensor, inputs: Inputs, chunk: int | None
     ) -> tuple[Evaluation, Tensor, TorchJacobian | None]:
         """The evaluation, its outputs, and J made one way; None for J where that would take too much memory."""
         limit = FALLBACK_BYTES if route == "auto" else None
+        if way == "chain":
+            evaluation, values = evaluate_at(self.module, self.layout, point, inputs, self.outputs)
+            return evaluation, values, self._chained(point, inputs)
         if way == "layers":
             return layer_jacobian(begin(self.module, self.layout, point, inputs), self.outputs, limit, chunk)
         evaluation, values = evaluate_at(self.module, self.layout, point, inputs, self.outputs)
@@ -217,9 +233,12 @@ class ModuleModel:
         refused: Exception | None = None
         own = self.module.named_parameters()
         frozen = {name: part.detach().clone() for name, part in own if not part.requires_grad}
-        for way in WAYS[route]:
+        ways = WAYS[route]
+        if route == "auto" and chain_of(self.module) is not None:
+            ways = ("chain", *ways)
+        for way in ways:
             evaluation, values, J = self._made(way, route, point.clone(), inputs, chunk)
-            if way == WAYS[route][0]:
+            if way == ways[0]:
                 require_function(evaluation, values, point, frozen)
                 require_separate(evaluation, values)
             if J is None:
@@ -228,7 +247,7 @@ class ModuleModel:
                 return Checked(way, 0.0), J
             function, found, seen = first_look(J, evaluation)
             apart = adjoint(J, evaluation, function, seen)
-            if way == "layers" and (apart > ADJOINT or (found.wrong and not agrees(J, evaluation))):
+            if way in ("chain", "layers") and (apart > ADJOINT or (found.wrong and not agrees(J, evaluation))):
                 continue  # the rules have misread the module; per-sample gradients do without them
             if found.wrong:
                 found = second_look(function, J, evaluation, seen)

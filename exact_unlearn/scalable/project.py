@@ -103,7 +103,7 @@ def project(
 @dataclass(frozen=True)
 class Plan:
     """How exact an answer is wanted and by which route; `declared`: the caller chose the rank tolerance; `early`: and
-    the goal, so that Krylov may stop there.
+    the goal, so that Krylov may stop there; `scale`: a length that errors may be relative to if theta is shorter.
     """
 
     tolerance: float
@@ -111,6 +111,7 @@ class Plan:
     goal: float
     route: str
     early: bool = False
+    scale: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +130,24 @@ class Asked:
     def answer(self, result: Projection, seconds: float) -> Projection:
         """The result in the units and the array type of the caller."""
         result = result.scaled(self.shift) if self.shift else result
-        error = max(result.error_estimate, error_estimate(self.jacobian))
+        error = max(result.error_estimate, error_estimate(self.jacobian), self._inherited(result))
         result = replace(result, problem=(self.jacobian, self.original), seconds=seconds, error_estimate=error)
         return result.to_numpy() if self.as_arrays else result
+
+    def _inherited(self, result: Projection) -> float:
+        """What the error of J as a derivative makes of the answer, relatively: rows of unit length that are wrong by
+        epsilon turn their span by up to epsilon / sigma_min.
+
+        In float32, differences of the outputs measure that error; in float64 it is below what they resolve.
+        """
+        wrong, own = error_estimate(self.jacobian), self.jacobian
+        resolved = _RESOLVED if own.dtype == torch.float64 or getattr(own, "is_wide", False) else 0.0
+        if wrong <= resolved or result.factor is None or not result.rank:
+            return 0.0
+        return result.error_estimate + wrong * result.factor.size
+
+
+_RESOLVED = 1e-6
 
 
 def ask(
@@ -183,11 +199,11 @@ def solve_quadratic(jacobian: TorchJacobian, data: Quadratic, plan: Plan) -> Pro
     for factor in _ladder(task, plan, first):
         if not factor.route.startswith("gram32"):
             dtype = torch.float64  # rows that a float32 Gram matrix cannot tell apart amplify float32 products as much
-        found, dtype = refine(task, factor, first.right_side, dtype, plan.goal)
+        found, dtype = refine(task, factor, first.right_side, dtype, plan.goal, plan.scale)
         steps.append(f"{factor.route}/{str(found.pull.dtype).removeprefix('torch.')}")
         if best is None or found.error < best.error:
             best, chosen = found, factor
-        if best.error <= plan.goal * best.size or best.row_error <= 4.0 * best.noise:
+        if best.error <= plan.goal * max(best.size, plan.scale) or best.row_error <= 4.0 * best.noise:
             break
     if best is None:
         raise ProblemError(
@@ -369,9 +385,9 @@ def finished(
         return Projection(data.point(pull), star, nu, 0, 0.0, late_drift=lambda: data.drift(pull), steps=steps)
     ambiguity = 0.0 if plan.declared else _ambiguity(task, factor, best)
     size = best.size or task.length(star)
-    error = math.hypot(best.error, ambiguity)
+    error = math.hypot(best.error, ambiguity, data.stretch * factor.turned * task.target_length)
     return Projection(
-        theta=best.point,
+        theta=data.point(best.pull).to(star.dtype),
         theta_star=star,
         nu=best.nu,
         rank=factor.rank,
@@ -410,7 +426,8 @@ def _ambiguity(task: Task, factor: RowFactor, best: Measured) -> float:
     null = factor.null * scale
     gram = products_gram(MixedRows(J, null), weights) if products else mixed_gram(J, null, index, weights)
     squares, turn = torch.linalg.eigh(gram)
-    residual = best.residual if best.pull.dtype == torch.float64 else task.sweep(best.nu, torch.float64)[1]
+    residual = best.residual if best.pull.dtype == torch.float64 else None
+    residual = task.sweep(best.nu, torch.float64)[1] if residual is None else residual
     missed = (turn.T @ (factor.null @ (scale * residual))).abs()
     clear = squares.clamp_min(0).sqrt() > 100.0 * floor
     moved = float(torch.linalg.vector_norm((missed + floor * task.target_length)[clear] / squares[clear].sqrt()))

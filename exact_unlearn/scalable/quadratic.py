@@ -60,6 +60,8 @@ class Quadratic:
         """theta, without the cancellation that theta* + D suffers where the drift nearly cancels theta*; in the
         precision of pull, or better.
         """
+        if self.lam == 0.0 and self.metric is None:
+            return pull
         star = self.theta_star.to(pull.dtype)
         moved = self.scaled(pull if self.lam == 0.0 else torch.add(pull, star, alpha=self.lam))
         moved = moved if self.shrink == 1.0 else self.shrink * moved

@@ -9,7 +9,7 @@ that an ill-conditioned J forces.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -21,6 +21,7 @@ from exact_unlearn.scalable.quadratic import Quadratic
 
 _SAMPLE_ROWS = 5
 _SAFETY = 4.0
+_LEFT = 10.0
 _MARGIN = 1.5  # W itself is known to rounding only
 DOT = 6.0
 """Rounding of one entry of a residual in units of |row| |v|: products, and sums over WIDTH columns at a time."""
@@ -37,14 +38,13 @@ FEW = 4
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Multipliers, J.T nu, the theta that follows, and how far that is from the answer (lengths in parameter
-    space).
+    """Multipliers, J.T nu, and how far the theta that follows, of length `size`, is from the answer (lengths in
+    parameter space).  residual: None where it was not computed.
     """
 
     nu: Tensor
     pull: Tensor
-    point: Tensor
-    residual: Tensor
+    residual: Tensor | None
     row_error: float
     noise: float
     size: float
@@ -66,8 +66,9 @@ class Task:
     def right_side(self, dtype: torch.dtype) -> Tensor:
         """c = J (s q) + b / shrink, (k,) float64, with products in `dtype`; computed once per precision."""
         if dtype not in self.known:
-            # The same object as theta* where nothing changes: J theta* may be known.
-            target = self.data.scaled(self.data.target).to(dtype)
+            target = self.data.scaled(self.data.target)  # theta* itself where nothing changes: J theta* may be known
+            if not getattr(self.jacobian, "is_wide", False):
+                target = target.to(dtype)
             self.known[dtype] = self._with_rhs(self.jacobian.reduce(self.jacobian.matvec(target).double()))
         return self.known[dtype]
 
@@ -177,25 +178,39 @@ def measure(task: Task, factor: RowFactor, nu: Tensor, dtype: torch.dtype) -> Me
     seen = _MARGIN * factor.distance(residual) / (1.0 - factor.departure)
     unseen = math.hypot(factor.size * task.product_noise(pull, residual, factor, nu), rounding)
     computed = data.point(pull)
-    point = computed.to(data.theta_star.dtype)
-    size = task.length(point)
+    size = task.length(computed)
     rounded = size * (U32 if data.theta_star.dtype == torch.float32 else U64)
     if data.metric is not None or data.shrink != 1.0:  # theta = s (J.T nu + lam theta*), whose two terms may cancel
         share = data.lam * data.stretch**2 / (data.shrink if data.weights is None else 1.0)
         terms = size + 2.0 * min(share, 1.0) * task.length(data.theta_star)
         rounded += 4.0 * (U64 if computed.dtype == torch.float64 else U32) * terms
     stretch = data.stretch
-    return Measured(nu, pull, point, residual, stretch * seen, stretch * unseen + rounded, size)
+    return Measured(nu, pull, residual, stretch * seen, stretch * unseen + rounded, size)
+
+
+def corrected(task: Task, factor: RowFactor, found: Measured) -> Measured:
+    """The next correction without its residual, which is what the factor leaves of the last one (`left`): for a factor
+    whose first solution was as good as that promises.
+    """
+    assert found.residual is not None, "a correction is not corrected again"
+    nu = found.nu + factor.solve(found.residual)
+    pull = task.jacobian.rmatvec(nu.to(found.pull.dtype))
+    return replace(found, nu=nu, pull=pull, residual=None, row_error=left(factor) * found.row_error)
+
+
+def left(factor: RowFactor) -> float:
+    """How much of a residual one correction leaves: |I - (J J.T) (J J.T)^+| in the row space, with a safety."""
+    return _LEFT * max(factor.departure, U64)
 
 
 def refine(
-    task: Task, factor: RowFactor, right_side: Tensor, dtype: torch.dtype, goal: float
+    task: Task, factor: RowFactor, right_side: Tensor, dtype: torch.dtype, goal: float, scale: float = 0.0
 ) -> tuple[Measured, torch.dtype]:
     """nu with J diag(s) J.T nu = right_side by corrections through `factor`, as well as the factor and the
     arithmetic allow.
 
-    Products go over to float64 where the noise of float32 is what keeps the error above `goal`.  Returns the best
-    multipliers seen and the arithmetic they were last measured in.
+    Products go over to float64 where the noise of float32 is what keeps the error above `goal`, relative to theta or
+    to `scale` if that is longer.  Returns the best multipliers seen and the arithmetic they were last measured in.
     """
     nu = factor.solve(right_side)
     best: Measured | None = None
@@ -204,7 +219,11 @@ def refine(
         found = measure(task, factor, nu, dtype)
         if best is None or found.error < best.error:
             best = found
-        if best.error <= goal * best.size:
+        aim, rest = goal * max(best.size, scale), left(factor)
+        if best.error <= aim:
+            break
+        if best.row_error <= rest * best.size and rest * best.row_error + best.noise <= aim:
+            best = corrected(task, factor, best)
             break
         if dtype == torch.float32 and found.row_error <= 2.0 * found.noise:
             dtype, before = torch.float64, math.inf
@@ -212,6 +231,7 @@ def refine(
         if found.row_error <= 0.05 * found.noise or not found.row_error < before / 2:
             break
         before = found.row_error
+        assert found.residual is not None
         nu = nu + factor.solve(found.residual)
     assert best is not None
     return best, dtype

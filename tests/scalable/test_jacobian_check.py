@@ -436,9 +436,11 @@ def test_the_estimate_goes_along_with_rows_and_projections() -> None:
     views = (J.select(slice(0, 3)), row_subset(J, torch.tensor([1, 4])), MixedRows(J, torch.eye(6).double()[:2]))
     assert {error_estimate(view) for view in views} == {3e-4}
     assert error_estimate(matrix) == 0.0
-    assert project(J, torch.randn(20).double()).error_estimate == 3e-4
+    found = project(J, torch.randn(20).double())
+    assert found.factor is not None
+    assert found.error_estimate == pytest.approx(3e-4 * found.factor.size, rel=1e-6)
     stream = RetainStream(J, torch.randn(20).double())
-    assert stream.delete([0, 1, 2, 3]).error_estimate == 3e-4
+    assert stream.delete([0, 1, 2, 3]).error_estimate >= 3e-4
     model = ModuleModel(Mlp().double())
     for route in ROUTES:
         J = model.jacobian(model.theta(), torch.randn(4, 4), route=route)

@@ -129,7 +129,7 @@ def test_saturated_units_are_accepted(unit: str, route: str) -> None:
         exact = model.jacobian(model.theta().double(), torch.randn(n, 4), route=route)
         assert error_estimate(exact) <= error_estimate(J) + 1e-3
         if unit == "tanh" and level == 9 and dtype == torch.float32:
-            assert error_estimate(J) > 0.1
+            assert error_estimate(J) < 1e-4 if route == "auto" else error_estimate(J) > 0.1  # a chain runs in float64
 
 
 @pytest.mark.parametrize("route", ROUTES)
