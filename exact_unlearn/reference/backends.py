@@ -23,6 +23,7 @@ from exact_unlearn.jacobian import Array
 from exact_unlearn.program import Cones, ExplicitProgram
 from exact_unlearn.reference import direct
 from exact_unlearn.reference.direct import is_direct
+from exact_unlearn.reference.halves import halves
 from exact_unlearn.vectors import largest
 from exact_unlearn.watch import remaining
 
@@ -147,7 +148,9 @@ Answered = tuple[str, Array | None, Array | None, float, float, str]
 def _by_cvxpy(program: ExplicitProgram, solver: str, options: dict[str, Any]) -> Answered:
     import cvxpy as cp
 
-    problem, z, constraints = _cvxpy_problem(program)
+    halved = halves(program) if solver == "HIGHS" else None
+    stated = program if halved is None else halved.program
+    problem, variables, constraints = _cvxpy_problem(stated, 0 if halved is None else 2 * halved.count)
     if solver == "CLARABEL":
         options = options | _unknown_accepted()
     try:
@@ -159,8 +162,12 @@ def _by_cvxpy(program: ExplicitProgram, solver: str, options: dict[str, Any]) ->
         claim, detail = "solver_error", _first_line(error)
     stats = problem.solver_stats
     solving = float(stats.solve_time) if stats is not None and stats.solve_time else 0.0
-    point = None if z.value is None else np.asarray(z.value, dtype=float)
-    return claim, point, _multipliers(program.cones, constraints), solving, float(problem.compilation_time or 0), detail
+    values = [variable.value for variable in variables]
+    z = None if any(value is None for value in values) else np.concatenate(values).astype(float)
+    y = _multipliers(stated.cones, constraints)
+    if halved is not None:
+        z, y = None if z is None else halved.point(z), None if y is None else halved.multipliers(y)
+    return claim, z, y, solving, float(problem.compilation_time or 0), detail
 
 
 def _directly(program: ExplicitProgram, solver: str, options: dict[str, Any]) -> Answered:
@@ -197,11 +204,17 @@ def _power_of_two(size: float) -> float:
     return float(np.ldexp(1.0, int(np.frexp(size)[1]))) if size else 1.0
 
 
-def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
+def _cvxpy_problem(program: ExplicitProgram, positive: int = 0) -> tuple[Any, list[Any], list[Any]]:
+    """The problem, its variables (the first `positive` entries of z, which are not negative, and the others), and its
+    constraints by cones.
+    """
     import cvxpy as cp
 
-    n, cones, A, b = program.q.size, program.cones, sp.csr_array(program.A), program.b
-    z = cp.Variable(n)
+    n, cones, b = program.q.size, program.cones, program.b
+    variables = [cp.Variable(positive, nonneg=True)] if positive else []
+    variables += [cp.Variable(n - positive)] if n > positive else []
+    z: Any = variables[0] if len(variables) == 1 else cp.hstack(variables)
+    A = sp.csr_array(program.A)
     objective: Any = program.q @ z
     if program.P.nnz:
         objective = objective + 0.5 * cp.quad_form(z, cp.psd_wrap(program.P))
@@ -228,7 +241,7 @@ def _cvxpy_problem(program: ExplicitProgram) -> tuple[Any, Any, list[Any]]:
         constraints.append(cp.PSD(cp.reshape(_symmetric(order) @ s, (order, order), order="C")))
         at += size
     binary = [z[program.integer] == cp.Variable(program.integer.size, boolean=True)] if program.integer.size else []
-    return cp.Problem(cp.Minimize(objective), constraints + binary), z, constraints
+    return cp.Problem(cp.Minimize(objective), constraints + binary), variables, constraints
 
 
 def _symmetric(order: int) -> sp.csr_array:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.scalable.evaluation import Evaluation, take
-from exact_unlearn.scalable.jacobian_check import Comparison, Function, Steps, direction, look
+from exact_unlearn.scalable.jacobian_check import Comparison, Function, Steps, direction, look, precision
 from exact_unlearn.scalable.jacobian_core import TorchJacobian
 from exact_unlearn.scalable.running import DerivativeError
 
@@ -209,7 +209,7 @@ def _second_is_batch(evaluation: Evaluation) -> bool:
 
 def _lost(function: Function, jacobian: TorchJacobian, own: Evaluation, found: Comparison) -> str | None:
     """Parameters that the outputs change with though J has zeros for them."""
-    steps = Steps.of(own.theta.dtype, function.dtype)
+    steps = Steps.of(precision(jacobian), function.dtype)
     d = direction(own, 0)
     lost = []
     for name, part in list(zip(own.layout.names, own.layout.slices, strict=True))[:NAMED]:

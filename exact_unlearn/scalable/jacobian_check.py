@@ -16,13 +16,13 @@ be said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from exact_unlearn.errors import ProblemError
-from exact_unlearn.scalable.evaluation import Evaluation
+from exact_unlearn.scalable.evaluation import Evaluation, take
 from exact_unlearn.scalable.jacobian_core import TorchJacobian
 
 DIRECTIONS = 3
@@ -36,6 +36,9 @@ SAFETY = 30.0
 
 ADJOINT = 1e-4
 """How far J d and J.T nu may be from one another's transpose, relatively; what is left counts as error of J."""
+
+CONTROLS = 4
+"""Samples that agreed already which are looked at again beside those that did not, at least."""
 
 PROBES, ALL = 24, 300
 """Single coordinates that are moved where a sample sits on several kinks at once; up to so many parameters all are, for
@@ -71,8 +74,14 @@ class Steps:
     def of(jacobian: torch.dtype, outputs: torch.dtype) -> Steps:
         if outputs == torch.float32:
             return Steps(2.0**-8, (2.0**-12, 2.0**-5), 1e-2, 1e-2, 2.0**-24)
-        single = jacobian == torch.float32
-        return Steps(2.0**-17, (2.0**-27, 2.0**-9), 1e-3 if single else 1e-6, 1e-3 if single else 1e-8, 2.0**-53)
+        if jacobian == torch.float32:  # 1e-3 is soon agreed on: the smaller h, the fewer ReLUs change their side
+            return Steps(2.0**-24, (2.0**-27, 2.0**-9), 1e-3, 1e-3, 2.0**-53)
+        return Steps(2.0**-17, (2.0**-27, 2.0**-9), 1e-6, 1e-8, 2.0**-53)
+
+
+def precision(jacobian: TorchJacobian) -> torch.dtype:
+    """The arithmetic that J was made with."""
+    return torch.float64 if getattr(jacobian, "is_wide", False) else jacobian.dtype
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,7 @@ class Looks:
 
 def look(function: Function, jacobian: TorchJacobian, d: Tensor, steps: tuple[float, ...]) -> Looks:
     """J d, and the outputs on both sides of theta along d."""
-    product = jacobian.matvec(d if getattr(jacobian, "is_wide", False) else d.to(jacobian.dtype)).double()
+    product = jacobian.matvec(d.to(precision(jacobian))).double()
     if not bool(torch.isfinite(product).all()):
         raise ProblemError("module: its derivative on x has NaN or infinity, so there is no Jacobian")
     theta = function.theta
@@ -190,14 +199,14 @@ def first_look(jacobian: TorchJacobian, own: Evaluation) -> tuple[Function, Comp
     """
     d = direction(own, 0)
     function = Function(own.widened())
-    steps = Steps.of(own.theta.dtype, function.dtype)
+    steps = Steps.of(precision(jacobian), function.dtype)
     try:
         seen = look(function, jacobian, d, (steps.first,))
     except (RuntimeError, TypeError, ValueError) as error:
         if own.theta.dtype == torch.float64 or isinstance(error, torch.OutOfMemoryError):
             raise
         function = Function(own)
-        steps = Steps.of(own.theta.dtype, function.dtype)
+        steps = Steps.of(precision(jacobian), function.dtype)
         seen = look(function, jacobian, d, (steps.first,))
     slope = seen.central()[0]
     off, size = (slope - seen.product).abs(), torch.maximum(slope.abs(), seen.product.abs())
@@ -206,9 +215,51 @@ def first_look(jacobian: TorchJacobian, own: Evaluation) -> tuple[Function, Comp
     return function, Comparison(_relative(off, size), wrong), seen
 
 
-def second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, before: Looks) -> Comparison:
-    """Three h, and directions until every sample agrees, at most `DIRECTIONS`."""
-    steps = Steps.of(own.theta.dtype, function.dtype)
+def second_look(
+    function: Function, jacobian: TorchJacobian, own: Evaluation, before: Looks, found: Comparison
+) -> Comparison:
+    """Three h, and directions until every sample agrees, at most `DIRECTIONS`: of the samples that the first look left
+    open, and of as many others to compare them with, where these can be run without the rest of the batch.
+    """
+    index = _chosen(found.wrong, own)
+    rows = _rows_of(index, own, before.product.device)
+    few, few_own = Function(_some(function.evaluation, index)), _some(own, index)
+    d, (h,) = direction(own, 0), before.steps
+    if len(index) == own.n or not _same(few.at(function.theta + h * d), before.up[0][rows], function.dtype):
+        return _second_look(function, jacobian, own, before)
+    seen = Looks(before.product[rows], before.steps, (before.up[0][rows],), (before.down[0][rows],))
+    verdict = _second_look(few, jacobian.select(rows), few_own, seen)
+    rest = _rows_of([i for i in range(own.n) if i not in index], own, before.product.device)
+    slope, product = before.central()[0, rest], before.product[rest]
+    agreed = _relative((slope - product).abs(), torch.maximum(slope.abs(), product.abs())) if rest.numel() else 0.0
+    wrong, kinks = (tuple(sorted(index[i] for i in part)) for part in (verdict.wrong, verdict.kinks))
+    return Comparison(max(agreed, verdict.difference), wrong, kinks)
+
+
+def _chosen(open_: tuple[int, ...], own: Evaluation) -> list[int]:
+    """The samples in question, and others, evenly spread over the batch; all where these would be most of it."""
+    others = [i for i in range(own.n) if i not in open_]
+    wanted = max(len(open_), CONTROLS)
+    if len(open_) + wanted > own.n // 2:
+        return list(range(own.n))
+    return sorted([*open_, *others[:: len(others) // wanted][:wanted]])
+
+
+def _some(evaluation: Evaluation, index: list[int]) -> Evaluation:
+    """The function of some of the samples."""
+    which = torch.tensor(index, device=evaluation.theta.device)
+    choice = None if evaluation.choice is None else evaluation.choice[which]
+    return replace(evaluation, inputs=take(evaluation.inputs, which), n=len(index), choice=choice)
+
+
+def _same(part: Tensor, whole: Tensor, dtype: torch.dtype) -> bool:
+    """Whether samples say by themselves what they say in the whole batch, up to rounding."""
+    allowed = 1e3 * torch.finfo(dtype).eps * float(whole.abs().max())
+    return part.shape == whole.shape and float((part - whole).abs().max()) <= allowed
+
+
+def _second_look(function: Function, jacobian: TorchJacobian, own: Evaluation, before: Looks) -> Comparison:
+    steps = Steps.of(precision(jacobian), function.dtype)
     values = function.at(function.theta)
     seen: list[Looks] = []
     wrong: tuple[int, ...] = ()
@@ -322,7 +373,7 @@ def adjoint(jacobian: TorchJacobian, own: Evaluation, function: Function, seen: 
     the first look, less what differences cannot resolve (rows of a saturated softmax are rounding and nothing else).
     """
     generator = torch.Generator().manual_seed(2)
-    product, steps = seen.product, Steps.of(own.theta.dtype, function.dtype)
+    product, steps = seen.product, Steps.of(precision(jacobian), function.dtype)
     nu = torch.randn(product.numel(), generator=generator, dtype=torch.float64).to(product.device)
     pull = jacobian.rmatvec(nu.to(jacobian.dtype)).double() * direction(own, 0)
     push = nu * product

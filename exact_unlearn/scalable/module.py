@@ -250,7 +250,7 @@ class ModuleModel:
             if way in ("chain", "layers") and (apart > ADJOINT or (found.wrong and not agrees(J, evaluation))):
                 continue  # the rules have misread the module; per-sample gradients do without them
             if found.wrong:
-                found = second_look(function, J, evaluation, seen)
+                found = second_look(function, J, evaluation, seen, found)
             wrong = bool(found.wrong) or apart > ADJOINT
             if wrong:
                 found, wrong = self._wider(found, way, route, evaluation, chunk)
@@ -275,7 +275,7 @@ class ModuleModel:
                 return found, True
             function, verdict, seen = first_look(J, evaluation)
             if verdict.wrong:
-                verdict = second_look(function, J, evaluation, seen)
+                verdict = second_look(function, J, evaluation, seen, verdict)
             if verdict.wrong or adjoint(J, evaluation, function, seen) > ADJOINT:
                 return found, True
         except torch.OutOfMemoryError:
