@@ -478,7 +478,7 @@ def _largest_bound(task: Composite, working: Working, model: Largest, pull: Tens
         return float(right @ y) / size + task.floor * (1.0 - used / size)
     index = working.index
     z = model.multipliers() * task.weights[index]
-    used = total(team, model.z1 + model.z2)
+    used = total(team, model.z)
     z = z / max(1.0, used)
     v = pull[index] + task.anchor[index]
     local = -0.5 * (v - z).square().sum() / q + 0.5 * task.anchor[index].square().sum() / q

@@ -12,12 +12,10 @@ from exact_unlearn.scalable.interior import Kept, far_products, ratio_step
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Changes of x's halves and of the two multipliers."""
+    """Changes of x's halves and of the two multipliers, (2, n) each."""
 
-    u: Tensor
-    v: Tensor
-    zu: Tensor
-    zv: Tensor
+    s: Tensor
+    z: Tensor
 
 
 class Absolute(Kept):
@@ -25,6 +23,9 @@ class Absolute(Kept):
 
     columns: A.T (n, m).  weights: w > 0, (n,).  curvature: q >= 0, a number.  center, start: (n,).
     multipliers: z to start from, well inside |z| < w.  width: how far u + v starts above |x|, (n,) or a number.
+
+    s: the halves (u, v); z: the multipliers (w - z, w + z) of their bounds.  Both halves in one operation, for on few
+    columns the number of operations is what takes time.
     """
 
     def __init__(
@@ -39,77 +40,71 @@ class Absolute(Kept):
     ) -> None:
         self.columns, self.weights, self.curvature, self.center = columns, weights, curvature, center
         self.coupled = curvature > 0
-        self.u = start.clamp_min(0) + width
-        self.v = (-start).clamp_min(0) + width
-        self.zu = weights - multipliers
-        self.zv = weights + multipliers
-        self.rd = self.slope = self.shrink = self.cu = self.cv = self.e = columns.new_zeros(0)
+        self.sign = columns.new_tensor([[1.0], [-1.0]])
+        self.s = (self.sign * start).clamp_min(0) + width
+        self.z = weights - self.sign * multipliers
+        self.rd = self.slope = self.shrink = self.c = self.e = columns.new_zeros(0)
 
     def size(self) -> Tensor:
-        return self.u.new_tensor(2.0 * self.u.numel())
+        return self.s.new_tensor(float(self.s.numel()))
 
     def complementarity(self) -> Tensor:
-        return self.u @ self.zu + self.v @ self.zv
+        return torch.dot(self.s.view(-1), self.z.view(-1))
 
     def point(self) -> Tensor:
-        return self.u - self.v
+        return self.s[0] - self.s[1]
 
     def value(self) -> Tensor:
-        moved = self.u - self.v - self.center
-        return self.weights @ (self.u + self.v) + 0.5 * self.curvature * (moved @ moved)
+        cost = self.weights @ self.s.sum(0)
+        if not self.curvature:
+            return cost
+        moved = self.point() - self.center
+        return cost + 0.5 * self.curvature * (moved @ moved)
 
     def residual(self, pull: Tensor) -> Tensor:
         """Stationarity: A.T y - q (x - center) - z."""
-        return pull - self.curvature * (self.u - self.v - self.center) - 0.5 * (self.zv - self.zu)
+        pull = pull - self.multipliers()
+        return pull - self.curvature * (self.point() - self.center) if self.curvature else pull
 
     def dual_error(self, pull: Tensor) -> Tensor:
         if not pull.numel():
-            return self.u.new_zeros(())
+            return self.s.new_zeros(())
         size = self.weights + pull.abs() + self.curvature * self.center.abs()
         return (self.residual(pull).abs() / size).max()
 
     def prepare(self, pull: Tensor) -> Tensor:
         self.rd = self.residual(pull)
-        self.slope = self.u / self.zu + self.v / self.zv
+        self.slope = (self.s / self.z).sum(0)
         self.shrink = (1.0 + self.curvature * self.slope).reciprocal()
         return self.columns.T @ (self.columns * (self.slope * self.shrink)[:, None])
 
-    def right_side(self, target: float, before: Step | None, wanted: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        self.cu, self.cv = target - self.u * self.zu, target - self.v * self.zv
+    def right_side(self, target: float, before: Step | None, wanted: tuple[Tensor] | None = None) -> Tensor:
+        self.c = target - self.s * self.z
         if before is not None:
-            self.cu, self.cv = self.cu - before.u * before.zu, self.cv - before.v * before.zv
+            self.c = self.c - before.s * before.z
         if wanted is not None:
-            self.cu, self.cv = self.cu + wanted[0], self.cv + wanted[1]
-        self.e = self.cu / self.zu - self.cv / self.zv + self.slope * self.rd
+            self.c = self.c + wanted[0]
+        scaled = self.c / self.z
+        self.e = scaled[0] - scaled[1] + self.slope * self.rd
         return self.columns.T @ (self.shrink * self.e)
 
-    def centring(self, direction: Step, primal: float, dual: float, target: float) -> tuple[Tensor, Tensor]:
-        d = direction
-        left = (self.u + primal * d.u) * (self.zu + dual * d.zu)
-        right = (self.v + primal * d.v) * (self.zv + dual * d.zv)
-        return far_products(left, target), far_products(right, target)
+    def centring(self, direction: Step, primal: float, dual: float, target: float) -> tuple[Tensor]:
+        return (far_products((self.s + primal * direction.s) * (self.z + dual * direction.z), target),)
 
     def direction(self, push: Tensor) -> Step:
         dx = self.shrink * (self.e + self.slope * push)
-        dz = push - self.curvature * dx + self.rd
-        return Step((self.cu + self.u * dz) / self.zu, (self.cv - self.v * dz) / self.zv, -dz, dz)
+        dz = self.sign * (push - self.curvature * dx + self.rd)
+        return Step((self.c + self.s * dz) / self.z, -dz)
 
     def reach(self, direction: Step) -> Tensor:
-        d = direction
-        primal = torch.minimum(ratio_step(self.u, d.u), ratio_step(self.v, d.v))
-        dual = torch.minimum(ratio_step(self.zu, d.zu), ratio_step(self.zv, d.zv))
-        return torch.stack([primal, dual])
+        return torch.stack([ratio_step(self.s, direction.s), ratio_step(self.z, direction.z)])
 
     def complementarity_after(self, direction: Step, primal: float, dual: float) -> Tensor:
-        d = direction
-        left = (self.u + primal * d.u) @ (self.zu + dual * d.zu)
-        return left + (self.v + primal * d.v) @ (self.zv + dual * d.zv)
+        return ((self.s + primal * direction.s) * (self.z + dual * direction.z)).sum()
 
     def move(self, direction: Step, primal: float, dual: float) -> None:
-        d = direction
-        self.u, self.v = self.u + primal * d.u, self.v + primal * d.v
-        self.zu, self.zv = self.zu + dual * d.zu, self.zv + dual * d.zv
+        self.s, self.z = self.s + primal * direction.s, self.z + dual * direction.z
 
     def multipliers(self) -> Tensor:
         """z, (n,): the subgradient of the kinks, |z_j| <= w_j."""
-        return 0.5 * (self.zv - self.zu)
+        return 0.5 * (self.z[1] - self.z[0])

@@ -39,7 +39,9 @@ class Segments:
 
     def spread(self, values: Tensor) -> Tensor:
         """The value of its group for every coordinate, (n,)."""
-        return values.repeat_interleave(self.width) if self.width else values[self.index]
+        if not self.width:
+            return values[self.index]
+        return values[:, None].expand(self.count, self.width).reshape(-1)
 
 
 @dataclass(frozen=True, eq=False)

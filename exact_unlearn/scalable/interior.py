@@ -279,4 +279,4 @@ def ratio_step(value: Tensor, change: Tensor) -> Tensor:
     """The largest s <= 1 with value + s change >= 0, for value > 0."""
     if not value.numel():
         return value.new_ones(())
-    return (-change / value).max().clamp_min(1.0).reciprocal()
+    return (change / value).min().clamp_max(-1.0).neg().reciprocal()
