@@ -43,7 +43,9 @@ def short_enclosure(problem: UnlearningProblem) -> tuple[Certificate | None, str
         if problem.origin is not None:
             raise FaceError("the problem stands for a network")
         return _certificate(problem, enclose_nearby(problem)), ""
-    except (FaceError, ZeroDivisionError, OverflowError, np.linalg.LinAlgError) as error:
+    except (np.linalg.LinAlgError, ZeroDivisionError, OverflowError):
+        return None, "no enclosure of short numbers: the optimum is degenerate, or beyond the range of floats"
+    except FaceError as error:
         return None, f"no enclosure of short numbers: {error}"
 
 
