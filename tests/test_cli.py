@@ -122,6 +122,16 @@ CASES: dict[str, tuple[list[str], dict[str, Any], Any, Any]] = {
 }
 
 
+def test_the_kind_of_proof_is_chosen(folder: Path, raw: dict[str, Any]) -> None:
+    """`solve` and `certify` take --proof, and write what was asked for."""
+    for proof in ("exact", "enclosure"):
+        assert run("solve", "raw.npz", "-r", "l1", "--proof", proof, "-o", "out.npz", "--json", "r.json") == 0
+        assert strict_json(Path("r.json").read_text())["certificate"]["proof"] == proof
+        assert run("certify", "out.problem.npz", "out.npz", "--proof", proof, "-o", "c.json") == 0
+        assert ("near" in json.loads(Path("c.json").read_text())["primal"]) == (proof == "enclosure")
+        assert run("check", "out.problem.npz", "c.json") == 0
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 @pytest.mark.parametrize("case", CASES)
 def test_solve_writes_what_the_library_computes(

@@ -91,6 +91,6 @@ def run(side: str, case: dict[str, Any]) -> dict[str, Any]:
             found = timed(lambda: checker.check(*paths))
             certificate = found.result
     gap = certificate.gap if act == "produce" or certificate.proved else Fraction(1)
-    note = f"{certificate.proof}, {size / 1e6:.3f} MB"
+    note = f"{certificate.proof}, {size / 1e6:.3f} MB, {found.cpu:.3f} s of a processor"
     memory = peak_memory() - before
     return {"seconds": found.seconds, "cpu": found.cpu, "error": float(gap), "memory": memory, "note": note}
