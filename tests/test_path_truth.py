@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise, product
 from typing import Any
 
@@ -16,6 +17,8 @@ from exact_unlearn.activations import Activation
 from exact_unlearn.demo.measure import effect as demo_effect
 from exact_unlearn.demo.scene import Size, build_scene
 from exact_unlearn.jacobian import Array
+from exact_unlearn.path.bent import bent
+from exact_unlearn.scalable import KinkWarning
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((6, 3))
@@ -188,3 +191,46 @@ def test_where_a_path_converges_no_piece_goes_further_down(activation: str, slop
         z = x @ model.split(path.theta)["A"].T
         kinks += int(np.sum(np.abs(z) <= 1e-6 * np.abs(z).max()))
     assert kinks > 0 or activation == "abs"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_modules_that_bend_are_known_as_well(bias: bool) -> None:
+    """The network of a seed that has its units on kinks, as a torch module; biases are the constant input."""
+    x, y, keep = relu_case(1)
+    _, A, c = relu_optimum(x, y)
+    best = relu_optimum(x[keep], y[keep])[0]
+    first, last = torch.nn.Linear(1 if bias else 2, len(c), bias=bias), torch.nn.Linear(len(c), 1, bias=False)
+    module = torch.nn.Sequential(first, torch.nn.ReLU(), last).double()
+    with torch.no_grad():
+        first.weight.copy_(torch.from_numpy(A[:, :1] if bias else A))
+        last.weight.copy_(torch.from_numpy(c[None]))
+        if bias:
+            first.bias.copy_(torch.from_numpy(A[:, 1]))
+    inputs = torch.from_numpy(x[keep][:, :1] if bias else x[keep])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KinkWarning)
+        path = xu.unlearn_path(module, None, inputs, xu.SquaredL2(), torch.from_numpy(y[keep]), steps=60)
+    assert path.error < 1e-9
+    assert best * (1 - 1e-7) <= path.value <= best * (1 + 1e-4)
+
+
+def test_the_polynomial_of_a_module_is_that_module_and_its_jacobian_the_derivative() -> None:
+    generator = torch.Generator().manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.LeakyReLU(0.25), torch.nn.Linear(5, 2)).double()
+    model, x = xu.scalable.ModuleModel(module), torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    theta = np.random.default_rng(0).standard_normal(model.n_parameters)
+    network = bent(model, x)
+    assert network is not None
+    sides = np.where(network.inner(theta) > 0, 1.0, -1.0)
+    np.testing.assert_allclose(network.outputs(theta, sides), model.predict(theta, x), atol=1e-12)
+    expected = model.jacobian(torch.from_numpy(theta), x).dense().numpy()
+    np.testing.assert_allclose(network.jacobian(theta, sides), expected, atol=1e-12)
+    others: list[torch.nn.Module] = [
+        torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)),
+        torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU()),
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)),
+    ]
+    others.append(torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)))
+    others[-1][0].requires_grad_(False)  # type: ignore[index]
+    assert [bent(xu.scalable.ModuleModel(other), x) for other in others] == [None] * 4
+    assert bent(TANH, X) is None

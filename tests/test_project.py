@@ -38,7 +38,7 @@ LAYERS = (
     {"program", "blocks"},
     {"certify", "local"},
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
-    {"convexity", "reference", "scalable", "exports", "verdict"},
+    {"convexity", "optima", "reference", "scalable", "exports", "verdict"},
     {"algorithms"},
     {"sweep", "mathml", "crosscheck", "integrations", "testing"},
     {"fixtures", "path"},  # above report, because an audit ends in one

@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-r", "--regularizer", metavar="NAME", help="what it claims to minimise: l2, l1, linf (default: found out)"
     )
+    parser.add_argument(
+        "--global",
+        dest="globally",
+        choices=["squared", "path"],
+        help="it claims the least R over all networks of two layers that meet the labels: these then count",
+    )
     targets = parser.add_mutually_exclusive_group()
     for option, kind, text in (
         ("--classification", "labels", "labels as targets (default: as the shape has it)"),
@@ -109,6 +115,7 @@ def _seed(options: argparse.Namespace) -> int | None:
 def _audit(options: argparse.Namespace) -> ReportCard:
     from exact_unlearn.fixtures.audit import settings
     from exact_unlearn.fixtures.audit.advice import advised
+    from exact_unlearn.fixtures.audit.check import require_claim
     from exact_unlearn.fixtures.audit.grade import make_card
     from exact_unlearn.fixtures.audit.plan import make_plan
     from exact_unlearn.fixtures.audit.worker import Target, Workers
@@ -130,6 +137,7 @@ def _audit(options: argparse.Namespace) -> ReportCard:
     }
     plan = make_plan(function, **arguments)
     arguments["seed"] = plan.seed
+    require_claim(plan, options.globally, "--global")
 
     def tried(count: int, changed: dict[str, Any], tell: Callable[[int], None]) -> list[Outcome]:
         """The outcomes of the first cases, with some arguments changed."""
@@ -145,7 +153,7 @@ def _audit(options: argparse.Namespace) -> ReportCard:
 
         outcomes = tried(count, {}, tell)
         say("grading")
-        card = make_card(plan, outcomes, options.regularizer, options.target)
+        card = make_card(plan, outcomes, options.regularizer, options.target, options.globally)
         return advised(card, plan, outcomes, lambda changed: tried(1, changed, lambda index: None))
 
 
@@ -160,8 +168,8 @@ def _ours(options: argparse.Namespace) -> int:
     from exact_unlearn.cli import DONE
     from exact_unlearn.fixtures.audit import ours
 
-    if options.html is not None or options.adapter is not None or options.regularizer is not None:
-        raise ProblemError("--methods ours takes no --html, --adapter and --regularizer")
+    if any(given is not None for given in (options.html, options.adapter, options.regularizer, options.globally)):
+        raise ProblemError("--methods ours takes no --html, --adapter, --regularizer and --global")
     folder = None if options.output is None else require_folder("--output", Path(options.output))
     with progress(options.quiet) as say:
         cards = _cards(options, say)

@@ -4,6 +4,7 @@ setting.py  a model, what it retains, and what is to be simple: outputs, problem
 restore.py  back to the labels, by Gauss-Newton steps
 control.py  how far the next step may go, from what the last one lost
 tried.py    one surrogate, and what is left of it
+bent.py     networks of two layers that bend, wherever their weights lie
 pieces.py   kinks of two-layer networks: the pieces that meet there
 walk.py     `unlearn_path`: the loop
 trace.py    what it returns: Path, Step, PathStatus, and their files

@@ -27,8 +27,9 @@ import numpy as np
 from exact_unlearn import effects, interrupts, modules
 from exact_unlearn.errors import ProblemError
 from exact_unlearn.jacobian import Array, real_array, to_float
+from exact_unlearn.path.bent import bent
 from exact_unlearn.path.control import LEAPS, Control
-from exact_unlearn.path.pieces import around, bends
+from exact_unlearn.path.pieces import around
 from exact_unlearn.path.restore import restore
 from exact_unlearn.path.setting import Setting, make_setting
 from exact_unlearn.path.trace import Path, PathStatus, Step
@@ -85,8 +86,8 @@ def unlearn_path(
     How it ended is `status` of the path; Ctrl-C ends it as `interrupted`, with what was done.  ReLU networks: J is that
     of one side of every kink; what happens when a pre-activation passes 0 within a step is measured like every error,
     and a second Jacobian, in the middle of the step, often sees the other side.  A Perceptron with relu, leaky_relu or
-    abs has surrogates with rows that keep or flip the sides of its units, so that it does not stay at a kink beyond
-    which R falls.
+    abs, or a torch Sequential of Linear, ReLU or LeakyReLU, and Linear has surrogates with rows that keep or flip the
+    sides of its units, so that it does not stay at a kink beyond which R falls.
 
     Raises ProblemError, one sentence, on arguments that do not fit, and on regularizers that count.
 
@@ -147,11 +148,12 @@ class _Walk:
     """The path while it is walked: where it is, and the trace so far.
 
     tolerance: the largest error of a point that counts as meeting the labels.  start: theta* with the labels restored,
-    None until that is done.
+    None until that is done.  network: where its kinks are known.
     """
 
     def __init__(self, setting: Setting, tolerance: float) -> None:
         self.setting, self.tolerance = setting, tolerance
+        self.network = bent(setting.model, setting.x)
         self.theta: Array = setting.start
         self.start: Array | None = None
         self.steps: list[Step] = []
@@ -209,8 +211,8 @@ class _Walk:
             second = in_the_middle(setting, first, self.tolerance)
             if not second.refusal and (first.refusal or second.value < first.value):
                 taken, midway = second, True
-        if bends(setting) and (left <= tol or taken.gain < FAIR):
-            found = around(setting, self.theta, control.drift, self.tolerance, FAIR)
+        if self.network is not None and (left <= tol or taken.gain < FAIR):
+            found = around(setting, self.network, self.theta, control.drift, self.tolerance, FAIR)
             left = found.stationarity
             if found.best is not None and (taken.refusal or found.best.value < taken.value):
                 taken, midway, kinks = found.best, False, found.kinks

@@ -17,10 +17,10 @@ import exact_unlearn as xu
 from exact_unlearn import sweep
 from exact_unlearn.cli import main
 from exact_unlearn.errors import FileFormatError, ProblemError
+from exact_unlearn.optima import NUMBERS, OptimalSet, optimal_set
 from tests.network_cases import OPTIMA, poisoned
 from validation.experiments.truth_figures import points
-from validation.experiments.truth_methods import BASELINES, METHODS, NUMBERS, Coded, Size, applies, measured, settings
-from validation.experiments.truth_optimum import OptimalSet, optimal_set
+from validation.experiments.truth_methods import BASELINES, METHODS, Coded, Size, applies, measured, settings
 from validation.experiments.truth_tables import brief, collect, spread
 from validation.experiments.truth_tasks import TASKS, make_task, module_of, parameters_of, restored, trained
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 import exact_unlearn as xu
-from exact_unlearn import sweep
+from exact_unlearn import optima, sweep
 from exact_unlearn.algorithms import unlearn
 from exact_unlearn.errors import InterpolationWarning
 from exact_unlearn.jacobian import Array, to_float
+from exact_unlearn.optima import NUMBERS
 from exact_unlearn.scalable.jacobian_check import KinkWarning
 
 from .truth_optimum import optimum_cell, set_of
@@ -191,26 +192,13 @@ class Coded(nn.Module):
 
 # ---------------------------------------------------------------- what became of it
 
-NUMBERS = ("error", "value", "balanced", "distance")
-"""max |f - y| on the retained samples; 1/2 |theta|^2; sum |c_j| |a_j|, which is the least 1/2 |theta|^2 of all
-rescalings of the neurons; distance of the predictor to the set of optimal ones, root mean square over fresh inputs.
-"""
-
 
 def measured(theta: Array | None, task: Task, optimal: Any) -> dict[str, float]:
     """NUMBERS of a network; infinity where there is none."""
-    if theta is None or not np.isfinite(theta).all():
-        return dict.fromkeys(NUMBERS, float("inf"))
     x, y = task.retained
     m = x.shape[1]
-    model = xu.Perceptron(m, theta.size // (m + 1))
-    c, A = model.split(theta).values()
-    return {
-        "error": float(np.max(np.abs(model.predict(theta, x)[:, 0] - y))),
-        "value": float(theta @ theta / 2),
-        "balanced": float(np.abs(c[0]) @ np.linalg.norm(A, axis=1)),
-        "distance": optimal.distance(task.fresh, model.predict(theta, task.fresh)[:, 0]),
-    }
+    model = xu.Perceptron(m, 1 if theta is None else theta.size // (m + 1))
+    return optima.measured(model, theta, x, y, "squared", optimal, task.fresh)
 
 
 def method_cell(method: str, task: str, seed: int, size: Size) -> sweep.Cell:

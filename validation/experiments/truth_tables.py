@@ -18,13 +18,11 @@ import numpy as np
 
 from exact_unlearn import sweep
 from exact_unlearn.jacobian import Array
+from exact_unlearn.optima import FEASIBLE, NUMBERS
 
-from .truth_methods import NUMBERS, STARTED, Setting, Size, applies, method_cell, settings
+from .truth_methods import STARTED, Setting, Size, applies, method_cell, settings
 from .truth_optimum import optimum_cell, set_of
 from .truth_tasks import make_task
-
-FEASIBLE = 1e-6
-"""Largest error of a network that counts as meeting the labels, in units of max(1, max |y|)."""
 
 SYMBOLS = {"lam": "λ", "learning_rate": "η", "strength": "λ_reg", "decay": "γ", "noise": "σ", "ascent": "λ_GA"}
 SYMBOLS |= {"distill": "λ_KL", "beta": "β", "final_epochs": "T_GD"}
