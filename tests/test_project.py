@@ -40,8 +40,8 @@ LAYERS = (
     # above certify: counts are optimal only with a proof, proofs are exported, points judged and polished by them
     {"convexity", "optima", "reference", "scalable", "exports", "verdict"},
     {"algorithms"},
-    {"sweep", "mathml", "crosscheck", "integrations", "testing"},
-    {"fixtures", "path"},  # above report, because an audit ends in one
+    {"sweep", "mathml", "crosscheck", "integrations", "testing", "path"},
+    {"fixtures"},  # above report, because an audit ends in one, and above path, which is audited
     {"demo", "web", "_validation"},
     {"cli"},
     {"__main__"},
