@@ -50,7 +50,7 @@ NARROW = 16
 ENOUGH = 1e-12
 """Error of the float solution: it says which face, and Newton's method does the rest."""
 
-ROUGH, TRIES = 3e-5, 30
+ROUGH, TRIES = 1e-5, 30
 """How near to the sphere the float solution is brought, and in how many solves at most, which need not be better."""
 
 
