@@ -15,7 +15,8 @@ from exact_unlearn import codec
 from exact_unlearn.certify.exactlin import Rationals
 from exact_unlearn.certify.feasible import towards_shortest
 from exact_unlearn.certify.image import image
-from exact_unlearn.certify.repair import within_rows
+from exact_unlearn.certify.kkt import FaceError
+from exact_unlearn.certify.repair import from_inside, within_rows
 from exact_unlearn.certify.terms import difference, drift_of
 from exact_unlearn.certify.whiten import whiten
 from exact_unlearn.jacobian import to_float, to_rational
@@ -219,3 +220,21 @@ def test_fractions_stay_fractions() -> None:
     problem = UnlearningProblem(theta, J, xu.SquaredL2(), rhs=[Fraction(1, 11)], at_least=[True])
     assert xu.certify(problem).proof == "exact"
     assert xu.solve(problem).status is xu.Status.OPTIMAL
+
+
+def test_rows_that_nearly_exclude_one_another_are_met_from_inside() -> None:
+    """x_1 + x_2 = 1 with x_1 >= 1/2 and x_2 >= 1/2 - 1e-10: as equations they contradict one another, and there is
+    room between them.
+    """
+    rows = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    rhs = np.array([1.0, 0.5, 0.5 - 1e-10])
+    problem = xu.UnlearningProblem(np.zeros(2), rows, xu.L2(), None, None, rhs, [False, True, True])
+    stated = image(problem)
+    whitened, x = whiten(stated.basis), Rationals.of([Fraction(1, 2), Fraction(1, 2)])
+    found = from_inside(stated, whitened, x, np.ones(2)).fractions()
+    assert sum(found) == 1
+    assert found[0] >= Fraction(1, 2)
+    assert found[1] >= Fraction(rhs[2])
+    narrow = xu.UnlearningProblem(np.zeros(2), rows, xu.L2(), None, None, [1.0, 0.5, 0.5], [False, True, True])
+    with pytest.raises(FaceError, match="no point has slack"):
+        from_inside(image(narrow), whitened, x, np.ones(2))

@@ -21,7 +21,7 @@ from exact_unlearn.certify.image import Image
 from exact_unlearn.certify.kkt import FaceError
 from exact_unlearn.certify.nuclear_start import Start, at_rest, starts
 from exact_unlearn.certify.predictor import lift, lifted_terms
-from exact_unlearn.certify.repair import dyadic, into_box, into_region, vanishing_on, within_rows
+from exact_unlearn.certify.repair import dyadic, from_inside, into_box, into_region, vanishing_on, within_rows
 from exact_unlearn.certify.smooth import Norm, float_guesses, program_of, smooth_terms
 from exact_unlearn.certify.terms import Drift, bends_of, difference, everywhere, kind_of, seen, weights_of
 from exact_unlearn.certify.whiten import Whitened, whiten
@@ -130,7 +130,10 @@ def repaired(
     """The candidate made feasible.  FaceError where that is impossible near it."""
     point, held = into_box(dyadic(candidate.x), image.theta_free, drift)
     freedom = np.where(held, 0.0, np.abs(candidate.x) + 1e-12 * np.max(np.abs(candidate.x), initial=0.0))
-    x = within_rows(image, whitened, point, np.asarray(freedom), TIGHT)
+    try:
+        x = within_rows(image, whitened, point, np.asarray(freedom), TIGHT)
+    except FaceError:
+        x = from_inside(image, whitened, point, np.asarray(freedom))
     try:
         x = into_region(x, image.theta_free, drift, problem.theta_star_fits)
     except FaceError:

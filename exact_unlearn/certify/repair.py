@@ -8,6 +8,7 @@ towards theta*, which is feasible where rhs = 0.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
@@ -20,6 +21,9 @@ from exact_unlearn.certify.whiten import Whitened
 from exact_unlearn.jacobian import Array
 
 SHRINK_BITS = 300
+
+SHARES = (40, 37, 34, 31, 28, 24, 20)
+"""A point is moved by 2^-bits of the way to one that has slack."""
 
 
 def dyadic(values: Array) -> Rationals:
@@ -77,6 +81,49 @@ def within_rows(
             break
         tight = tight | short
     raise FaceError("the rows that read >= cannot all be satisfied near the point")
+
+
+def from_inside(image: Image, whitened: Whitened, x: Rationals, freedom: Array) -> Rationals:
+    """x with all rows satisfied, moved a little towards a point with slack in every row that reads >=, where the
+    correction that restores the equations does no harm.
+
+    FaceError where no float point has such slack, or none of the moves is enough.
+    """
+    inside = dyadic(_with_slack(image, x.floats()))
+    den = math.lcm(x.den, inside.den)
+    start, steps = x.nums * (den // x.den), inside.nums * (den // inside.den) - x.nums * (den // x.den)
+    for bits in SHARES:
+        moved = Rationals(start * (1 << bits) + steps, den << bits)
+        with suppress(FaceError):
+            return within_rows(image, whitened, moved, freedom, 0.0)
+    raise FaceError("the rows that read >= cannot all be satisfied near the point")
+
+
+def _with_slack(image: Image, x: Array) -> Array:
+    """A point (n,) that satisfies the equations up to rounding, with the largest least slack in units of its rows."""
+    from scipy.optimize import linprog
+
+    n, peak = x.size, float(np.max(np.abs(x), initial=0.0)) or 1.0
+    heights = [max(map(abs, row), default=0) or 1 for row in image.A.ints[:, :n].tolist()]
+    A = np.array(
+        [
+            [float(Fraction(int(v), h)) for v in row]
+            for row, h in zip(image.A.ints[:, :n].tolist(), heights, strict=True)
+        ]
+    )
+    q = np.array([float(v / h) for v, h in zip(image.q, heights, strict=True)])
+    least = np.isin(np.arange(len(q)), image.at_least)
+    answer = linprog(
+        np.r_[np.zeros(n), -1.0],
+        A_ub=np.hstack([-A[least], np.ones((int(least.sum()), 1))]),
+        b_ub=-q[least],
+        A_eq=np.hstack([A[~least], np.zeros((int((~least).sum()), 1))]),
+        b_eq=q[~least],
+        bounds=[*[(-10 * peak, 10 * peak)] * n, (None, peak)],
+    )
+    if answer.status != 0 or not answer.x[-1] > 0:
+        raise FaceError("no point has slack in all rows that read >=")
+    return np.asarray(answer.x[:n])
 
 
 def _columns(image: Image, whitened: Whitened, freedom: Array) -> list[int]:
