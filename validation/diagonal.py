@@ -73,7 +73,7 @@ def _deep(rng: Rng, case: Any) -> Measurement:
     found = exactly(xu.global_problem(xu.DiagonalNetwork(x.shape[1], depth), x, y))
     truth = min(_size(w, depth) for w in _vertices(x, y))
     others = (at_least(found.upper, _half_square(_fitting(rng, depth, x, y))) for _ in range(5))
-    return worst_of([close(truth, float(found.upper), ROUNDING, proof="exact"), *others])
+    return worst_of([close(truth, float(found.upper), ROUNDING, proof="none"), *others])
 
 
 def _another(rng: Rng, case: Any) -> Measurement:
