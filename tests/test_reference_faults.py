@@ -250,14 +250,14 @@ def test_a_second_factorisation_is_for_curvatures_below_the_first(
 
 
 def test_what_polishing_leaves_of_a_zero_is_zero_unless_a_row_needs_it() -> None:
-    from exact_unlearn.reference.solver import _cleaned
+    from exact_unlearn.reference.polish import cleaned
 
     problem = xu.UnlearningProblem([1.0, 1.0, 0.0], [[1.0, 1.0, 0.0]], xu.L1())
     left = xu.Solution(problem, np.array([2.0, -1e-33, 1e-300]), np.zeros(1), xu.Status.OPTIMAL)
-    assert _cleaned(left).theta.tolist() == [2.0, 0.0, 0.0]
+    assert cleaned(left).theta.tolist() == [2.0, 0.0, 0.0]
     needed = xu.UnlearningProblem([1.0, 0.0], [[0.0, 2.0**100]], xu.L1(), rhs=[1.0])
     exact = xu.Solution(needed, np.array([1.0, 2.0**-100]), np.zeros(1), xu.Status.OPTIMAL)
-    assert _cleaned(exact) is exact
+    assert cleaned(exact) is exact
     frozen = xu.UnlearningProblem([1.0, 1e-40], [[1.0, 0.0]], xu.L1(), free=[0])
     kept = xu.Solution(frozen, np.array([1.0, 1e-40]), np.zeros(1), xu.Status.OPTIMAL)
-    assert _cleaned(kept) is kept
+    assert cleaned(kept) is kept

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import os
 import re
+from collections.abc import Set
 from pathlib import Path
 from string import Template
 
@@ -18,7 +19,15 @@ from .pages import PAGES
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("steps", "figures", "below", "foot")
+SPECIAL = {
+    "checker/near": "a point nearby",
+    "checker/origin": "networks",
+    "checker/vertices": "concave measures",
+}
+"""Modules of the checker for proofs that most pages never show, and what these are about: left out, they refuse."""
+
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]*)";\n', re.MULTILINE)
+_GIVEN = re.compile(r"^export (?:class|const|function\*?) (\w+)", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?:\{[^}]*\};\n)?", re.MULTILINE)
 
 
@@ -58,7 +67,7 @@ def script(name: str) -> str:
     False
     """
     sources: dict[str, str] = {}
-    _collect(f"{name}/page", sources, set())
+    _collect(f"{name}/page", sources, set(), SPECIAL.keys() - set(PAGES[name].proofs))
     wanted: dict[str, set[str]] = {module: set() for module in sources}  # of a module by others
     for module, source in sources.items():
         for names, path in _IMPORT.findall(source):
@@ -96,14 +105,20 @@ def _dense(text: str) -> str:
     return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
 
 
-def _collect(module: str, sources: dict[str, str], begun: set[str]) -> None:
-    """Into `sources`, the module after all that it imports; modules may import one another in a circle."""
+def _collect(module: str, sources: dict[str, str], begun: set[str], absent: Set[str]) -> None:
+    """Into `sources`, the module after all that it imports; modules may import one another in a circle.
+
+    absent: modules in whose place stand functions that refuse.
+    """
     if module in begun:
         return
     begun.add(module)
     source = _read(f"{module}.mjs")
+    if module in absent:
+        refusal = f'throw new Error("the checker of this page takes no proofs about {SPECIAL[module]}");'
+        source = "".join(f"export function {given}() {{ {refusal} }}\n" for given in _GIVEN.findall(source))
     for _, path in _IMPORT.findall(source):
-        _collect(_resolved(module, path), sources, begun)
+        _collect(_resolved(module, path), sources, begun, absent)
     sources[module] = source
 
 

@@ -11,6 +11,7 @@ class Page:
 
     title, lead: its heading, and the sentence below it
     numbers: whether the folder holds numbers.json
+    proofs: which of the checker's modules for special proofs (`build.SPECIAL`) the page needs
 
     >>> from exact_unlearn import web
     >>> web.PAGES["lie"].title
@@ -20,6 +21,7 @@ class Page:
     title: str
     lead: str
     numbers: bool = False
+    proofs: tuple[str, ...] = ()
 
 
 PAGES = {
@@ -52,5 +54,6 @@ PAGES = {
         "A network has learned six samples, and one of them is a lie. What should be left when it is forgotten? Here "
         "the answer is known, and proved. Who comes near it?",
         numbers=True,
+        proofs=("checker/origin",),
     ),
 }

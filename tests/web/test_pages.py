@@ -18,6 +18,7 @@ import exact_unlearn as xu
 from exact_unlearn import codec, web
 from exact_unlearn.cli import explain, main
 from exact_unlearn.errors import ProblemError
+from exact_unlearn.web.build import SPECIAL
 from validation import _web_truth, web_data
 
 HERE = Path(__file__).parent
@@ -145,6 +146,14 @@ def test_a_page_holds_the_checker_itself() -> None:
         source = (SOURCES / "checker" / f"{module}.mjs").read_text()
         body = re.sub(r"^(?:import [^;]*;\n|export (?:\{[^}]*\};\n)?)", "", source, flags=re.MULTILINE)
         assert all(line in page for line in body.splitlines())
+
+
+def test_a_page_carries_the_special_proofs_that_it_shows_and_refuses_others() -> None:
+    for name, found in web.PAGES.items():
+        text = web.page(name)
+        for module, about in SPECIAL.items():
+            assert (f"takes no proofs about {about}" in text) == (module not in found.proofs)
+    assert "patterns(" in web.page("truth")
 
 
 def test_an_unknown_page_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
