@@ -143,7 +143,8 @@ class Network(summary.Summarised):
 
     def lines(self) -> summary.Lines:
         """Neurons and value."""
-        found = [("network", f"{self.neurons} neurons, R(theta) = {self.value:.12g}")]
+        hidden = f"{self.neurons} neurons, " if self.neurons else ""  # of a predictor without any, or of 0
+        found = [("network", f"{hidden}R(theta) = {self.value:.12g}")]
         if not self.attained:
             found.append(("", "wider than was asked for; at that width the value is a lower bound"))
         return found

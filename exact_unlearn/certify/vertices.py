@@ -8,10 +8,10 @@ compare them with.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 
 from exact_unlearn.certify import checker
+from exact_unlearn.certify.active import Found
 from exact_unlearn.certify.encode import Tree, primal_tree, vector
 from exact_unlearn.certify.exact import optimum
 from exact_unlearn.certify.exactlin import Rationals, objects
@@ -32,16 +32,7 @@ BETTER = Fraction(1, 1 << 200)
 """Part of a value by which another vertex must be smaller to take its place; what is nearer is tied."""
 
 
-@dataclass(frozen=True)
-class Vertex:
-    """A feasible point, and what a certificate says of it."""
-
-    theta: Rationals
-    primal: Tree
-    dual: Tree
-
-
-def least_vertex(problem: UnlearningProblem, image: Image) -> Vertex:
+def least_vertex(problem: UnlearningProblem, image: Image) -> Found:
     """The vertex of the least value, exactly.  NotExactError, where there are too many."""
     n, r = image.free.size, len(image.rows)
     sets = math.comb(n, r)
@@ -67,7 +58,7 @@ def least_vertex(problem: UnlearningProblem, image: Image) -> Vertex:
     return _at(image, best, {"nu": []})
 
 
-def by_l1(image: Image, whitened: Whitened) -> Vertex:
+def by_l1(image: Image, whitened: Whitened) -> Found:
     """The point of least |x|_1, and its multipliers: sum |x_j|^(2/L) >= |x|_1^(2/L)."""
     n, zero = image.free.size, Fraction(0)
     none, kinks = [zero] * n, [Fraction(1)] * n
@@ -77,6 +68,6 @@ def by_l1(image: Image, whitened: Whitened) -> Vertex:
     return _at(image, image.own(scaled(found.point.x, program.x_unit)), {"nu": vector(nu)})
 
 
-def _at(image: Image, x: Rationals, dual: Tree) -> Vertex:
+def _at(image: Image, x: Rationals, dual: Tree) -> Found:
     theta = everywhere(image.theta, image.free, x)
-    return Vertex(theta, primal_tree(theta, image.theta, image.free), dual)
+    return Found(theta, primal_tree(theta, image.theta, image.free), dual)

@@ -48,7 +48,11 @@ class Lifted:
     right: Tensor
     back: Tensor
     place: Tensor
-    size: int
+
+    @property
+    def size(self) -> int:
+        """p."""
+        return self.place.numel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,9 +358,7 @@ class _Task:
                 u = there[place]
                 piece = _separable(term, weights, torch.zeros_like(u), u, self.width)
                 model = Mixed(_no_columns(u), u, [piece])
-        return Lifted(
-            summand, model, back[:, None] * matrix[place], -back * constant[place], back, place, place.numel()
-        )
+        return Lifted(summand, model, back[:, None] * matrix[place], -back * constant[place], back, place)
 
     # ------------------------------------------------------------ from the answer to a claim
 

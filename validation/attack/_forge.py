@@ -12,12 +12,13 @@ import json
 import random
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction as Q
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import exact_unlearn as xu
 from exact_unlearn import codec
@@ -372,6 +373,34 @@ def javascript_answers(jobs: Sequence[Forgery]) -> list[Answer]:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         run = subprocess.run([node_path, JAVASCRIPT, "--batch", path], capture_output=True, text=True, check=True)
     return [_answer(json.loads(line)) for line in run.stdout.splitlines()]
+
+
+class Job(Protocol):
+    """A forgery, and whatever a campaign knows about its truth."""
+
+    @property
+    def forgery(self) -> Forgery: ...
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def judged_by_both(
+    jobs: Mapping[str, AnyJob], lie: Callable[[AnyJob, Answer], str], counts: Counter[str]
+) -> Iterator[str]:
+    """Failures of jobs by name: what one of the checkers accepts and `lie` denies, and where the two differ.
+
+    counts: how often which exit status came.
+    """
+    answers = javascript_answers([job.forgery for job in jobs.values()])
+    for (name, job), second in zip(jobs.items(), answers, strict=True):
+        first = python_answer(job.forgery)
+        counts[f"status {first.status}"] += 1
+        for program, answer in (("Python", first), ("JavaScript", second)):
+            if told := lie(job, answer):
+                yield f"{name}: {program}: {told}: {answer.sentence}"[:600]
+        if first.differs(second):
+            yield f"{name}: Python {first!r}; JavaScript {second!r}"[:1500]
 
 
 def _answer(tree: dict[str, Any]) -> Answer:

@@ -18,7 +18,7 @@ from mpmath import mp, mpf
 from exact_unlearn.certify import checker
 
 from . import _vertices
-from ._forge import Answer, Forgery, changed, forge, javascript_answers, python_answer
+from ._forge import Answer, Forgery, changed, forge, judged_by_both
 from .campaign import Outcome
 
 TITLE = "forged certificates of concave problems prove nothing false, to either checker; no descent ends below a bound"
@@ -101,17 +101,8 @@ def run(count: int, seed: int) -> Outcome:
     counts: Counter[str] = Counter()
     reached: Counter[str] = Counter()
     for at in range(0, count, BATCH):
-        jobs = [job(f"{seed}.{i}") for i in range(at, min(at + BATCH, count))]
-        answers = javascript_answers([each.forgery for each in jobs])
-        for i, (each, second) in enumerate(zip(jobs, answers, strict=True), at):
-            first = python_answer(each.forgery)
-            counts[f"status {first.status}"] += 1
-            for name, answer in (("Python", first), ("JavaScript", second)):
-                told = lie(each, answer)
-                if told:
-                    failures.append(f"job('{seed}.{i}'): {name}: {told}: {answer.sentence}"[:600])
-            if first.differs(second):
-                failures.append(f"job('{seed}.{i}'): Python {first!r}; JavaScript {second!r}"[:1500])
+        names = [f"{seed}.{i}" for i in range(at, min(at + BATCH, count))]
+        failures += judged_by_both({f"job({name!r})": job(name) for name in names}, lie, counts)
     for i in range(0, count, 10):
         told = _below((seed + i // 10) % _vertices.CASES, DEPTHS[i // 10 % len(DEPTHS)], seed + i, reached)
         failures += [told] * bool(told)
